@@ -1,0 +1,1 @@
+"""Data: preprocessing, readers and (later) activation ranges."""

@@ -1,0 +1,49 @@
+"""Errors that a user can act on.
+
+Each message is one line: what is wrong, where, and what to do. The command line prints it as it
+stands and exits with the error's code; the traceback stays behind ``--debug``.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class IngotError(Exception):
+    """Base of every error that Ingot raises on purpose.
+
+    Attributes:
+        exit_code: What the command line exits with: 1 when the work failed, 2 for wrong usage.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(IngotError):
+    """The call itself is wrong: an unknown option, key, name or a malformed value."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class ModelError(IngotError):
+    """The model is not ONNX, is damaged, or cannot be handled as it is."""
+
+
+class UnsupportedOperatorError(ModelError):
+    """An operator (or its opset version) cannot be lowered to the target."""
+
+
+class VerificationError(IngotError):
+    """An optimization changed the outputs by more than its tolerance allows."""
+
+
+class DataError(IngotError):
+    """Calibration or evaluation data is missing, empty, mislabelled or does not fit the model."""
+
+
+class ArtifactError(IngotError):
+    """An artifact is damaged, of an unknown version, or not made for this machine."""
+
+
+class InputError(IngotError, ValueError):
+    """An input given to a session has a wrong name, shape or dtype."""

@@ -1,0 +1,1 @@
+"""Reference models: where each comes from, its preprocessing, its bundled default."""

@@ -1,0 +1,1 @@
+"""ONNX to ONNX: the pass contract, the manager, the registry and the passes."""

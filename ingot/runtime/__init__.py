@@ -1,0 +1,1 @@
+"""What a deployed machine needs and no more."""
