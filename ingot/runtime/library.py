@@ -1,0 +1,100 @@
+"""Loading the TVM runtime library and an artifact's code, without the ``tvm`` package.
+
+The runtime library is TVM's own ``libtvm_runtime.so`` (3.4 MB), which Ingot's wheel carries. Where
+the compiler is installed too, its copy is taken, so that one process never holds two: a second
+copy would register every global function twice.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tvm_ffi
+
+from ingot.errors import ArtifactError
+
+RUNTIME_LIBRARY = "libtvm_runtime.so"
+_VM_LOADER = "vm_load_executable"
+_CPU_DEVICE_TYPE = 1
+_POOLED_ALLOCATOR = 2
+
+_lock = threading.Lock()
+_handle: ctypes.CDLL | None = None
+
+
+def runtime_library_path() -> Path:
+    """Returns the path of the TVM runtime library that this process uses.
+
+    Raises:
+        ArtifactError: Neither the compiler's copy nor the wheel's own is there.
+    """
+    spec = importlib.util.find_spec("tvm")
+    candidates = [Path(__file__).parent / "lib" / RUNTIME_LIBRARY]
+    if spec is not None and spec.origin is not None:
+        candidates.insert(0, Path(spec.origin).parent / "lib" / RUNTIME_LIBRARY)
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise ArtifactError(
+        f"the TVM runtime library {RUNTIME_LIBRARY} is missing from this installation: "
+        "reinstall ingot from its wheel, or install ingot[compile]"
+    )
+
+
+def load_runtime_library() -> None:
+    """Loads the TVM runtime library into the process once, with its symbols global."""
+    global _handle
+    with _lock:
+        if _handle is None:
+            _handle = ctypes.CDLL(str(runtime_library_path()), mode=ctypes.RTLD_GLOBAL)
+
+
+def global_function(name: str) -> Callable[..., Any]:
+    """Returns a function of the TVM runtime's registry by its name."""
+    load_runtime_library()
+    function: Callable[..., Any] = tvm_ffi.get_global_func(name)
+    return function
+
+
+def load_executable(code: memoryview) -> Any:
+    """Loads an artifact's ``lib.so`` and returns its virtual machine, ready to be called.
+
+    A shared library can only be loaded from a file, so the code is written to a private temporary
+    one, which is unlinked as soon as it is loaded.
+
+    Args:
+        code: The bytes of the shared library.
+
+    Raises:
+        ArtifactError: The library cannot be loaded on this machine.
+    """
+    load_runtime_library()
+    with tempfile.TemporaryDirectory(prefix="ingot-") as folder:
+        path = Path(folder) / "lib.so"
+        try:
+            path.write_bytes(code)
+            module = tvm_ffi.load_module(path, keep_module_alive=True)
+        except (OSError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ArtifactError(
+                f"the artifact's code cannot be loaded: {reason}; the folder for temporary files "
+                f"({tempfile.gettempdir()}) must have room and allow execution, see TMPDIR"
+            ) from error
+    machine = module[_VM_LOADER]()
+    machine["vm_initialization"](
+        _CPU_DEVICE_TYPE, 0, _POOLED_ALLOCATOR, _CPU_DEVICE_TYPE, 0, _POOLED_ALLOCATOR
+    )
+    return machine
+
+
+def platform_is_supported() -> bool:
+    """Whether this process can run artifacts at all: Linux is what they are linked for."""
+    return sys.platform == "linux" and os.name == "posix"

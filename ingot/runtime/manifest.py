@@ -1,0 +1,146 @@
+"""What an artifact says of itself: ``manifest.json``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ingot.errors import ArtifactError
+
+FORMAT_VERSION = 1
+MANIFEST_MEMBER = "manifest.json"
+CODE_MEMBER = "lib.so"
+WEIGHTS_MEMBER = "params.safetensors"
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of a model.
+
+    Attributes:
+        name: The tensor's name in the source model.
+        dtype: Its NumPy dtype's name.
+        shape: Its dimensions; a string is a symbol that is bound when the model runs.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def __str__(self) -> str:
+        """Returns the spec as ``name: dtype[N, 3, 224, 224]``."""
+        return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetInfo:
+    """What the code was made for.
+
+    Attributes:
+        kind: ``cpu``, ``cuda`` or ``npu``.
+        spec: The target as the user wrote it, defaults filled in.
+        architecture: First part of the target triple, such as ``x86_64``.
+        features: Instruction-set features that the code needs, by the kernel's names.
+    """
+
+    kind: str
+    spec: str
+    architecture: str
+    features: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """A member of the artifact: its size in bytes and its SHA-256 digest in hex."""
+
+    size: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """The contents of ``manifest.json``.
+
+    Everything but ``measured`` is a function of the model, the recipe and the tool versions;
+    ``measured`` holds what the build took (seconds) and found, and differs from build to build.
+
+    Attributes:
+        format_version: Version of this format; a reader refuses one that it does not know.
+        name: The model's name.
+        inputs: The model's inputs, in order.
+        outputs: The model's outputs, in order.
+        parameters: Names of the weights, in the order in which the code takes them.
+        target: What the code was made for.
+        precision: Default precision, and the layers that differ from it.
+        recipe: The recipe as it was used, defaults filled in.
+        source: SHA-256 of the source model and its graph facts.
+        calibration: SHA-256 of the calibration data, where there was any.
+        placement: Which nodes run where.
+        members: The other members of the file.
+        tools: Versions of the tools that made it.
+        measured: What was measured at build time: stage seconds, pass records.
+    """
+
+    format_version: int
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    parameters: tuple[str, ...]
+    target: TargetInfo
+    precision: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    source: Mapping[str, Any]
+    calibration: Mapping[str, Any]
+    placement: Mapping[str, Any]
+    members: Mapping[str, Member]
+    tools: Mapping[str, str]
+    measured: Mapping[str, Any]
+
+    @property
+    def passes(self) -> Sequence[Mapping[str, Any]]:
+        """The records of the passes that ran, in order."""
+        records: Sequence[Mapping[str, Any]] = self.measured.get("passes", ())
+        return records
+
+    def to_json(self) -> str:
+        """Returns the manifest as JSON, keys in a fixed order."""
+        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Manifest:
+        """Parses ``manifest.json``.
+
+        Raises:
+            ArtifactError: The text is damaged, or of a version that this Ingot does not know.
+        """
+        try:
+            raw = json.loads(text)
+            version = raw["format_version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(f"the artifact's manifest is damaged: {error}") from error
+        if version != FORMAT_VERSION:
+            raise ArtifactError(
+                f"the artifact has format version {version}, this Ingot reads version "
+                f"{FORMAT_VERSION}: compile the model again, or install the Ingot that made it"
+            )
+        try:
+            return cls(
+                **{
+                    **raw,
+                    "inputs": tuple(_tensor_spec(entry) for entry in raw["inputs"]),
+                    "outputs": tuple(_tensor_spec(entry) for entry in raw["outputs"]),
+                    "parameters": tuple(raw["parameters"]),
+                    "target": TargetInfo(
+                        **{**raw["target"], "features": tuple(raw["target"]["features"])}
+                    ),
+                    "members": {name: Member(**m) for name, m in raw["members"].items()},
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise ArtifactError(f"the artifact's manifest is damaged: {error}") from error
+
+
+def _tensor_spec(entry: Mapping[str, Any]) -> TensorSpec:
+    return TensorSpec(entry["name"], entry["dtype"], tuple(entry["shape"]))

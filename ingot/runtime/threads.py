@@ -1,0 +1,78 @@
+"""The number of threads that an inference uses.
+
+TVM keeps one thread pool per calling thread. It sizes a pool when the pool is made, for half of
+the cores, and pins the caller to the cores it uses. Ingot makes each pool large enough for every
+core that the process may use, leaves the affinity of all threads alone, and sets the number of
+workers in use before a call when it differs from the last one on that thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+
+from ingot.errors import UsageError
+from ingot.runtime.library import global_function
+
+# The value of TVM's AffinityMode "big cores first"; without binding it only selects a count.
+_BIG_CORES_FIRST = 1
+# A pool cannot grow; idle workers sleep, so a small machine gets room for more threads than cores.
+_SMALLEST_POOL = 8
+
+_local = threading.local()
+
+
+def available_cores() -> int:
+    """Returns how many cores this process may run on (its affinity, not the machine's count)."""
+    return len(os.sched_getaffinity(0))
+
+
+def resolve_threads(threads: int | None) -> int:
+    """Returns the number of threads to use; ``None`` means every core the process may run on.
+
+    Raises:
+        UsageError: The number is below one.
+    """
+    if threads is None:
+        return available_cores()
+    if threads < 1:
+        raise UsageError(f"threads must be at least 1, not {threads}")
+    return threads
+
+
+@contextlib.contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def use_threads(threads: int) -> None:
+    """Sets the number of threads for parallel loops that the calling thread starts from now on.
+
+    Raises:
+        UsageError: More threads are asked for than the calling thread's pool was made for.
+    """
+    if getattr(_local, "threads", None) == threads:
+        return
+    pool_size: int = getattr(_local, "pool_size", 0)
+    if pool_size == 0:
+        pool_size = max(threads, available_cores(), _SMALLEST_POOL)
+    elif threads > pool_size:
+        raise UsageError(
+            f"{threads} threads asked for, but this thread's pool was made for {pool_size}: open "
+            "the session with the most threads first, or run it from another thread"
+        )
+    with _environment(TVM_NUM_THREADS=str(pool_size), TVM_BIND_THREADS="0"):
+        global_function("runtime.config_threadpool")(_BIG_CORES_FIRST, threads)
+    _local.pool_size = pool_size
+    _local.threads = threads
