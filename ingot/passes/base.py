@@ -97,3 +97,13 @@ class IngotPass(ir.passes.InPlacePass, Generic[OptionsT]):
     def __init__(self, options: OptionsT | None = None) -> None:
         """Takes validated options, or the defaults of ``options_type``."""
         self.options = options if options is not None else self.options_type()
+
+
+def pass_name(pass_: ir.passes.PassBase) -> str:
+    """The name of any pass: an Ingot pass's own, else the name of its class."""
+    return pass_.name if isinstance(pass_, IngotPass) else type(pass_).__name__
+
+
+def pass_tolerance(pass_: ir.passes.PassBase) -> Tolerance:
+    """What a pass's outputs are compared under; float rounding where the pass does not say."""
+    return pass_.tolerance if isinstance(pass_, IngotPass) else FLOAT_ROUNDING

@@ -1,0 +1,164 @@
+"""Runs passes one by one: times each, records what it changed, and checks that it may."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import onnx_ir as ir
+
+from ingot.errors import IngotError
+from ingot.passes.base import PassOutcome, pass_name, pass_tolerance
+from ingot.passes.difference import GraphState, compare_graphs
+from ingot.passes.invariants import Interface, check_graph, check_operators
+from ingot.passes.record import CheckResult, DeclinedRecord, PassCheck, PassRecord
+from ingot.passes.storage import save
+
+
+@dataclasses.dataclass(frozen=True)
+class PipelineRun:
+    """The model that came out of the passes, and one record for each pass."""
+
+    model: ir.Model
+    records: list[PassRecord]
+
+
+class PassManager:
+    """Runs a sequence of passes over a model.
+
+    After each pass that changed the graph: values are defined before they are used, initializers
+    have data, names are unique, operators fit their schemas, and the model's inputs and outputs
+    keep their names, dtypes and shapes. With a ``check``, the outputs on reference inputs agree
+    with those before the pass under the tolerance that the pass declares.
+
+    Args:
+        passes: Any ``onnx_ir`` passes, in place or functional; Ingot's own tell more.
+        check: Compares the outputs before and after each pass that changed something.
+        dump_dir: Where to write ``00-input.onnx`` and, after each pass and before its check,
+            ``NN-pass-name.onnx``; made when it is missing.
+        on_pass: Called with each record as it is made, for progress.
+    """
+
+    def __init__(
+        self,
+        passes: Sequence[ir.passes.PassBase],
+        *,
+        check: PassCheck | None = None,
+        dump_dir: Path | None = None,
+        on_pass: Callable[[PassRecord], None] | None = None,
+    ) -> None:
+        self._passes = tuple(passes)
+        self._check = check
+        self._dump_dir = dump_dir
+        self._on_pass = on_pass
+
+    def run(self, model: ir.Model) -> PipelineRun:
+        """Runs all passes.
+
+        Args:
+            model: Changed in place by passes that work so; use the returned one.
+
+        Raises:
+            IngotError: A pass raised, or left a graph that is not valid; names the pass.
+            PassCheckError: A pass changed the outputs too much; names the pass and the tensor.
+        """
+        interface = Interface.of(model)
+        records: list[PassRecord] = []
+        state = GraphState.capture(model)
+        snapshot = model.clone() if self._check is not None else None
+        self._dump(model, 0, "input")
+        for index, pass_ in enumerate(self._passes, start=1):
+            name = pass_name(pass_)
+            started = time.perf_counter()
+            result = _call(pass_, name, model)
+            seconds = time.perf_counter() - started
+            model = result.model
+            before, state = state, GraphState.capture(model)
+            record = _record(name, seconds, result, before, state)
+            self._dump(model, index, name)
+            if record.changed or result.modified:
+                _check_valid(model, interface, name)
+                if self._check is not None and snapshot is not None:
+                    previous, snapshot = snapshot, model.clone()
+                    started = time.perf_counter()
+                    record.check = self._compare(previous, snapshot, pass_)
+                    record.check_seconds = time.perf_counter() - started
+            records.append(record)
+            if self._on_pass is not None:
+                self._on_pass(record)
+        return PipelineRun(model, records)
+
+    def _compare(
+        self, before: ir.Model, after: ir.Model, pass_: ir.passes.PassBase
+    ) -> CheckResult | None:
+        if self._check is None:
+            return None
+        return self._check.compare(before, after, pass_tolerance(pass_), pass_name=pass_name(pass_))
+
+    def _dump(self, model: ir.Model, index: int, name: str) -> None:
+        if self._dump_dir is None:
+            return
+        path = self._dump_dir / f"{index:02d}-{name}.onnx"
+        try:
+            self._dump_dir.mkdir(parents=True, exist_ok=True)
+            save(model, path)
+        except OSError as error:
+            raise IngotError(f"cannot write '{path}': {error.strerror or error}") from error
+
+
+def _call(pass_: ir.passes.PassBase, name: str, model: ir.Model) -> ir.passes.PassResult:
+    try:
+        return pass_(model)
+    except IngotError as error:
+        raise type(error)(f"pass '{name}': {error}") from error
+    except Exception as error:
+        raise IngotError(f"pass '{name}' failed: {_root_cause(error)}") from error
+
+
+def _check_valid(model: ir.Model, interface: Interface, name: str) -> None:
+    try:
+        interface.check_kept(model)
+        check_graph(model)
+        check_operators(model)
+    except IngotError as error:
+        raise type(error)(f"pass '{name}' left an invalid graph: {error}") from error
+
+
+def _record(
+    name: str,
+    seconds: float,
+    result: ir.passes.PassResult,
+    before: GraphState,
+    after: GraphState,
+) -> PassRecord:
+    difference = compare_graphs(before, after)
+    declined: list[DeclinedRecord] = []
+    applied = int(bool(difference))
+    if isinstance(result, PassOutcome):
+        applied = result.applied
+        declined = [DeclinedRecord(node=d.node, reason=d.reason) for d in result.declined]
+    return PassRecord(
+        name=name,
+        seconds=seconds,
+        applied=applied,
+        changed=bool(difference),
+        nodes_before=len(before.nodes),
+        nodes_after=len(after.nodes),
+        removed=difference.removed,
+        added=difference.added,
+        changed_nodes=difference.changed,
+        op_delta=difference.op_delta,
+        initializer_bytes_before=before.initializer_bytes,
+        initializer_bytes_after=after.initializer_bytes,
+        declined=declined,
+    )
+
+
+def _root_cause(error: BaseException) -> str:
+    """The innermost cause in one line: onnx_ir wraps a pass's error once per level of nesting."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,0 +1,46 @@
+"""Writing a model to a file or to bytes, whatever its size.
+
+Protocol Buffers end at 2 GB; above it the weights go to a file of their own beside the model, as
+ONNX's external data.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx_ir as ir
+
+from ingot.passes.difference import initializer_bytes
+
+# Below protobuf's 2**31 - 1, with room for the graph itself.
+INLINE_LIMIT = 1_900_000_000
+
+
+def fits_inline(model: ir.Model, limit: int = INLINE_LIMIT) -> bool:
+    """Whether the model's weights fit into one protobuf message."""
+    return initializer_bytes(model) <= limit
+
+
+def to_bytes(model: ir.Model) -> bytes:
+    """Serializes a model with all of its weights inside; the model is not changed."""
+    copy = model.clone()
+    ir.external_data.load_to_model(copy)
+    serialized: bytes = ir.to_proto(copy).SerializeToString()
+    return serialized
+
+
+def save(model: ir.Model, path: Path, *, limit: int = INLINE_LIMIT) -> None:
+    """Writes the model to ``path``, with ``path.name + '.data'`` beside it when it is too large.
+
+    Args:
+        model: The model, not changed.
+        path: The file to write.
+        limit: Largest size of the weights, in bytes, that are kept inside of the file.
+
+    Raises:
+        OSError: When the file cannot be written.
+    """
+    if fits_inline(model, limit):
+        path.write_bytes(to_bytes(model))
+    else:
+        ir.save(model.clone(), path, external_data=f"{path.name}.data")
