@@ -1,0 +1,1 @@
+"""Architectures as plain builders: a mapping of weights in, an ``onnx_ir.Model`` out."""

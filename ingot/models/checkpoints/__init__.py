@@ -1,0 +1,1 @@
+"""Readers of published checkpoints that need neither PyTorch nor TensorFlow."""
