@@ -156,7 +156,7 @@ def load_sample(path: Path) -> tuple[Images, Labels]:
             encoded, labels = sample["images"], sample["labels"]
         with Image.open(io.BytesIO(encoded.tobytes())) as column:
             images = np.asarray(column).reshape(-1, IMAGE_SIZE, IMAGE_SIZE, 3)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is not a readable sample of CIFAR-10: {error}") from error
     if len(images) != len(labels):
         raise DataError(f"{path} holds {len(images)} images but {len(labels)} labels")
