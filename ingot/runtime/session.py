@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Mapping
@@ -20,6 +21,9 @@ from ingot.runtime.safetensors import map_tensors
 from ingot.runtime.threads import resolve_threads, use_threads
 
 Array = npt.NDArray[Any]
+
+# Bytes; compiled code may load vectors up to this size without a check.
+_ALIGNMENT = 64
 
 
 class Session:
@@ -197,8 +201,20 @@ def _as_array(name: str, value: Any) -> Array:
         array = np.asarray(value)
     except ValueError as error:
         raise InputError(f"input {name} is not an array: {error}") from error
-    # DLPack cannot express a read-only array, so such an input is copied.
-    return np.require(array, requirements=["C", "A", "W"])
+    # DLPack cannot express a read-only array, and compiled code loads whole aligned vectors.
+    if array.flags.c_contiguous and array.flags.writeable and array.ctypes.data % _ALIGNMENT == 0:
+        return array
+    copy = _aligned_empty(array.shape, array.dtype)
+    copy[...] = array
+    return copy
+
+
+def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Returns an uninitialized C-contiguous array whose data begins at an aligned address."""
+    size = math.prod(shape) * dtype.itemsize
+    buffer = np.empty(size + _ALIGNMENT, dtype=np.uint8)
+    offset = -buffer.ctypes.data % _ALIGNMENT
+    return buffer[offset : offset + size].view(dtype).reshape(shape)
 
 
 def _check_tensor(kind: str, spec: TensorSpec, array: Array, symbols: dict[str, int]) -> None:

@@ -1,0 +1,133 @@
+"""Writing an artifact: every member aligned, digests in the manifest, atomically in place."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import struct
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from ingot.errors import ArtifactError
+from ingot.runtime.manifest import MANIFEST_MEMBER, Manifest, Member
+from ingot.runtime.safetensors import DTYPES, PADDING_PREFIX
+
+ALIGNMENT = 64
+_LOCAL_HEADER_SIZE = 30
+# A zip extra field of a kind that readers skip: id and length, then padding.
+_PADDING_FIELD = struct.Struct("<HH")
+_PADDING_ID = 0xD935  # the id that Android's zipalign uses for alignment
+_ZIP64_EXTRA_SIZE = 20
+_ZIP64_FROM = 1 << 31
+# Members carry no time: the same model and recipe give the same bytes.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_DTYPE_CODES = {dtype: code for code, dtype in DTYPES.items()}
+
+
+def write_artifact(path: Path, manifest: Manifest, members: Mapping[str, bytes]) -> None:
+    """Writes an artifact to ``path``, whole or not at all.
+
+    Args:
+        path: Where it goes; what is there is replaced at the end, by a rename.
+        manifest: The manifest, whose ``members`` match.
+        members: The members' bytes by name.
+
+    Raises:
+        ArtifactError: The file cannot be written; nothing is left behind.
+    """
+    with atomic_file(path) as file, zipfile.ZipFile(file, "w") as archive:
+        _add(archive, file, MANIFEST_MEMBER, manifest.to_json().encode())
+        for name, data in members.items():
+            _add(archive, file, name, data)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Opens a temporary file that becomes ``path`` when the block ends well, synced.
+
+    Whatever ends the block otherwise (no space left, Ctrl-C) removes it, and ``path`` is as it was.
+
+    Raises:
+        ArtifactError: The file cannot be written.
+    """
+    temporary: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(handle, "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+        temporary = None
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise ArtifactError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def describe_members(members: Mapping[str, bytes]) -> dict[str, Member]:
+    """Returns the sizes and digests of members, for the manifest."""
+    return {
+        name: Member(len(data), hashlib.sha256(data).hexdigest()) for name, data in members.items()
+    }
+
+
+def _add(archive: zipfile.ZipFile, file: BinaryIO, name: str, data: bytes) -> None:
+    info = zipfile.ZipInfo(name, date_time=_EPOCH)
+    info.external_attr = 0o644 << 16
+    large = len(data) >= _ZIP64_FROM
+    header = _LOCAL_HEADER_SIZE + len(name.encode()) + (_ZIP64_EXTRA_SIZE if large else 0)
+    begin = file.tell() + header + _PADDING_FIELD.size
+    padding = -begin % ALIGNMENT
+    info.extra = _PADDING_FIELD.pack(_PADDING_ID, padding) + bytes(padding)
+    info.file_size = len(data)
+    with archive.open(info, "w", force_zip64=large) as member:
+        member.write(data)
+
+
+def serialize_weights(weights: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
+    """Returns weights as a safetensors file in which each tensor is 64-byte aligned."""
+    header: dict[str, object] = {}
+    body = io.BytesIO()
+    for index, (name, array) in enumerate(weights.items()):
+        begin = body.tell()
+        body.write(np.ascontiguousarray(array).tobytes())
+        header[name] = _entry(_DTYPE_CODES[array.dtype.name], array.shape, begin, body.tell())
+        if padding := -body.tell() % ALIGNMENT:
+            begin = body.tell()
+            body.write(bytes(padding))
+            header[f"{PADDING_PREFIX}{index}"] = _entry("U8", (padding,), begin, body.tell())
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-(len(text) + 8) % ALIGNMENT)
+    return struct.pack("<Q", len(text)) + text + body.getvalue()
+
+
+def _entry(dtype: str, shape: tuple[int, ...], begin: int, end: int) -> dict[str, object]:
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}

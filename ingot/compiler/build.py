@@ -1,0 +1,289 @@
+"""The driver: from a model and a recipe to a verified artifact."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from ingot.compiler.artifact_writer import (
+    describe_members,
+    serialize_weights,
+    write_artifact,
+)
+from ingot.compiler.comparison import compare_tensors
+from ingot.compiler.ingest import Ingested, ingest
+from ingot.compiler.inputs import random_inputs
+from ingot.compiler.recipe import Recipe, load_recipe
+from ingot.compiler.reference import Reference
+from ingot.compiler.verification import ReferenceCheck
+from ingot.errors import UsageError, VerificationError
+from ingot.passes.manager import PassManager
+from ingot.passes.record import PassRecord
+from ingot.passes.registry import create
+from ingot.runtime.cpu_features import machine_architecture, missing_features
+from ingot.runtime.manifest import (
+    CODE_MEMBER,
+    FORMAT_VERSION,
+    WEIGHTS_MEMBER,
+    Manifest,
+    TensorSpec,
+)
+from ingot.runtime.session import Session
+from ingot.targets.base import Lowered, Target
+from ingot.targets.registry import parse_target
+
+ARTIFACT_SUFFIX = ".ingot"
+_TOOLS = ("ingot", "apache-tvm", "apache-tvm-ffi", "onnx", "onnx-ir", "onnxscript", "onnxsim",
+          "onnxruntime", "numpy", "ziglang")  # fmt: skip
+
+OnStage = Callable[[str], None]
+OnPass = Callable[[PassRecord], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Artifact:
+    """A compiled model on disk.
+
+    Attributes:
+        path: The ``*.ingot`` file.
+        manifest: What the file says of itself.
+    """
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def size(self) -> int:
+        """Size of the file in bytes."""
+        return self.path.stat().st_size
+
+    def session(self, *, threads: int | None = None) -> Session:
+        """Loads the artifact; see :class:`ingot.runtime.Session`."""
+        return Session(self.path, threads=threads)
+
+
+def compile_model(
+    model: str | Path | onnx.ModelProto | ir.Model,
+    output: str | Path | None = None,
+    *,
+    target: str | None = None,
+    recipe: str | Path | Mapping[str, Any] | Recipe | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    dump_passes: Path | None = None,
+    on_stage: OnStage | None = None,
+    on_pass: OnPass | None = None,
+) -> Artifact:
+    """Compiles a model to an artifact.
+
+    The graph is checked after each pass, and the compiled code at the end, against ONNX Runtime
+    on the model as it was given.
+
+    Args:
+        model: An ONNX file or a model in memory.
+        output: Where the artifact goes; by default the model's name with ``.ingot``, here.
+        target: Overrides the recipe's target, such as ``cpu`` or ``cpu:mcpu=znver4,threads=2``.
+        recipe: A recipe, its file, its name, or its keys; by default ``fp32``.
+        shapes: Shapes of inputs by name, over the recipe's.
+        dump_passes: A folder that receives the graph after each pass.
+        on_stage: Called with each stage's name as it begins.
+        on_pass: Called with each pass's record as it ends.
+
+    Returns:
+        The artifact that was written.
+
+    Raises:
+        ModelError: The model is damaged, invalid or has what cannot be lowered.
+        UsageError: The recipe, the target or a shape is wrong.
+        VerificationError: A pass or the compiled code changed the results beyond tolerance.
+        ArtifactError: The file cannot be written; nothing is left behind.
+
+    Example:
+        >>> import ingot
+        >>> artifact = ingot.compile("model.onnx", "model.ingot")  # doctest: +SKIP
+        >>> artifact.session(threads=2).run({"image": image})  # doctest: +SKIP
+    """
+    plan = load_recipe(recipe)
+    plan = plan.model_copy(
+        update={
+            "target": target or plan.target,
+            "shapes": {**plan.shapes, **{k: tuple(v) for k, v in (shapes or {}).items()}},
+        }
+    )
+    chosen = parse_target(plan.target)
+    passes = [instance for spec in plan.passes for instance in create(spec)]
+    begin_stage = _Stages(on_stage)
+    begin_stage("ingest")
+    source = ingest(model, shapes=plan.shapes, simplified=plan.simplify)
+    path = _output_path(output, source.name)
+    begin_stage("passes")
+    check = (
+        ReferenceCheck.for_model(source.model, seed=plan.verify.seed)
+        if plan.verify.enabled
+        else None
+    )
+    run = PassManager(passes, check=check, dump_dir=dump_passes, on_pass=on_pass).run(source.model)
+    begin_stage("lower")
+    lowered = chosen.lower(run.model)
+    begin_stage("write")
+    members = {
+        CODE_MEMBER: lowered.code,
+        WEIGHTS_MEMBER: serialize_weights(lowered.weights),
+        **lowered.members,
+    }
+    measured = {
+        "stage_seconds": {**begin_stage.finish(), **lowered.stage_seconds},
+        "passes": [record.model_dump(mode="json") for record in run.records],
+    }
+    manifest = _manifest(source, run.model, plan, chosen, lowered, members, measured)
+    if plan.verify.enabled:
+        manifest = _verified(path, manifest, members, source, plan, begin_stage)
+    write_artifact(path, manifest, members)
+    return Artifact(path, manifest)
+
+
+class _Stages:
+    """Times the stages of a build, each from its beginning to the next one's."""
+
+    def __init__(self, on_stage: OnStage | None) -> None:
+        self._on_stage = on_stage
+        self._begun: list[tuple[str, float]] = []
+
+    def __call__(self, stage: str) -> None:
+        self._begun.append((stage, time.perf_counter()))
+        if self._on_stage is not None:
+            self._on_stage(stage)
+
+    def finish(self) -> dict[str, float]:
+        """Returns the seconds of each stage begun so far."""
+        ends = [begin for _, begin in self._begun[1:]] + [time.perf_counter()]
+        return {
+            stage: end - begin for (stage, begin), end in zip(self._begun, ends, strict=True)
+        }
+
+
+def _output_path(output: str | Path | None, name: str) -> Path:
+    path = Path(output) if output is not None else Path(f"{name}{ARTIFACT_SUFFIX}")
+    if path.is_dir():
+        raise UsageError(f"the output {path} is a folder: give a file name")
+    if not path.parent.is_dir():
+        raise UsageError(f"the output's folder {path.parent} does not exist: make it first")
+    return path
+
+
+def _manifest(
+    source: Ingested,
+    model: ir.Model,
+    plan: Recipe,
+    target: Target,
+    lowered: Lowered,
+    members: Mapping[str, bytes],
+    measured: Mapping[str, Any],
+) -> Manifest:
+    recipe = plan.model_dump(mode="json")
+    recipe["target"] = target.spec
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        name=source.name,
+        inputs=tensor_specs(model.graph.inputs),
+        outputs=tensor_specs(model.graph.outputs),
+        parameters=tuple(lowered.weights),
+        target=lowered.info,
+        precision={"default": plan.precision, "layers": {}},
+        recipe=recipe,
+        source={"sha256": source.sha256, "opset": source.opset, "notes": list(source.notes)},
+        calibration={},
+        placement=lowered.placement,
+        members=describe_members(members),
+        tools={name: importlib.metadata.version(name) for name in _TOOLS},
+        measured=measured,
+    )
+
+
+def tensor_specs(values: Sequence[ir.Value]) -> tuple[TensorSpec, ...]:
+    """Returns the specs of a graph's inputs or outputs; an unknown dimension gets a symbol."""
+    specs = []
+    for value in values:
+        if value.is_initializer():
+            continue
+        assert value.dtype is not None and value.shape is not None
+        shape = tuple(
+            dimension if isinstance(dimension, int) else dimension.value or f"{value.name}_{axis}"
+            for axis, dimension in enumerate(value.shape)
+        )
+        specs.append(TensorSpec(str(value.name), value.dtype.numpy().name, shape))
+    return tuple(specs)
+
+
+def _verified(
+    path: Path,
+    manifest: Manifest,
+    members: Mapping[str, bytes],
+    source: Ingested,
+    plan: Recipe,
+    begin_stage: _Stages,
+) -> Manifest:
+    """Runs the code against the reference; returns the manifest with what came out."""
+    begin_stage("verify")
+    if not runs_here(manifest):
+        outcome: dict[str, Any] = {"ran": False, "reason": "the code is for another CPU"}
+    else:
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+            trial = Path(folder) / "trial.ingot"
+            write_artifact(trial, manifest, members)
+            with Session(trial) as session:
+                inputs = random_inputs(source.original, seed=plan.verify.seed)
+                outcome = compare_with_reference(session, source.original, [inputs], plan.verify.rtol)
+    stage_seconds = {**begin_stage.finish(), **manifest.measured["stage_seconds"]}
+    stage_seconds["verify"] = begin_stage.finish()["verify"]
+    return dataclasses.replace(
+        manifest,
+        measured={**manifest.measured, "stage_seconds": stage_seconds, "verification": outcome},
+    )
+
+
+def runs_here(manifest: Manifest) -> bool:
+    """Whether this machine has the architecture and the features that the code needs."""
+    return manifest.target.architecture == machine_architecture() and not missing_features(
+        manifest.target.features
+    )
+
+
+def compare_with_reference(
+    session: Session, model: ir.Model, inputs: Sequence[Mapping[str, Any]], rtol: float
+) -> dict[str, Any]:
+    """Compares an artifact with ONNX Runtime on its source model, output by output.
+
+    Args:
+        session: The loaded artifact.
+        model: The source model.
+        inputs: Complete inputs, one mapping per run.
+        rtol: Largest difference allowed, as a part of the output's largest magnitude.
+
+    Returns:
+        ``ran``, ``rtol``, and the largest ``max_abs_error`` and ``max_rel_error``.
+
+    Raises:
+        VerificationError: An output differs by more; names it.
+    """
+    worst_abs = worst_rel = 0.0
+    with Reference(model) as reference:
+        for sample in inputs:
+            expected, actual = reference.run(sample), session.run(sample)
+            for name, array in expected.items():
+                difference = compare_tensors(name, array, actual[name])
+                if difference.detail or difference.max_abs_error > rtol * max(difference.scale, 1e-3):
+                    raise VerificationError(
+                        f"the compiled code is not right: {difference}, allowed is {rtol:g} of the "
+                        "largest magnitude; please report this with the model"
+                    )
+                worst_abs = max(worst_abs, difference.max_abs_error)
+                worst_rel = max(worst_rel, difference.max_rel_error)
+    return {"ran": True, "rtol": rtol, "max_abs_error": worst_abs, "max_rel_error": worst_rel}

@@ -1,0 +1,227 @@
+"""Ingest: from a file or a proto to a checked graph with shapes, unique names and a recent opset."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+from onnx_ir.passes.common import NameFixPass, ShapeInferencePass
+
+from ingot.compiler.simplification import raise_opset, simplify
+from ingot.errors import ModelError, UsageError
+from ingot.passes.storage import fits_inline
+
+_CHUNK = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Ingested:
+    """A model as the passes take it.
+
+    Attributes:
+        name: The model's name: the file's, or the graph's.
+        model: The graph: checked, shapes inferred, every node and value with a unique name.
+        original: The graph as it was given, shapes bound: what results are compared with.
+        sha256: Digest of the source, external data included.
+        opset: Opset version of the source.
+        notes: What was tried and dropped, and why.
+    """
+
+    name: str
+    model: ir.Model
+    original: ir.Model
+    sha256: str
+    opset: int
+    notes: tuple[str, ...]
+
+
+def ingest(
+    source: str | Path | onnx.ModelProto | ir.Model,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    simplified: bool = True,
+) -> Ingested:
+    """Reads, checks and prepares a model.
+
+    Args:
+        source: An ONNX file (weights of any size, external data beside it), or a model in memory.
+        shapes: Shapes of inputs by name; bind symbolic dimensions throughout the graph.
+        simplified: Whether onnxsim runs; its result is dropped if it fails or changes outputs.
+
+    Raises:
+        ModelError: Not ONNX, damaged, cut short, or invalid; says where.
+        UsageError: A shape names no input or does not fit.
+    """
+    name, original, digest = _load(source)
+    _check(original, name)
+    bind_shapes(original, shapes or {})
+    _infer(original, name)
+    opset = original.opset_imports.get("", 0)
+    model = original.clone()
+    notes: list[str] = []
+    if simplified:
+        model, note = simplify(model)
+        notes += note
+    model, note = raise_opset(model)
+    notes += note
+    NameFixPass()(model)
+    _infer(model, name)
+    return Ingested(name, model, original, digest, opset, tuple(notes))
+
+
+def bind_shapes(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Binds the dimensions of inputs, in place; a symbol is bound wherever an input has it.
+
+    Raises:
+        UsageError: No input has that name, or the rank or a fixed dimension differs.
+    """
+    inputs = {value.name: value for value in _real_inputs(model)}
+    symbols: dict[str, int] = {}
+    for name, shape in shapes.items():
+        if name not in inputs:
+            raise UsageError(
+                f"--shape {name}: the model has no such input; its inputs are "
+                f"{', '.join(str(key) for key in inputs)}"
+            )
+        if any(size < 1 for size in shape):
+            raise UsageError(f"--shape {name}: dimensions must be positive, not {list(shape)}")
+        known = inputs[name].shape
+        if known is not None:
+            _match(name, known, shape, symbols)
+        inputs[name].shape = ir.Shape(shape)
+    if not shapes:
+        return
+    for value in [*inputs.values(), *model.graph.outputs]:
+        if value.shape is not None:
+            value.shape = ir.Shape([_bound(dimension, symbols) for dimension in value.shape])
+    for node in model.graph.all_nodes():
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.shape = None
+
+
+def _bound(dimension: int | ir.SymbolicDim, symbols: Mapping[str, int]) -> int | str | None:
+    if isinstance(dimension, int):
+        return dimension
+    symbol = dimension.value
+    return symbols.get(symbol, symbol) if isinstance(symbol, str) else None
+
+
+def _match(
+    name: str | None, known: ir.Shape, shape: Sequence[int], symbols: dict[str, int]
+) -> None:
+    if len(known) != len(shape):
+        raise UsageError(f"--shape {name}: the input has {len(known)} dimensions: {known}")
+    for dimension, size in zip(known, shape, strict=True):
+        symbol = dimension if isinstance(dimension, int) else dimension.value
+        expected = symbols.setdefault(symbol, size) if isinstance(symbol, str) else symbol
+        if expected is not None and expected != size:
+            raise UsageError(
+                f"--shape {name}: dimension {symbol} is {expected}, not {size}; the input is {known}"
+            )
+
+
+def _real_inputs(model: ir.Model) -> list[ir.Value]:
+    return [value for value in model.graph.inputs if not value.is_initializer()]
+
+
+def _load(source: str | Path | onnx.ModelProto | ir.Model) -> tuple[str, ir.Model, str]:
+    if isinstance(source, ir.Model):
+        source = ir.to_proto(source)
+    if isinstance(source, onnx.ModelProto):
+        name = source.graph.name or "model"
+        # Serialized as protobuf allows: a model above 2 GB has to come from a file.
+        digest = hashlib.sha256(source.SerializeToString(deterministic=True)).hexdigest()
+        return name, ir.from_proto(source), digest
+    path = Path(source)
+    if not path.is_file():
+        raise ModelError(f"there is no model file {path}")
+    try:
+        model = ir.load(path)
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} is not an ONNX model, or is damaged or cut short") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path} cannot be read as ONNX: {_first_line(error)}") from error
+    if not model.graph.outputs:
+        raise ModelError(f"{path} is not an ONNX model, or is damaged: its graph has no outputs")
+    return path.stem, model, _digest(path, model)
+
+
+def _digest(path: Path, model: ir.Model) -> str:
+    """Returns the digest of the file and of the files that hold its external data."""
+    files = {path}
+    for value in model.graph.initializers.values():
+        if isinstance(value.const_value, ir.ExternalTensor):
+            files.add(Path(value.const_value.path))
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        try:
+            with file.open("rb") as stream:
+                while chunk := stream.read(_CHUNK):
+                    digest.update(chunk)
+        except OSError as error:
+            raise ModelError(
+                f"{path} keeps weights in {file}, which cannot be read: {error.strerror}"
+            ) from error
+    return digest.hexdigest()
+
+
+def _check(model: ir.Model, name: str) -> None:
+    """Runs onnx's checker; weights above its 2 GB limit are left out of what it sees."""
+    proto = _without_large_weights(model)
+    try:
+        for value in model.graph.initializers.values():
+            _check_weight(value)
+        onnx.checker.check_model(proto)
+    except (onnx.checker.ValidationError, ValueError, OSError) as error:
+        raise ModelError(f"{name} is not valid ONNX: {_first_line(error)}") from error
+
+
+def _check_weight(value: ir.Value) -> None:
+    tensor = value.const_value
+    if tensor is None:
+        return
+    if isinstance(tensor, ir.ExternalTensor):
+        size = Path(tensor.path).stat().st_size
+        end = (tensor.offset or 0) + tensor.nbytes
+        if end > size:
+            raise ValueError(
+                f"weight {value.name!r} ends at byte {end} of {tensor.path}, which has {size}: "
+                "the file is cut short"
+            )
+    elif tensor.size != tensor.numpy().size:
+        raise ValueError(f"weight {value.name!r} has too few values for its shape")
+
+
+def _without_large_weights(model: ir.Model) -> onnx.ModelProto:
+    if fits_inline(model):
+        copy = model.clone()
+        ir.external_data.load_to_model(copy)
+        return ir.to_proto(copy)
+    copy = model.clone()
+    for value in list(copy.graph.initializers.values()):
+        if value.const_value is not None and value.const_value.nbytes > _CHUNK:
+            del copy.graph.initializers[str(value.name)]
+            if value not in copy.graph.inputs:
+                copy.graph.inputs.append(value)
+    return ir.to_proto(copy)
+
+
+def _infer(model: ir.Model, name: str) -> None:
+    try:
+        ShapeInferencePass(data_prop=True)(model)
+    except Exception as error:
+        # onnx raises errors of several unrelated types from C++ here.
+        raise ModelError(f"shapes of {name} cannot be inferred: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

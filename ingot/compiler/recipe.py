@@ -1,0 +1,139 @@
+"""Recipes: what to do to a model, as a small TOML or YAML file or as keyword arguments."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+
+from ingot.errors import UsageError
+from ingot.passes.registry import PassSpec
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class VerifyOptions(_Section):
+    """How the result is held to the reference.
+
+    Attributes:
+        enabled: Whether outputs are compared after each pass and after the build.
+        seed: Seed of the random reference inputs.
+        rtol: Largest difference between the compiled model and the reference, as a part of the
+            output's largest magnitude.
+    """
+
+    enabled: bool = True
+    seed: int = 0
+    rtol: float = pydantic.Field(default=1e-4, gt=0)
+
+
+class Recipe(_Section):
+    """What to do to a model.
+
+    Attributes:
+        name: The recipe's name in reports.
+        passes: The passes in order; a group's name stands for all of its passes.
+        target: ``cpu``, or with options ``cpu:mcpu=znver4``; see ``ingot targets``.
+        precision: Precision of weights and activations.
+        simplify: Whether onnxsim simplifies the graph first (guarded by a numeric check).
+        shapes: Shapes of inputs by name, which bind symbolic dimensions.
+        verify: How the result is held to the reference.
+    """
+
+    name: str = "fp32"
+    passes: tuple[PassSpec, ...] = (
+        PassSpec(name="cleanup"),
+        PassSpec(name="fusion"),
+        PassSpec(name="cleanup"),
+    )
+    target: str = "cpu"
+    precision: Literal["fp32"] = "fp32"
+    simplify: bool = True
+    shapes: dict[str, tuple[int, ...]] = {}
+    verify: VerifyOptions = VerifyOptions()
+
+    @pydantic.field_validator("passes", mode="before")
+    @classmethod
+    def _names_alone(cls, value: Any) -> Any:
+        """Lets a pass without options be written as its name."""
+        if isinstance(value, (list, tuple)):
+            return tuple({"name": item} if isinstance(item, str) else item for item in value)
+        return value
+
+
+# Recipes that can be named instead of given as a file.
+NAMED_RECIPES: Mapping[str, Recipe] = {
+    "fp32": Recipe(),
+    "none": Recipe(name="none", passes=(), simplify=False),
+}
+
+
+def load_recipe(source: str | Path | Mapping[str, Any] | Recipe | None = None) -> Recipe:
+    """Returns a recipe from a name, a ``.toml``, ``.yaml`` or ``.yml`` file, a mapping, or as given.
+
+    Raises:
+        UsageError: There is no such file or name, or a key is unknown (names the nearest valid
+            one) or a value does not fit.
+    """
+    if source is None:
+        return NAMED_RECIPES["fp32"]
+    if isinstance(source, Recipe):
+        return source
+    if isinstance(source, Mapping):
+        return _validate(dict(source), "the recipe")
+    if str(source) in NAMED_RECIPES:
+        return NAMED_RECIPES[str(source)]
+    path = Path(source)
+    if not path.is_file():
+        raise UsageError(
+            f"no recipe {str(source)!r}: give a file (.toml, .yaml) or one of "
+            f"{', '.join(NAMED_RECIPES)}"
+        )
+    raw = _parse(path)
+    if not isinstance(raw, dict):
+        raise UsageError(f"recipe {path} holds no table of keys")
+    raw.setdefault("name", path.stem)
+    return _validate(raw, f"recipe {path}")
+
+
+def _parse(path: Path) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
+    except (tomllib.TOMLDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"recipe {path} cannot be parsed: {reason}") from error
+
+
+def _validate(raw: dict[str, Any], where: str) -> Recipe:
+    try:
+        return Recipe.model_validate(raw)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        location = [str(part) for part in first["loc"]]
+        if first["type"] == "extra_forbidden":
+            valid = _fields_at(location[:-1])
+            nearest = difflib.get_close_matches(location[-1], valid, n=1, cutoff=0.5)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"valid keys: {', '.join(valid)}"
+            raise UsageError(f"{where} has no key {'.'.join(location)!r}; {hint}") from error
+        raise UsageError(f"{where}, key {'.'.join(location)!r}: {first['msg']}") from error
+
+
+def _fields_at(location: list[str]) -> list[str]:
+    if location[:1] == ["verify"]:
+        return list(VerifyOptions.model_fields)
+    if location[:1] == ["passes"]:
+        return list(PassSpec.model_fields)
+    return list(Recipe.model_fields)

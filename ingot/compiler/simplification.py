@@ -1,0 +1,83 @@
+"""Changes to the whole graph by the format's own tools, each dropped when it does not hold.
+
+A tool that fails, or whose result computes something else, is reported in a note and its result
+dropped: the model as it was goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+
+import onnx_ir as ir
+import onnxsim
+from onnx_ir.passes.common import NameFixPass
+from onnxscript import version_converter
+
+from ingot.compiler.inputs import random_inputs
+from ingot.compiler.verification import ReferenceCheck
+from ingot.errors import IngotError, VerificationError
+from ingot.passes.base import FLOAT_ROUNDING
+from ingot.passes.storage import fits_inline
+
+# The opset in which Gelu, LayerNormalization, RMSNormalization and Attention all exist.
+TARGET_OPSET = 23
+
+
+def simplify(model: ir.Model) -> tuple[ir.Model, list[str]]:
+    """Returns the model as onnxsim simplifies it, or as it was with a note that says why.
+
+    Folding of constants and shapes is onnxsim's part; fusions are left to Ingot's passes, which
+    are checked and recorded one by one.
+    """
+    if not fits_inline(model):
+        return model, ["onnxsim was left out: the model is above protobuf's 2 GB"]
+    proto = ir.to_proto(model)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            simplified, _ = onnxsim.simplify(proto, perform_optimization=False)
+        candidate = ir.from_proto(simplified)
+    except Exception as error:
+        # Whatever a third-party simplifier raises, its result is not needed.
+        return model, [f"onnxsim failed and its result was dropped: {_first_line(error)}"]
+    return _keep_if_equal(model, candidate, "onnxsim")
+
+
+def raise_opset(model: ir.Model) -> tuple[ir.Model, list[str]]:
+    """Returns the model in the opset that the fusions' operators need, or as it was with a note."""
+    version = model.opset_imports.get("", TARGET_OPSET)
+    if version >= TARGET_OPSET:
+        return model, []
+    candidate = model.clone()
+    try:
+        version_converter.convert_version(candidate, TARGET_OPSET, fallback=True)
+    except Exception as error:
+        # onnx's converter raises RuntimeError from C++, onnxscript's errors of its own.
+        return model, [f"the opset stays at {version}: {_first_line(error)}"]
+    reached = candidate.opset_imports.get("", 0)
+    if reached != TARGET_OPSET:
+        return model, [f"the opset stays at {version}: onnx has no conversion for this model"]
+    return _keep_if_equal(model, candidate, f"the conversion of opset {version} to {reached}")
+
+
+def _keep_if_equal(
+    before: ir.Model, after: ir.Model, what: str
+) -> tuple[ir.Model, list[str]]:
+    NameFixPass()(after)
+    inputs = {value.name for value in before.graph.inputs if not value.is_initializer()}
+    if inputs != {value.name for value in after.graph.inputs if not value.is_initializer()}:
+        return before, [f"{what} changed the model's inputs and its result was dropped"]
+    try:
+        ReferenceCheck([random_inputs(before)]).compare(
+            before, after, FLOAT_ROUNDING, pass_name=what
+        )
+    except VerificationError as error:
+        return before, [f"{what} changed the results and its result was dropped: {error}"]
+    except IngotError as error:
+        return before, [f"{what} could not be checked and its result was dropped: {error}"]
+    return after, []
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

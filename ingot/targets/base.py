@@ -1,0 +1,86 @@
+"""What a target is: it says what it can run, and lowers a graph to code and weights."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import pydantic
+
+from ingot.runtime.manifest import TargetInfo
+
+
+class TargetOptions(pydantic.BaseModel):
+    """Base of a target's options; a key that the target does not know is refused."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Unsupported:
+    """A node that a target cannot run, and why."""
+
+    node: str
+    operator: str
+    reason: str
+
+
+@dataclasses.dataclass
+class Lowered:
+    """What lowering gives: everything of an artifact that depends on the target.
+
+    Attributes:
+        code: The linked shared library.
+        weights: The weights by name, in the order in which the code takes them after the inputs.
+        info: What the code was made for.
+        placement: Which nodes run where, for the manifest.
+        stage_seconds: How long each stage of the lowering took.
+        members: Further members of the artifact, by name.
+    """
+
+    code: bytes
+    weights: dict[str, npt.NDArray[np.generic]]
+    info: TargetInfo
+    placement: Mapping[str, Any]
+    stage_seconds: Mapping[str, float]
+    members: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+
+
+class Target(abc.ABC):
+    """A kind of machine with its options.
+
+    Attributes:
+        kind: ``cpu``, ``cuda`` or ``npu``.
+        summary: One line for ``ingot targets``.
+        options_type: The typed model of the target's options.
+    """
+
+    kind: ClassVar[str]
+    summary: ClassVar[str]
+    options_type: ClassVar[type[TargetOptions]]
+
+    @abc.abstractmethod
+    def __init__(self, options: TargetOptions) -> None:
+        """Takes validated options."""
+
+    @property
+    @abc.abstractmethod
+    def spec(self) -> str:
+        """The target as one string with its defaults filled in, ``cpu:mcpu=znver3``."""
+
+    @abc.abstractmethod
+    def unsupported(self, model: ir.Model) -> Sequence[Unsupported]:
+        """Returns the nodes that this target cannot run, in graph order."""
+
+    @abc.abstractmethod
+    def lower(self, model: ir.Model) -> Lowered:
+        """Lowers a graph to linked code.
+
+        Raises:
+            UnsupportedOperatorError: A node cannot be lowered; names it.
+        """

@@ -1,0 +1,127 @@
+"""ONNX to Relax: TVM's importer, with errors that name the node and Ingot's own converters.
+
+TVM's importer finds a converter by operator type alone; here the domain counts too, so that the
+standard ``Attention`` and ONNX Runtime's operator of the same name are told apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import tvm
+from tvm import relax
+from tvm.relax.frontend.onnx import onnx_frontend
+
+from ingot.errors import ModelError, UnsupportedOperatorError
+from ingot.targets.base import Unsupported
+from ingot.targets.cpu.operators import CONVERTERS
+
+_STANDARD_DOMAINS = ("", "ai.onnx")
+_CONTRIB_DOMAIN = "com.microsoft"
+# TVM's importer holds these under the standard operators' names but implements the contrib ones.
+_CONTRIB_ONLY = frozenset({
+    "Attention", "BiasGelu", "EmbedLayerNormalization", "FastGelu", "SkipLayerNormalization",
+})  # fmt: skip
+_HANDLED_BY_IMPORTER = frozenset({"Constant", "If"})
+
+
+def _tvm_converter(domain: str, operator: str) -> Any:
+    converter = onnx_frontend._get_convert_map().get(operator)
+    if domain in _STANDARD_DOMAINS:
+        return None if operator in _CONTRIB_ONLY else converter
+    return converter if domain == _CONTRIB_DOMAIN else None
+
+
+def unsupported_nodes(model: ir.Model) -> list[Unsupported]:
+    """Returns the nodes that have no converter, subgraphs included, in graph order."""
+    found = []
+    for node in model.graph.all_nodes():
+        if node.op_type in _HANDLED_BY_IMPORTER and node.domain in _STANDARD_DOMAINS:
+            continue
+        if (node.domain, node.op_type) in CONVERTERS:
+            continue
+        if _tvm_converter(node.domain, node.op_type) is None:
+            operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+            found.append(Unsupported(node.name or "", operator, "no lowering for this operator"))
+    return found
+
+
+class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
+    """TVM's importer with the lookup by domain and errors that name the node."""
+
+    def __init__(self, opset: int, domains: dict[str, str]) -> None:
+        super().__init__(shape_dict={}, dtype_dict={}, keep_params_in_input=False, sanitize=True)
+        self._opset_version = opset
+        self._domains = domains
+
+    def _check_for_unsupported_ops(self, graph: onnx.GraphProto) -> None:
+        """Does nothing: ``unsupported_nodes`` has been asked before."""
+
+    def _convert_operator(
+        self, op_name: str, inputs: Any, attrs: dict[str, Any], opset: int
+    ) -> relax.Expr:
+        name = attrs["tvm_custom"]["name"]
+        domain = self._domains.get(name, "")
+        try:
+            own = CONVERTERS.get((domain, op_name))
+            if own is not None:
+                return self.bb.normalize(own(self.bb, list(inputs), attrs))
+            return super()._convert_operator(op_name, inputs, attrs, opset)
+        except UnsupportedOperatorError as error:
+            raise UnsupportedOperatorError(f"node {name!r} ({op_name}): {error}") from error
+        except Exception as error:
+            # The importer raises whatever its assertions, look-ups and FFI calls raise; each
+            # means that this node cannot be lowered.
+            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+            raise UnsupportedOperatorError(
+                f"node {name!r}: operator {op_name} (opset {opset}) cannot be lowered to the CPU: "
+                f"{reason or type(error).__name__}"
+            ) from error
+
+
+def import_graph(model: ir.Model) -> tvm.IRModule:
+    """Imports a graph into Relax; its weights become constants of the module.
+
+    Args:
+        model: A graph whose shapes have been inferred.
+
+    Returns:
+        A module with one Relax function ``main`` that takes the graph's inputs in order.
+
+    Raises:
+        UnsupportedOperatorError: A node cannot be lowered; the message names it.
+        ModelError: An input has no known rank.
+    """
+    if missing := unsupported_nodes(model):
+        raise UnsupportedOperatorError(_describe(missing, model))
+    proto = ir.serde.serialize_model(model)
+    for value in proto.graph.input:
+        if not value.type.tensor_type.HasField("shape"):
+            raise ModelError(
+                f"input {value.name!r} has no known rank: give its shape with --shape {value.name}=…"
+            )
+    opset = model.opset_imports.get("", 1)
+    domains = {node.name or "": node.domain for node in model.graph.all_nodes()}
+    importer = _Importer(opset, domains)
+    # The importer prints and warns on its own; what matters of that is in the exception.
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        return importer.from_onnx(proto.graph, opset)
+
+
+def _describe(missing: Sequence[Unsupported], model: ir.Model) -> str:
+    opset = model.opset_imports.get("", 1)
+    kinds = sorted({entry.operator for entry in missing})
+    first = missing[0]
+    more = f" and {len(missing) - 1} more nodes" if len(missing) > 1 else ""
+    listed = f"; operators without a lowering: {', '.join(kinds)}" if len(kinds) > 1 else ""
+    return (
+        f"node {first.node!r}{more}: operator {first.operator} (opset {opset}) cannot be lowered to "
+        f"the CPU{listed}; replace it in the model, or run that part outside of Ingot"
+    )

@@ -1,0 +1,59 @@
+"""Relax to LLVM: the order of TVM's passes and of Ingot's schedules."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import tvm
+from tvm import relax
+
+from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.schedules import schedule_module
+from ingot.targets.cpu.weights import hoist_weights
+
+
+def lower_module(
+    module: tvm.IRModule, cpu: CpuDescription
+) -> tuple[tvm.IRModule, dict[str, npt.NDArray[np.generic]]]:
+    """Lowers a Relax module to scheduled prim funcs, its weights taken out.
+
+    Returns:
+        The module, ready to build, and the weights by name in the order ``main`` takes them.
+    """
+    with cpu.tvm_target():
+        module = tvm.transform.Sequential(
+            [
+                relax.transform.DecomposeOpsForInference(),
+                relax.transform.CanonicalizeBindings(),
+                relax.backend.DispatchSampling(),
+                relax.backend.DispatchSortScan(),
+                relax.transform.LegalizeOps(),
+                relax.transform.AnnotateTIROpPattern(),
+                relax.transform.FoldConstant(),
+                relax.transform.FuseOps(),
+                relax.transform.FuseTIR(),
+            ]
+        )(module)
+        module, weights = hoist_weights(module)
+        module = relax.transform.DeadCodeElimination(["main"])(module)
+        return schedule_module(module, cpu), weights
+
+
+def build_module(module: tvm.IRModule, cpu: CpuDescription) -> relax.VMExecutable:
+    """Builds a lowered module: plans its memory and generates machine code."""
+    plan = tvm.transform.Sequential(
+        [
+            relax.transform.RewriteDataflowReshape(),
+            relax.transform.ToNonDataflow(),
+            relax.transform.RemovePurityChecking(),
+            relax.transform.CallTIRRewrite(),
+            relax.transform.StaticPlanBlockMemory(),
+            relax.transform.LowerAllocTensor(),
+            relax.transform.KillAfterLastUse(),
+            relax.transform.LowerRuntimeBuiltin(),
+            relax.transform.ComputePrimValue(),
+            relax.transform.VMShapeLower(),
+            relax.transform.AttachGlobalSymbol(),
+        ]
+    )
+    return relax.build(module, cpu.tvm_target(), relax_pipeline=plan)

@@ -1,0 +1,156 @@
+"""The CPU that code is made for: its name, features, vector width, registers, caches, cores."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import tvm
+from tvm.target import codegen
+
+from ingot.errors import UsageError
+from ingot.runtime.cpu_features import machine_architecture, machine_features
+from ingot.runtime.threads import available_cores
+
+# LLVM's names of the features that generated code can use, and the kernel's names for the same.
+_KERNEL_NAMES = {
+    "x86_64": {
+        "sse3": "pni", "ssse3": "ssse3", "sse4.1": "sse4_1", "sse4.2": "sse4_2",
+        "popcnt": "popcnt", "avx": "avx", "avx2": "avx2", "fma": "fma", "f16c": "f16c",
+        "bmi": "bmi1", "bmi2": "bmi2", "lzcnt": "abm", "movbe": "movbe", "avxvnni": "avx_vnni",
+        "avx512f": "avx512f", "avx512bw": "avx512bw", "avx512cd": "avx512cd",
+        "avx512dq": "avx512dq", "avx512vl": "avx512vl", "avx512vnni": "avx512_vnni",
+        "avx512bf16": "avx512_bf16", "avx512vbmi": "avx512vbmi", "avx512vbmi2": "avx512_vbmi2",
+        "avx512bitalg": "avx512_bitalg", "avx512ifma": "avx512ifma",
+        "avx512vpopcntdq": "avx512_vpopcntdq", "avx512fp16": "avx512_fp16",
+        "amx-tile": "amx_tile", "amx-int8": "amx_int8", "amx-bf16": "amx_bf16",
+    },
+    "aarch64": {
+        "neon": "asimd", "fullfp16": "asimdhp", "dotprod": "asimddp", "i8mm": "i8mm",
+        "bf16": "bf16", "sve": "sve", "sve2": "sve2", "lse": "atomics", "rdm": "asimdrdm",
+    },
+}  # fmt: skip
+
+_GENERIC_CPU = {"x86_64": "x86-64-v2", "aarch64": "generic"}
+_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+_KIB = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class CpuDescription:
+    """What schedules need to know of a CPU.
+
+    Attributes:
+        architecture: ``x86_64`` or ``aarch64``.
+        mcpu: LLVM's name of the processor.
+        disabled: LLVM features that ``mcpu`` implies but the machine does not offer.
+        features: The features that code may use, by the kernel's names, sorted.
+        vector_bytes: Width of a vector register in bytes.
+        vector_registers: Number of vector registers.
+        l1d_bytes: First-level data cache per core, in bytes.
+        l2_bytes: Second-level cache per core, in bytes.
+        cores: Cores to make parallel loops for.
+    """
+
+    architecture: str
+    mcpu: str
+    disabled: tuple[str, ...]
+    features: tuple[str, ...]
+    vector_bytes: int
+    vector_registers: int
+    l1d_bytes: int
+    l2_bytes: int
+    cores: int
+
+    @property
+    def float_lanes(self) -> int:
+        """Number of float32 values in a vector register."""
+        return self.vector_bytes // 4
+
+    def tvm_target(self) -> tvm.target.Target:
+        """Returns the TVM target that generates code for this CPU."""
+        config: dict[str, object] = {
+            "kind": "llvm",
+            "mtriple": f"{self.architecture}-linux-gnu",
+            "mcpu": self.mcpu,
+            "num-cores": self.cores,
+        }
+        if self.disabled:
+            config["mattr"] = [f"-{feature}" for feature in self.disabled]
+        return tvm.target.Target(config)
+
+
+def describe_cpu(mcpu: str, threads: int | None) -> CpuDescription:
+    """Returns the description of a CPU by LLVM's name; ``native`` is this machine.
+
+    Args:
+        mcpu: ``native``, ``generic`` or a name that LLVM knows for this architecture.
+        threads: Cores to make parallel loops for; ``None`` takes this machine's.
+
+    Raises:
+        UsageError: LLVM does not know the name.
+    """
+    architecture = machine_architecture()
+    if architecture not in _KERNEL_NAMES:
+        raise UsageError(f"this machine's architecture {architecture} is not supported")
+    native = mcpu == "native"
+    if native:
+        mcpu = codegen.llvm_get_system_cpu()
+    elif mcpu == "generic":
+        mcpu = _GENERIC_CPU[architecture]
+    implied = _implied_features(architecture, mcpu)
+    names = _KERNEL_NAMES[architecture]
+    usable = {name for name in implied if name in names}
+    disabled: set[str] = set()
+    if native:
+        disabled = {name for name in usable if names[name] not in machine_features()}
+        usable -= disabled
+    return CpuDescription(
+        architecture=architecture,
+        mcpu=mcpu,
+        disabled=tuple(sorted(disabled)),
+        features=tuple(sorted(names[name] for name in usable)),
+        vector_bytes=_vector_bytes(architecture, usable),
+        vector_registers=32 if architecture == "aarch64" or "avx512f" in usable else 16,
+        l1d_bytes=_cache_bytes(level=1, default=32 * _KIB),
+        l2_bytes=_cache_bytes(level=2, default=512 * _KIB),
+        cores=threads or available_cores(),
+    )
+
+
+@functools.cache
+def _implied_features(architecture: str, mcpu: str) -> frozenset[str]:
+    if mcpu not in known_processors(architecture):
+        raise UsageError(
+            f"LLVM knows no {architecture} processor called {mcpu!r}; see `ingot targets --json`"
+        )
+    target = tvm.target.Target(
+        {"kind": "llvm", "mtriple": f"{architecture}-linux-gnu", "mcpu": mcpu}
+    )
+    return frozenset(str(name) for name in codegen.llvm_get_cpu_features(target))
+
+
+def known_processors(architecture: str) -> list[str]:
+    """Returns the names of the processors that LLVM knows for an architecture."""
+    target = tvm.target.Target({"kind": "llvm", "mtriple": f"{architecture}-linux-gnu"})
+    return sorted(map(str, codegen.llvm_get_cpu_archlist(target)))
+
+
+def _vector_bytes(architecture: str, features: set[str]) -> int:
+    if architecture == "x86_64":
+        if "avx512f" in features:
+            return 64
+        if "avx" in features:
+            return 32
+    return 16
+
+
+@functools.cache
+def _cache_bytes(level: int, default: int) -> int:
+    """Returns the size of this machine's data cache of a level, or a common default."""
+    for index in sorted(_CACHES.glob("index*")):
+        kind = (index / "type").read_text().strip()
+        if kind != "Instruction" and int((index / "level").read_text()) == level:
+            return int((index / "size").read_text().strip().rstrip("K")) * _KIB
+    return default

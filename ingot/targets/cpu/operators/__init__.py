@@ -1,0 +1,15 @@
+"""Converters to Relax for standard operators that TVM's importer lacks or gets wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tvm import relax
+
+from ingot.targets.cpu.operators.attention import attention
+
+# A converter takes the block builder, the inputs (None where one is left out) and the attributes.
+Converter = Callable[[relax.BlockBuilder, list[Any], dict[str, Any]], relax.Expr]
+
+CONVERTERS: Mapping[tuple[str, str], Converter] = {("", "Attention"): attention}
