@@ -1,0 +1,206 @@
+"""A variant in a fresh process of its own, seen from the process that measures."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeAlias, get_args
+
+import ingot.errors
+from ingot.errors import IngotError, UsageError
+from ingot.report.workers.protocol import Array, read_frame, write_frame
+
+EngineName: TypeAlias = Literal["ingot", "onnxruntime", "openvino"]
+ENGINES: tuple[str, ...] = get_args(EngineName)
+
+_INSTALL = {
+    "onnxruntime": "pip install onnxruntime",
+    "openvino": "pip install openvino",
+    "ingot": "pip install 'apache-tvm-ffi>=0.1.14,<0.1.15'",
+}
+_GRACE_SECONDS = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSpec:
+    """An input as the engine sees it; a string in the shape is a symbol."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+class Worker:
+    """A model loaded by one engine in a process that holds nothing else.
+
+    Attributes:
+        name: The variant's name, for messages.
+        inputs: The model's inputs.
+        outputs: The names of the model's outputs.
+        facts: What the engine says of itself.
+        load_seconds: How long loading the model took, imports left out.
+        baseline_bytes: Resident memory after the imports, before loading.
+    """
+
+    def __init__(
+        self, name: str, engine: EngineName, path: Path, *, threads: int, cpus: tuple[int, ...]
+    ) -> None:
+        """Starts the process and loads the model.
+
+        Args:
+            name: The variant's name.
+            engine: Who runs it.
+            path: The artifact or the ``.onnx`` file.
+            threads: Threads per inference.
+            cpus: The CPUs that the process stays on.
+
+        Raises:
+            UsageError: The engine's package is not installed.
+            IngotError: The model cannot be loaded, or the process died.
+        """
+        self.name = name
+        self._engine = engine
+        # A file and not a pipe: a worker that prints much would wait for a reader.
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+        command = [sys.executable, "-m", f"ingot.report.workers.{engine}", str(path)]
+        command += ["--threads", str(threads), "--cpus", ",".join(map(str, cpus))]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=_environment(),
+        )
+        try:
+            hello, _ = self._receive()
+        except BaseException:
+            self.close()
+            raise
+        self.inputs = tuple(
+            InputSpec(input_name, dtype, tuple(shape))
+            for input_name, dtype, shape in hello["inputs"]
+        )
+        self.outputs: tuple[str, ...] = tuple(hello["outputs"])
+        self.facts: dict[str, Any] = hello["facts"]
+        self.load_seconds: float = hello["load_seconds"]
+        self.baseline_bytes: int = hello["baseline_bytes"]
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    def set_inputs(self, inputs: Mapping[str, Array]) -> None:
+        """Gives the inputs that ``time`` runs on."""
+        self._ask("inputs", inputs)
+
+    def time(self, runs: int) -> Array:
+        """Runs ``runs`` inferences one after another.
+
+        Returns:
+            Nanoseconds of each, int64 [runs].
+        """
+        _, arrays = self._ask("time", runs=runs)
+        return arrays["ns"]
+
+    def peak_bytes(self) -> int:
+        """The most resident memory that the process has had so far."""
+        header, _ = self._ask("memory")
+        return int(header["peak_bytes"])
+
+    def evaluate(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Runs one inference and returns its outputs by name."""
+        _, outputs = self._ask("evaluate", inputs)
+        return outputs
+
+    def close(self) -> None:
+        """Ends the process."""
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        try:
+            self._process.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._errors.close()
+
+    def __enter__(self) -> Worker:
+        """Returns itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Ends the process."""
+        self.close()
+
+    def _ask(
+        self, operation: str, arrays: Mapping[str, Array] | None = None, **arguments: Any
+    ) -> tuple[dict[str, Any], dict[str, Array]]:
+        assert self._process.stdin is not None
+        try:
+            write_frame(self._process.stdin, {"operation": operation, **arguments}, arrays)
+        except BrokenPipeError:
+            raise self._death() from None
+        return self._receive()
+
+    def _receive(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        assert self._process.stdout is not None
+        frame = read_frame(self._process.stdout)
+        if frame is None:
+            raise self._death()
+        header, arrays = frame
+        if "error" in header:
+            raise self._reported(header["error"], header["kind"])
+        return header, arrays
+
+    def _reported(self, message: str, kind: str) -> IngotError:
+        if kind == "ModuleNotFoundError":
+            return UsageError(
+                f"{self.name} needs a package that is not installed ({message}): "
+                f"{_INSTALL[self._engine]}"
+            )
+        known = getattr(ingot.errors, kind, None)
+        if isinstance(known, type) and issubclass(known, IngotError):
+            return known(f"{self.name}: {message}")
+        if kind == "MemoryError":
+            return IngotError(f"{self.name} ran out of memory: {message}")
+        return IngotError(f"{self.name} failed in {self._engine}: {message}")
+
+    def _death(self) -> IngotError:
+        """The one line for a process that is gone without a word."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_SECONDS)
+        code = self._process.poll()
+        if code is None:
+            how = "closed its output"
+        elif code < 0:
+            how = f"was killed by {signal.Signals(-code).name}"
+            if code == -signal.SIGKILL:
+                how += ", as the system does when memory runs out"
+        else:
+            how = f"ended with exit code {code}"
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        last = f"; its last line was: {lines[-1].strip()}" if lines else ""
+        return IngotError(f"the {self._engine} process of {self.name} {how}{last}")
+
+
+def _environment() -> dict[str, str]:
+    """The environment of a worker: this Ingot, wherever this process has found it."""
+    root = str(Path(ingot.errors.__file__).parent.parent)
+    inherited = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, inherited]))}

@@ -1,0 +1,203 @@
+"""Figures from samples, each with what it can and cannot say.
+
+Intervals are percentile bootstrap intervals (Efron and Tibshirani, *An Introduction to the
+Bootstrap*, 1993, chapter 13) at 95 %, from a seeded generator, so that a report made twice from the
+same samples says the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import scipy.stats
+
+Array: TypeAlias = npt.NDArray[Any]
+Samples: TypeAlias = npt.NDArray[np.float64]
+
+CONFIDENCE = 0.95
+_RESAMPLES = 2000
+_SEED = 20260229
+# Entries of a resampling matrix that are held at once.
+_CHUNK = 4_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A figure and the 95 % interval of it."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Discordance:
+    """How two variants disagree on the same examples.
+
+    Attributes:
+        only_first: Examples that the first got right and the second did not.
+        only_second: The other way round.
+        p_value: Of the exact McNemar test that both are as likely.
+    """
+
+    only_first: int
+    only_second: int
+    p_value: float
+
+
+def quantile(samples: Array, q: float) -> float | None:
+    """A quantile, or None when there are too few samples to show it.
+
+    A quantile above the median is given only when at least one sample in expectation lies beyond
+    it: p95 takes 20 samples, p99 takes 100.
+
+    Args:
+        samples: Any number of values.
+        q: Between 0 and 1.
+    """
+    values = np.asarray(samples, dtype=np.float64).ravel()
+    if values.size == 0 or (q > 0.5 and values.size < runs_needed(q)):
+        return None
+    return float(np.quantile(values, q))
+
+
+def runs_needed(q: float) -> int:
+    """The least number of samples from which the quantile ``q`` may be read."""
+    return round(1.0 / (1.0 - q))
+
+
+def ratio_of_medians(
+    numerator: Sequence[Array], denominator: Sequence[Array], *, resamples: int = _RESAMPLES
+) -> Estimate:
+    """The ratio of two medians, from rounds in which both were measured in turn.
+
+    Rounds are resampled as wholes and together for both sides, since what disturbs a machine lasts
+    longer than a run and hits neighbours alike.
+
+    Args:
+        numerator: Samples round by round; equally many in each round.
+        denominator: The same rounds of the other side.
+        resamples: How many times to resample.
+
+    Raises:
+        ValueError: The sides differ in their rounds, or there are none.
+    """
+    if len(numerator) != len(denominator) or not numerator:
+        raise ValueError(f"{len(numerator)} and {len(denominator)} rounds cannot be paired")
+    first, second = _stack(numerator), _stack(denominator)
+    rounds = len(first)
+    draws = np.random.default_rng(_SEED).integers(0, rounds, (resamples, rounds))
+    ratios = _row_medians(first, draws) / _row_medians(second, draws)
+    return _estimate(float(np.median(first) / np.median(second)), ratios)
+
+
+def median_estimate(rounds: Sequence[Array], *, resamples: int = _RESAMPLES) -> Estimate:
+    """The median over all rounds with its interval; rounds are resampled as wholes."""
+    samples = _stack(rounds)
+    draws = np.random.default_rng(_SEED).integers(0, len(samples), (resamples, len(samples)))
+    return _estimate(float(np.median(samples)), _row_medians(samples, draws))
+
+
+def mean_estimate(scores: Array, *, resamples: int = _RESAMPLES) -> Estimate:
+    """The mean of scores [examples] with its interval over the choice of examples."""
+    values, counts = np.unique(np.asarray(scores, dtype=np.float64), return_counts=True)
+    total = int(counts.sum())
+    rng = np.random.default_rng(_SEED)
+    means = np.empty(resamples)
+    step = max(1, _CHUNK // len(values))
+    for start in range(0, resamples, step):
+        # How often each distinct score is drawn is multinomial: the same as drawing the examples.
+        drawn = rng.multinomial(total, counts / total, min(step, resamples - start))
+        means[start : start + step] = drawn @ values / total
+    return _estimate(float(np.mean(scores)), means)
+
+
+def paired_difference(
+    scores: Array, reference_scores: Array, *, resamples: int = _RESAMPLES
+) -> Estimate:
+    """The mean of the differences score - reference on the same examples."""
+    return mean_estimate(np.asarray(scores) - np.asarray(reference_scores), resamples=resamples)
+
+
+def paired_aggregate_difference(
+    aggregate: Callable[[Array, Array], float],
+    predictions: Array,
+    reference_predictions: Array,
+    labels: Array,
+    *,
+    resamples: int = _RESAMPLES // 2,
+) -> Estimate:
+    """The difference of a metric that is no mean; the same examples are drawn for both sides."""
+    rng = np.random.default_rng(_SEED)
+    count = len(labels)
+
+    def difference(chosen: Any) -> float:
+        return aggregate(predictions[chosen], labels[chosen]) - aggregate(
+            reference_predictions[chosen], labels[chosen]
+        )
+
+    if np.array_equal(predictions, reference_predictions):
+        return Estimate(0.0, 0.0, 0.0)
+    drawn = np.array([difference(rng.integers(0, count, count)) for _ in range(resamples)])
+    return _estimate(difference(slice(None)), drawn)
+
+
+def aggregate_estimate(
+    aggregate: Callable[[Array, Array], float],
+    predictions: Array,
+    labels: Array,
+    *,
+    resamples: int = _RESAMPLES // 2,
+) -> Estimate:
+    """The value of a metric that is no mean, with its interval over the choice of examples."""
+    rng = np.random.default_rng(_SEED)
+    count = len(labels)
+    chosen = (rng.integers(0, count, count) for _ in range(resamples))
+    drawn = np.array([aggregate(predictions[rows], labels[rows]) for rows in chosen])
+    return _estimate(aggregate(predictions, labels), drawn)
+
+
+def discordance(right: Array, reference_right: Array) -> Discordance:
+    """Counts where two variants disagree, with McNemar's exact test.
+
+    McNemar, "Note on the sampling error of the difference between correlated proportions",
+    Psychometrika, 1947; exact, by the binomial distribution.
+
+    Args:
+        right: Boolean [examples]; whether the reference is right is ``reference_right``.
+        reference_right: The first of the two sides.
+    """
+    right, reference_right = np.asarray(right, bool), np.asarray(reference_right, bool)
+    first = int((reference_right & ~right).sum())
+    second = int((right & ~reference_right).sum())
+    p_value = 1.0
+    if first + second:
+        p_value = float(scipy.stats.binomtest(first, first + second, 0.5).pvalue)
+    return Discordance(first, second, p_value)
+
+
+def _estimate(value: float, drawn: Samples) -> Estimate:
+    tail = (1.0 - CONFIDENCE) / 2.0
+    low, high = np.quantile(drawn, [tail, 1.0 - tail])
+    # The value itself always lies within, also where resampling a handful misses it.
+    return Estimate(value, min(float(low), value), max(float(high), value))
+
+
+def _stack(rounds: Sequence[Array]) -> Samples:
+    if len({np.size(samples) for samples in rounds}) != 1 or not np.size(rounds[0]):
+        raise ValueError("every round needs the same number of samples, at least one")
+    return np.array([np.ravel(samples) for samples in rounds], dtype=np.float64)
+
+
+def _row_medians(samples: Samples, draws: Array) -> Samples:
+    """Medians over the rounds that each row of ``draws`` [resamples, rounds] names."""
+    medians = np.empty(len(draws))
+    step = max(1, _CHUNK // samples.size)
+    for start in range(0, len(draws), step):
+        drawn = samples[draws[start : start + step]]
+        medians[start : start + step] = np.median(drawn.reshape(len(drawn), -1), axis=1)
+    return medians
