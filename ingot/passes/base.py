@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Sequence
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar, cast
 
 import onnx_ir as ir
 import pydantic
@@ -96,7 +96,7 @@ class IngotPass(ir.passes.InPlacePass, Generic[OptionsT]):
 
     def __init__(self, options: OptionsT | None = None) -> None:
         """Takes validated options, or the defaults of ``options_type``."""
-        self.options = options if options is not None else self.options_type()
+        self.options: OptionsT = options or cast(OptionsT, self.options_type())
 
 
 def pass_name(pass_: ir.passes.PassBase) -> str:

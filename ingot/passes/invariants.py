@@ -130,8 +130,9 @@ def _check_scope(graph: ir.Graph, outer: frozenset[ir.Value]) -> None:
             if value.name != "":  # an optional output that is not wanted
                 _define(value, label, defined, names)
     for value in graph.outputs:
-        if value not in defined:
-            raise ModelError(f"graph output '{value.name}' is defined by nothing")
+        # An outer value would do for reading, but a subgraph must itself define what it returns.
+        if value not in defined or value in outer:
+            raise ModelError(f"output '{value.name}' of graph '{graph.name}' is not defined in it")
 
 
 def _define(value: ir.Value, label: str, defined: set[ir.Value], names: set[str]) -> None:

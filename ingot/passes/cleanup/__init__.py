@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
-import onnx_ir as ir
+from typing import Any
 
-PASSES: tuple[type[ir.passes.PassBase], ...] = ()
+from ingot.passes.base import IngotPass
+from ingot.passes.cleanup.common_subexpressions import CommonSubexpressions
+from ingot.passes.cleanup.constant_folding import ConstantFolding
+from ingot.passes.cleanup.dead_code import DeadCode
+from ingot.passes.cleanup.duplicate_initializers import DuplicateInitializers
+from ingot.passes.cleanup.identities import Identities
+
+# Dead code goes first, so that nothing works on it, and last, for the others leave some behind.
+PASSES: tuple[type[IngotPass[Any]], ...] = (
+    Identities,
+    ConstantFolding,
+    DuplicateInitializers,
+    CommonSubexpressions,
+    DeadCode,
+)
