@@ -53,7 +53,7 @@ class LayerGraph:
             tensor = ir.tensor(values, name=name)
             self._initializers[name] = ir.Value(
                 name=name,
-                shape=ir.Shape(tensor.shape),
+                shape=ir.Shape(values.shape),
                 type=ir.TensorType(tensor.dtype),
                 const_value=tensor,
             )

