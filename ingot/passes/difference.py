@@ -17,7 +17,7 @@ _Tensor = ir.TensorProtocol | None
 
 
 @dataclasses.dataclass(frozen=True)
-class _NodeState:
+class NodeState:
     """All of a node that its results depend on, apart from what its subgraphs contain."""
 
     operator: tuple[str, str, str]
@@ -26,7 +26,8 @@ class _NodeState:
     attributes: tuple[tuple[str, object], ...]
     tensors: tuple[_Tensor, ...]
 
-    def same_as(self, other: _NodeState) -> bool:
+    def same_as(self, other: NodeState) -> bool:
+        """Whether the two compute the same; tensors are read only where they were replaced."""
         return (
             self.operator == other.operator
             and self.inputs == other.inputs
@@ -41,7 +42,7 @@ class _NodeState:
 class GraphState:
     """A graph's nodes and interface at one moment; shares all weights with the model."""
 
-    nodes: dict[str, _NodeState]
+    nodes: dict[str, NodeState]
     interface: tuple[object, ...]
     operators: Counter[str]
     initializer_bytes: int
@@ -49,7 +50,7 @@ class GraphState:
     @classmethod
     def capture(cls, model: ir.Model) -> GraphState:
         """Records the model's state. Cost: proportional to nodes and edges, not to weights."""
-        nodes: dict[str, _NodeState] = {}
+        nodes: dict[str, NodeState] = {}
         operators: Counter[str] = Counter()
         for name, node in _named_nodes(model):
             nodes[name] = _state(node)
@@ -139,7 +140,7 @@ def _names(values: object) -> tuple[str | None, ...]:
     return tuple(None if value is None else value.name for value in values)  # type: ignore[attr-defined]
 
 
-def _state(node: ir.Node) -> _NodeState:
+def _state(node: ir.Node) -> NodeState:
     attributes: list[tuple[str, object]] = []
     tensors: list[_Tensor] = []
     for name, attribute in sorted(node.attributes.items()):
@@ -163,7 +164,7 @@ def _state(node: ir.Node) -> _NodeState:
         value.const_value if value is not None and value.is_initializer() else None
         for value in node.inputs
     )
-    return _NodeState(
+    return NodeState(
         operator=(node.domain, node.op_type, node.overload),
         inputs=_names(node.inputs),
         outputs=_names(node.outputs),
