@@ -1,12 +1,46 @@
-"""Schedules for prim funcs on the CPU."""
+"""Schedules for prim funcs on the CPU: analytical, no tuning run."""
 
 from __future__ import annotations
 
 import tvm
+from tvm import s_tir, tirx
 
 from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.schedules.elementwise import inline_chains, schedule_elementwise
+from ingot.targets.cpu.schedules.reduction import schedule_reduction
+from ingot.targets.cpu.schedules.structure import is_reduction, is_spatial, leaf_blocks
+
+_SCHEDULED = "tirx.is_scheduled"
 
 
 def schedule_module(module: tvm.IRModule, cpu: CpuDescription) -> tvm.IRModule:
     """Schedules every prim func of a module."""
+    for name, function in module.functions_items():
+        if isinstance(function, tirx.PrimFunc) and not _is_scheduled(function):
+            module[name] = schedule_function(function, cpu)
     return module
+
+
+def _is_scheduled(function: tirx.PrimFunc) -> bool:
+    return bool(function.attrs) and bool(function.attrs.get(_SCHEDULED, False))
+
+
+def schedule_function(function: tirx.PrimFunc, cpu: CpuDescription) -> tirx.PrimFunc:
+    """Schedules a prim func: element-wise chains inlined, then each block that is left."""
+    schedule = s_tir.Schedule(function)
+    blocks = inline_chains(schedule, leaf_blocks(schedule))
+    done: set[int] = set()
+    for index, block in enumerate(blocks):
+        if index in done:
+            continue
+        if is_reduction(schedule, block):
+            consumers = [schedule.get(consumer) for consumer in schedule.get_consumers(block)]
+            if schedule_reduction(schedule, block, cpu):
+                done |= {
+                    other
+                    for other in range(index + 1, len(blocks))
+                    if schedule.get(blocks[other]).name_hint == consumers[0].name_hint
+                }
+        elif is_spatial(schedule, block):
+            schedule_elementwise(schedule, block, cpu)
+    return schedule.mod["main"].with_attr(_SCHEDULED, True)
