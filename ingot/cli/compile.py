@@ -1,0 +1,103 @@
+"""``ingot compile``: from a model to an artifact."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ingot.cli.progress import stages
+from ingot.cli.shapes import parse_shapes
+from ingot.compiler.build import Artifact, compile_model
+from ingot.models.catalog import resolve
+
+_MIB = 1 << 20
+
+
+def compile_command(
+    model: Annotated[str, typer.Argument(help="An ONNX file or a reference model's name.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The artifact; default NAME.ingot, here.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Such as cpu or cpu:mcpu=znver4; see `ingot targets`.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe's file (.toml, .yaml) or name (fp32, none).")
+    ] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=SIZES binds an input's symbolic dimensions; repeatable."),
+    ] = None,
+    dump_passes: Annotated[
+        Path | None, typer.Option(help="A folder that receives the graph after each pass.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was made as JSON.")] = False,
+) -> None:
+    """Compile a model to an artifact: one file that runs without the compiler.
+
+    Example: `ingot compile mobilenetv2 -o mobilenetv2.ingot --shape input=1x3x224x224`
+    """
+    source = resolve(model)
+    path = output or Path(f"{source.name}.ingot")
+    with stages(f"compiling {source.name}") as on_stage:
+        artifact = compile_model(
+            source.path,
+            path,
+            target=target,
+            recipe=recipe,
+            shapes=parse_shapes(shape or []),
+            dump_passes=dump_passes,
+            on_stage=on_stage,
+        )
+    if as_json:
+        typer.echo(json.dumps(_summary(artifact), indent=2))
+    else:
+        _print(artifact)
+
+
+def _summary(artifact: Artifact) -> dict[str, object]:
+    manifest = artifact.manifest
+    return {
+        "artifact": str(artifact.path),
+        "bytes": artifact.size,
+        "target": manifest.target.spec,
+        "stage_seconds": manifest.measured["stage_seconds"],
+        "verification": manifest.measured.get("verification"),
+        "passes": manifest.passes,
+        "notes": manifest.source["notes"],
+    }
+
+
+def _print(artifact: Artifact) -> None:
+    manifest = artifact.manifest
+    console = Console()
+    table = Table("pass", "applied", "nodes", "what changed", box=None, header_style="bold")
+    for record in manifest.passes:
+        if record["changed"]:
+            delta = ", ".join(f"{kind} {count:+d}" for kind, count in record["op_delta"].items())
+            nodes = f"{record['nodes_before']} → {record['nodes_after']}"
+            table.add_row(record["name"], str(record["applied"]), nodes, delta)
+    if table.row_count:
+        console.print(table)
+    for note in manifest.source["notes"]:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+    seconds = manifest.measured["stage_seconds"]
+    parts = ", ".join(
+        f"{stage} {seconds[stage]:.1f} s" for stage in ("ingest", "passes", "lower", "verify")
+        if stage in seconds
+    )  # fmt: skip
+    console.print(
+        f"{artifact.path}: {artifact.size / _MIB:.2f} MiB for {manifest.target.spec} ({parts})",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    outcome = manifest.measured.get("verification", {"ran": False, "reason": "switched off"})
+    if outcome["ran"]:
+        said = f"agrees with ONNX Runtime: largest difference {outcome['max_rel_error']:.1e} of scale"
+    else:
+        said = f"not checked numerically: {outcome['reason']}"
+    console.print(said, highlight=False, soft_wrap=True)

@@ -1,0 +1,96 @@
+"""``ingot doctor``: is everything here that compiling and running needs?"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ingot.runtime.cpu_features import machine_architecture
+from ingot.runtime.library import load_runtime_library, runtime_library_path
+
+_PACKAGES = ("ingot", "apache-tvm", "apache-tvm-ffi", "onnx", "onnx-ir", "onnxscript", "onnxsim",
+             "onnxruntime", "numpy", "ziglang")  # fmt: skip
+_SMALLEST_FREE = 1 << 30
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Check this installation and machine; exit code 1 when something is wrong.
+
+    Example: `ingot doctor`
+    """
+    checks: dict[str, Callable[[], str]] = {
+        "machine": _machine,
+        "packages": _packages,
+        "TVM runtime": _runtime,
+        "code generation": _code_generation,
+        "linker": _linker,
+        "temporary folder": _temporary_folder,
+    }
+    findings = []
+    for name, check in checks.items():
+        try:
+            findings.append({"check": name, "ok": True, "found": check()})
+        except Exception as error:
+            # A doctor reports whatever is wrong and goes on to the next check.
+            findings.append({"check": name, "ok": False, "found": " ".join(str(error).split())})
+    if as_json:
+        typer.echo(json.dumps(findings, indent=2))
+    else:
+        table = Table("", "check", "found", box=None, header_style="bold")
+        for finding in findings:
+            mark = "[green]ok[/]" if finding["ok"] else "[red]wrong[/]"
+            table.add_row(mark, str(finding["check"]), str(finding["found"]))
+        Console().print(table)
+    if not all(finding["ok"] for finding in findings):
+        raise typer.Exit(1)
+
+
+def _machine() -> str:
+    from ingot.targets.cpu.machine import describe_cpu
+
+    cpu = describe_cpu("native", None)
+    return f"{machine_architecture()}, {cpu.mcpu}, {cpu.cores} cores, {cpu.vector_bytes * 8}-bit vectors"
+
+
+def _packages() -> str:
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES)
+
+
+def _runtime() -> str:
+    load_runtime_library()
+    return str(runtime_library_path())
+
+
+def _code_generation() -> str:
+    from ingot.targets.cpu.machine import describe_cpu
+
+    return str(describe_cpu("native", None).tvm_target())
+
+
+def _linker() -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "ziglang", "version"], capture_output=True, text=True, check=True
+    )
+    return f"zig {done.stdout.strip()}"
+
+
+def _temporary_folder() -> str:
+    folder = Path(tempfile.gettempdir())
+    free = shutil.disk_usage(folder).free
+    if free < _SMALLEST_FREE or not os.access(folder, os.W_OK):
+        raise OSError(f"{folder} has {free >> 20} MiB free or cannot be written; set TMPDIR")
+    return f"{folder}, {free >> 30} GiB free"

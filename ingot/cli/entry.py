@@ -1,0 +1,19 @@
+"""The console script, on an installation that may be the runtime alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+
+def run() -> None:
+    """Runs the command line, or says how to install it."""
+    if importlib.util.find_spec("typer") is None:
+        sys.stderr.write(
+            "ingot: error: this is the runtime alone, for `import ingot; ingot.load(path)`; "
+            "the command line comes with: pip install 'ingot[compile]'\n"
+        )
+        sys.exit(2)
+    from ingot.cli.main import main
+
+    sys.exit(main(sys.argv[1:]))

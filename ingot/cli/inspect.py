@@ -1,0 +1,76 @@
+"""``ingot inspect``: what an artifact says of itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ingot.runtime.artifact import ArtifactReader
+from ingot.runtime.manifest import Manifest
+
+_KIB = 1024
+
+
+def inspect(
+    artifact: Annotated[Path, typer.Argument(help="An *.ingot file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as it is.")] = False,
+) -> None:
+    """Show what an artifact says of itself; checks no digest (see `ingot verify`).
+
+    Example: `ingot inspect model.ingot`
+    """
+    manifest = ArtifactReader(artifact).manifest
+    if as_json:
+        typer.echo(manifest.to_json(), nl=False)
+        return
+    console = Console()
+    console.print(_facts(artifact, manifest))
+    console.print(_members(manifest))
+    if manifest.passes:
+        console.print(_passes(manifest))
+
+
+def _facts(path: Path, manifest: Manifest) -> Table:
+    table = Table(box=None, show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    rows = {
+        "artifact": f"{path} ({path.stat().st_size / _KIB:,.0f} KiB, format {manifest.format_version})",
+        "model": f"{manifest.name}, opset {manifest.source['opset']}",
+        "source sha256": manifest.source["sha256"],
+        "inputs": "\n".join(map(str, manifest.inputs)),
+        "outputs": "\n".join(map(str, manifest.outputs)),
+        "target": f"{manifest.target.spec} ({manifest.target.architecture})",
+        "needs": " ".join(manifest.target.features),
+        "precision": str(manifest.precision["default"]),
+        "recipe": str(manifest.recipe["name"]),
+        "placement": ", ".join(
+            f"{where}: {part['nodes']} nodes" for where, part in manifest.placement.items()
+        ),
+        "tools": ", ".join(f"{name} {version}" for name, version in manifest.tools.items()),
+    }
+    for key, value in rows.items():
+        table.add_row(key, value)
+    outcome = manifest.measured.get("verification")
+    if outcome and outcome["ran"]:
+        table.add_row("checked", f"max difference {outcome['max_rel_error']:.1e} of scale")
+    return table
+
+
+def _members(manifest: Manifest) -> Table:
+    table = Table("member", "bytes", "sha256", box=None, header_style="bold")
+    for name, member in manifest.members.items():
+        table.add_row(name, f"{member.size:,}", member.sha256)
+    return table
+
+
+def _passes(manifest: Manifest) -> Table:
+    table = Table("pass", "applied", "nodes", "seconds", box=None, header_style="bold")
+    for record in manifest.passes:
+        nodes = f"{record['nodes_before']} → {record['nodes_after']}"
+        table.add_row(record["name"], str(record["applied"]), nodes, f"{record['seconds']:.3f}")
+    return table

@@ -1,0 +1,63 @@
+"""``ingot verify``: is an artifact whole, does it fit this machine, is it right?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ingot.errors import VerificationError
+from ingot.runtime.artifact import ArtifactReader
+from ingot.runtime.session import Session
+
+
+def verify(
+    artifact: Annotated[Path, typer.Argument(help="An *.ingot file.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="The source model; outputs are then compared with ONNX Runtime's."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
+    rtol: Annotated[
+        float, typer.Option(help="Largest difference, as a part of the output's magnitude.")
+    ] = 1e-4,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Check an artifact: every digest, this machine's features and, with --model, the outputs.
+
+    Example: `ingot verify mobilenetv2.ingot --model mobilenetv2`
+    """
+    reader = ArtifactReader(artifact)
+    reader.verify()
+    reader.check_machine()
+    outcome: dict[str, Any] = {"artifact": str(artifact), "members": len(reader.manifest.members)}
+    if model is not None:
+        outcome["reference"] = _compare(artifact, model, seed, rtol)
+    if as_json:
+        typer.echo(json.dumps(outcome, indent=2))
+        return
+    typer.echo(f"{artifact}: {outcome['members']} members whole, and this machine can run it")
+    if model is not None:
+        error = outcome["reference"]["max_rel_error"]
+        typer.echo(f"agrees with ONNX Runtime on {model}: max difference {error:.1e} of scale")
+
+
+def _compare(artifact: Path, model: str, seed: int, rtol: float) -> dict[str, Any]:
+    # The compile side is loaded only when it is asked for.
+    from ingot.compiler.build import compare_with_reference
+    from ingot.compiler.ingest import ingest
+    from ingot.compiler.inputs import random_inputs
+    from ingot.models.catalog import resolve
+
+    with Session(artifact) as session:
+        shapes = session.manifest.recipe["shapes"]
+        source = ingest(resolve(model).path, shapes=shapes, simplified=False)
+        if source.sha256 != session.manifest.source["sha256"]:
+            raise VerificationError(
+                f"{artifact} was made from another model than {model}: its source has SHA-256 "
+                f"{session.manifest.source['sha256'][:16]}…, this one {source.sha256[:16]}…"
+            )
+        inputs = random_inputs(source.original, seed=seed)
+        return compare_with_reference(session, source.original, [inputs], rtol)
