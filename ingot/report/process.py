@@ -12,14 +12,13 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import ingot.errors
 from ingot.errors import IngotError, UsageError
 from ingot.report.workers.protocol import Array, read_frame, write_frame
 
 EngineName: TypeAlias = Literal["ingot", "onnxruntime", "openvino"]
-ENGINES: tuple[str, ...] = get_args(EngineName)
 
 _INSTALL = {
     "onnxruntime": "pip install onnxruntime",

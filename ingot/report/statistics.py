@@ -39,13 +39,13 @@ class Discordance:
     """How two variants disagree on the same examples.
 
     Attributes:
-        only_first: Examples that the first got right and the second did not.
-        only_second: The other way round.
+        only_reference: Examples that the reference got right and the variant did not.
+        only_variant: The other way round.
         p_value: Of the exact McNemar test that both are as likely.
     """
 
-    only_first: int
-    only_second: int
+    only_reference: int
+    only_variant: int
     p_value: float
 
 
@@ -168,16 +168,16 @@ def discordance(right: Array, reference_right: Array) -> Discordance:
     Psychometrika, 1947; exact, by the binomial distribution.
 
     Args:
-        right: Boolean [examples]; whether the reference is right is ``reference_right``.
-        reference_right: The first of the two sides.
+        right: Whether the variant is right, boolean [examples].
+        reference_right: Whether the reference is, on the same examples.
     """
     right, reference_right = np.asarray(right, bool), np.asarray(reference_right, bool)
-    first = int((reference_right & ~right).sum())
-    second = int((right & ~reference_right).sum())
+    lost = int((reference_right & ~right).sum())
+    won = int((right & ~reference_right).sum())
     p_value = 1.0
-    if first + second:
-        p_value = float(scipy.stats.binomtest(first, first + second, 0.5).pvalue)
-    return Discordance(first, second, p_value)
+    if lost + won:
+        p_value = float(scipy.stats.binomtest(lost, lost + won, 0.5).pvalue)
+    return Discordance(lost, won, p_value)
 
 
 def _estimate(value: float, drawn: Samples) -> Estimate:

@@ -143,7 +143,7 @@ class TestDiscordance:
         right = np.array([True, True, False, False, True])
         reference = np.array([True, False, True, True, True])
         found = discordance(right, reference)
-        assert (found.only_first, found.only_second) == (2, 1)
+        assert (found.only_reference, found.only_variant) == (2, 1)
         assert found.p_value == pytest.approx(1.0)
 
     def test_a_one_sided_loss_is_no_accident(self):

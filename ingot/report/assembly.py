@@ -1,0 +1,160 @@
+"""Putting a report together from what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from ingot.calibration.dataset import Dataset
+from ingot.calibration.metrics import Metric
+from ingot.compiler.ingest import Ingested
+from ingot.report import statistics
+from ingot.report.evaluate import Evaluation, figure, metric_figures
+from ingot.report.examples import Examples
+from ingot.report.measure import Measurement, MeasureSettings
+from ingot.report.process import Worker
+from ingot.report.schema import (
+    DataFacts,
+    Latency,
+    MeasureFacts,
+    Memory,
+    ModelFacts,
+    TensorFacts,
+    VariantReport,
+)
+from ingot.report.variants import Prepared
+from ingot.report.workers.protocol import Array
+
+
+def model_facts(source: Ingested, path: Path, name: str | None) -> ModelFacts:
+    """The facts of a source model; external data counts to its size."""
+    graph = source.original.graph
+    files = {path}
+    for value in graph.initializers.values():
+        if isinstance(value.const_value, ir.ExternalTensor):
+            files.add(Path(value.const_value.path))
+    return ModelFacts(
+        name=name or source.name,
+        sha256=source.sha256,
+        size_bytes=sum(file.stat().st_size for file in files),
+        opset=source.opset,
+        nodes=len(graph),
+        inputs=tuple(
+            TensorFacts(
+                name=str(value.name),
+                dtype="" if value.dtype is None else value.dtype.numpy().name,
+                shape=tuple(
+                    dimension if isinstance(dimension, int) else str(dimension.value or "?")
+                    for dimension in value.shape or ()
+                ),
+            )
+            for value in graph.inputs
+            if not value.is_initializer()
+        ),
+    )
+
+
+def data_facts(data: Dataset | None) -> DataFacts | None:
+    """The facts of the data, its digest included."""
+    if data is None:
+        return None
+    return DataFacts(
+        description=data.description,
+        sha256=data.digest,
+        examples=len(data),
+        labelled=data.labelled,
+    )
+
+
+def measure_facts(
+    settings: MeasureSettings, measurements: Sequence[Measurement], examples: Examples
+) -> MeasureFacts:
+    """How it was measured."""
+    return MeasureFacts(
+        threads=settings.threads,
+        cpus=settings.cpus,
+        batch=examples.batch,
+        rounds=len(measurements[0].rounds),
+        input_shapes={name: array.shape for name, array in examples.timed.items()},
+        input_source=examples.description,
+    )
+
+
+def variant_reports(
+    prepared: Sequence[Prepared],
+    workers: Sequence[Worker],
+    measurements: Sequence[Measurement],
+    evaluations: Sequence[Evaluation],
+    metrics: Sequence[Metric],
+    labels: Array | None,
+    batch: int,
+) -> list[VariantReport]:
+    """What was found of each variant, the reference first."""
+    reports = []
+    for position, (entry, worker, measured, evaluation) in enumerate(
+        zip(prepared, workers, measurements, evaluations, strict=True)
+    ):
+        speed = None
+        if position:
+            speed = figure(statistics.ratio_of_medians(measurements[0].rounds, measured.rounds))
+        figures = []
+        for index, metric in enumerate(metrics):
+            assert labels is not None
+            reference = evaluations[0].predictions[index] if position else None
+            figures.append(metric_figures(metric, evaluation.predictions[index], reference, labels))
+        reports.append(
+            VariantReport(
+                name=entry.variant.name,
+                engine=entry.variant.engine,
+                engine_version=str(worker.facts.get("version", "")),
+                precision=entry.precision,
+                size_bytes=entry.size_bytes,
+                load_seconds=measured.load_seconds,
+                latency=_latency(measured),
+                throughput=1e3 * batch / float(np.mean(measured.milliseconds)),
+                speed=speed,
+                memory=Memory(peak=measured.peak_bytes, baseline=measured.baseline_bytes),
+                metrics=tuple(figures),
+                agreement=evaluation.agreement,
+                build=entry.build,
+            )
+        )
+    return reports
+
+
+def measuring_warnings(variants: Sequence[VariantReport], settings: MeasureSettings) -> list[str]:
+    """What about the measurement a reader should know, each in one sentence."""
+    warnings = []
+    for variant in variants:
+        latency = variant.latency
+        if not latency.stable:
+            warnings.append(
+                f"{variant.name} had not settled after {latency.warm_up_runs} warm-up runs."
+            )
+        if latency.runs < settings.runs:
+            warnings.append(
+                f"{variant.name} was timed {latency.runs} times instead of {settings.runs}: it is "
+                f"slow, and the time per variant is limited to about {settings.seconds:g} s."
+            )
+        if variant.agreement is not None and not variant.agreement.finite:
+            warnings.append(
+                f"{variant.name} gives infinite values or no numbers where {variants[0].name} "
+                "gives finite ones."
+            )
+    return warnings
+
+
+def _latency(measured: Measurement) -> Latency:
+    milliseconds = measured.milliseconds
+    return Latency(
+        median=figure(statistics.median_estimate(measured.rounds)),
+        p95=statistics.quantile(milliseconds, 0.95),
+        p99=statistics.quantile(milliseconds, 0.99),
+        runs=milliseconds.size,
+        rounds=tuple(tuple(round(float(t), 6) for t in taken) for taken in measured.rounds),
+        warm_up_runs=measured.warm_up.runs,
+        stable=measured.warm_up.stable,
+    )

@@ -1,0 +1,251 @@
+"""Comparing variants of a model: in accuracy, speed, memory and size."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from ingot.calibration.dataset import Dataset
+from ingot.calibration.metrics import Metric, metric_by_name
+from ingot.calibration.preprocessing import Preprocessing
+from ingot.compiler.ingest import ingest
+from ingot.errors import UsageError
+from ingot.passes.storage import save
+from ingot.report.assembly import (
+    data_facts,
+    measure_facts,
+    measuring_warnings,
+    model_facts,
+    variant_reports,
+)
+from ingot.report.evaluate import choose_metrics, evaluate
+from ingot.report.examples import Examples, open_data
+from ingot.report.machine import machine_facts, machine_warnings
+from ingot.report.measure import MeasureSettings, Progress, choose_cpus, measure
+from ingot.report.process import Worker
+from ingot.report.schema import ModelFacts, Report, VariantReport
+from ingot.report.thresholds import Threshold, check_possible, check_thresholds, parse_threshold
+from ingot.report.variants import Prepared, RecipeLike, Variant, prepare, with_unique_names
+from ingot.report.verdict import verdict
+from ingot.report.workers.protocol import Array
+
+__all__ = ["Report", "Variant", "compare"]
+
+
+def compare(
+    model: str | Path | onnx.ModelProto | ir.Model,
+    variants: Sequence[Variant | RecipeLike] = ("fp32",),
+    dataset: Dataset | str | Path | None = None,
+    *,
+    metrics: Sequence[Metric | str] | None = None,
+    against: Sequence[str] = ("onnxruntime",),
+    preprocessing: Preprocessing | None = None,
+    limit: int | None = None,
+    target: str | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    threads: int | None = None,
+    runs: int = 100,
+    seconds: float = 60.0,
+    fail_on: Sequence[str] = (),
+    name: str | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Compares variants of a model with the model run by ONNX Runtime.
+
+    Each variant is compiled, loaded in a fresh process of its own, timed in turn with the others,
+    and judged on the same examples.
+
+    Args:
+        model: An ``.onnx`` file, or a model in memory.
+        variants: Recipes (name, file, keys or ``Recipe``) that Ingot compiles the model with, or
+            variants.
+        dataset: Labelled data for accuracy, or data alone to compare outputs on; see
+            ``ingot.calibration.dataset.open_dataset`` for the forms. Without it outputs are
+            compared on random inputs.
+        metrics: ``top1``, ``top5``, ``spearman``, ``module:function``, or metrics; by default what
+            fits the data. The first is what ``accuracy`` means.
+        against: The peers, ``onnxruntime`` or ``openvino``. The first is the reference; without
+            any it is the first variant.
+        preprocessing: How data becomes the model's inputs; by default what the model carries.
+        limit: How many examples to use at most, spread evenly.
+        target: Overrides the recipes' target.
+        shapes: What symbolic dimensions are bound to, by input name.
+        threads: Threads per inference, the same for all; by default one per CPU that this process
+            may use.
+        runs: Timed inferences per variant; 100 or more show p99.
+        seconds: About how long a variant may be timed; a slow one gets fewer runs.
+        fail_on: Rules such as ``latency>1.1x`` or ``accuracy<-0.5``, answered in
+            ``Report.checks``.
+        name: The model's name in the report; by default its file's.
+        progress: Told what is being done, how much of it is done, and of how much (0 of 0 when
+            that is not known).
+
+    Returns:
+        The report; ``Report.write(folder)`` makes the pages.
+
+    Raises:
+        ModelError: The model is damaged or cannot be compiled.
+        DataError: The data is missing, damaged, or does not fit the model.
+        UsageError: A recipe, peer, metric, rule or number is wrong.
+        IngotError: A variant failed while it ran.
+
+    Example:
+        >>> import ingot
+        >>> report = ingot.compare("model.onnx", ["fp32"], "validation/")  # doctest: +SKIP
+        >>> report.headline  # doctest: +SKIP
+        'Ingot fp32 is 1.21x as fast as ONNX Runtime fp32 ...'
+        >>> report.write("report/")  # doctest: +SKIP
+    """
+    tell = progress or _silent
+    thresholds = [parse_threshold(rule) for rule in fail_on]
+    wanted = None if metrics is None else [_as_metric(metric) for metric in metrics]
+    chosen = with_unique_names(
+        [*(Variant.peer(peer) for peer in against), *(_as_variant(v, target) for v in variants)]
+    )
+    if len(chosen) < 2:
+        raise UsageError("a comparison needs two variants: give another recipe or a peer")
+    settings = _settings(threads, runs, seconds)
+    with tempfile.TemporaryDirectory(prefix="ingot-report-") as scratch:
+        folder = Path(scratch)
+        tell("reading the model", 0, 0)
+        path = _as_file(model, folder)
+        source = ingest(path, shapes=shapes, simplified=False)
+        data = open_data(dataset, source, path, preprocessing, limit)
+        judged_by, labels = choose_metrics(wanted, data)
+        check_possible(thresholds, [metric.name for metric in judged_by], runs)
+        subject = _Subject(
+            path=path,
+            facts=model_facts(source, path, name),
+            data=data,
+            examples=Examples(data, source, shapes),
+            metrics=judged_by,
+            labels=labels,
+        )
+        del source  # The weights; the workers load their own.
+        prepared = [
+            prepare(v, path, subject.facts.size_bytes, folder, shapes=shapes, tell=_stages(tell))
+            for v in chosen
+        ]
+        return _judge(subject, prepared, settings, thresholds, tell)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Subject:
+    """What is compared, on what, and by what."""
+
+    path: Path
+    facts: ModelFacts
+    data: Dataset | None
+    examples: Examples
+    metrics: tuple[Metric, ...]
+    labels: Array | None
+
+
+def _judge(
+    subject: _Subject,
+    prepared: Sequence[Prepared],
+    settings: MeasureSettings,
+    thresholds: Sequence[Threshold],
+    tell: Progress,
+) -> Report:
+    """Measures and evaluates the prepared variants, the reference first."""
+    machine = machine_facts()
+    examples = subject.examples
+    with contextlib.ExitStack() as stack:
+        workers = [stack.enter_context(_start(entry, settings, tell)) for entry in prepared]
+        measurements = measure(workers, examples.timed, settings, tell)
+        evaluations = evaluate(
+            workers,
+            examples,
+            len(examples),
+            examples.description,
+            subject.metrics,
+            labels=subject.labels,
+            progress=tell,
+        )
+        reports = variant_reports(
+            prepared,
+            workers,
+            measurements,
+            evaluations,
+            subject.metrics,
+            subject.labels,
+            examples.batch,
+        )
+    data = data_facts(subject.data)
+    verdicts = {entry.name: verdict(entry, reports[0], data) for entry in reports[1:]}
+    return Report(
+        ingot_version=machine.versions.get("ingot", "not installed"),
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        model=subject.facts,
+        data=data,
+        machine=machine,
+        measuring=measure_facts(settings, measurements, examples),
+        reference=reports[0].name,
+        variants=tuple(reports),
+        headline=verdicts[max(reports[1:], key=_rank).name],
+        verdicts=tuple(verdicts.values()),
+        checks=tuple(check_thresholds(thresholds, reports)),
+        warnings=(
+            *machine_warnings(machine, settings.threads),
+            *measuring_warnings(reports, settings),
+        ),
+    )
+
+
+def _start(entry: Prepared, settings: MeasureSettings, tell: Progress) -> Worker:
+    tell(f"loading {entry.variant.name}", 0, 0)
+    return Worker(
+        entry.variant.name,
+        entry.variant.engine,
+        entry.path,
+        threads=settings.threads,
+        cpus=settings.cpus,
+    )
+
+
+def _stages(tell: Progress) -> Callable[[str], None]:
+    return lambda what: tell(what, 0, 0)
+
+
+def _as_metric(metric: Metric | str) -> Metric:
+    return metric_by_name(metric) if isinstance(metric, str) else metric
+
+
+def _as_variant(variant: Variant | RecipeLike, target: str | None) -> Variant:
+    return variant if isinstance(variant, Variant) else Variant.ingot(variant, target=target)
+
+
+def _as_file(model: str | Path | onnx.ModelProto | ir.Model, folder: Path) -> Path:
+    if isinstance(model, (str, Path)):
+        return Path(model)
+    path = folder / "model.onnx"
+    save(ir.from_proto(model) if isinstance(model, onnx.ModelProto) else model, path)
+    return path
+
+
+def _settings(threads: int | None, runs: int, seconds: float) -> MeasureSettings:
+    count = len(os.sched_getaffinity(0)) if threads is None else threads
+    # Checks the number of threads before CPUs are chosen for them.
+    plain = MeasureSettings(threads=count, cpus=(), runs=runs, seconds=seconds)
+    return MeasureSettings(
+        threads=plain.threads, cpus=choose_cpus(plain.threads), runs=runs, seconds=seconds
+    )
+
+
+def _rank(variant: VariantReport) -> tuple[bool, float]:
+    """Whom the headline is about: the fastest of Ingot's variants, else the fastest."""
+    assert variant.speed is not None
+    return variant.engine == "ingot", variant.speed.value
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Tells nobody."""

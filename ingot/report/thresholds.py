@@ -1,0 +1,199 @@
+"""Thresholds for build pipelines: ``--fail-on "latency>1.1x"``, ``--fail-on "accuracy<-0.5"``.
+
+A rule is a quantity, a comparison and a number, and says what fails:
+
+- ``latency``, ``p95``, ``p99``, ``memory``, ``size``, ``throughput``: the variant's figure divided
+  by the reference's; the number ends in ``x``.
+- ``accuracy`` (the first metric), or a metric by its name (``top1``, ``spearman``, …): the paired
+  difference variant - reference in the metric's own unit, negative where the variant is worse.
+
+A rule is applied to every variant that Ingot made. The point estimate decides, so that a rule gives
+the same answer whatever the number of runs; the interval is shown beside it. What cannot be told
+(too few runs for p99) fails.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from ingot.errors import UsageError
+from ingot.report.schema import Check, MetricFigures, VariantReport
+from ingot.report.statistics import runs_needed
+
+_RULE = re.compile(r"\s*([A-Za-z0-9_.-]+?)\s*(<=|>=|<|>)\s*([+-]?\d+(?:\.\d+)?)\s*(x?)\s*")
+_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+RATIOS = ("latency", "p95", "p99", "memory", "size", "throughput")
+_FORMS = (
+    'write a quantity, a comparison and a number: "latency>1.1x" '
+    f'({", ".join(RATIOS)}, as a ratio to the reference) or "accuracy<-0.5" '
+    "(accuracy or a metric's name, as a difference from the reference)"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Threshold:
+    """A parsed rule.
+
+    Attributes:
+        rule: As the user wrote it.
+        quantity: One of ``RATIOS``, ``accuracy``, or a metric's plain name.
+        comparison: ``<``, ``<=``, ``>`` or ``>=``; what it holds for fails.
+        limit: The number.
+    """
+
+    rule: str
+    quantity: str
+    comparison: str
+    limit: float
+
+    @property
+    def is_ratio(self) -> bool:
+        """Whether the quantity is a ratio to the reference and not a difference."""
+        return self.quantity in RATIOS
+
+
+class _Found(NamedTuple):
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+def parse_threshold(rule: str) -> Threshold:
+    """Parses a rule.
+
+    Raises:
+        UsageError: The rule is malformed; says what is possible.
+    """
+    match = _RULE.fullmatch(rule)
+    if match is None:
+        raise UsageError(f"--fail-on {rule!r} cannot be read: {_FORMS}")
+    quantity, comparison, number, suffix = match.groups()
+    quantity = _plain(quantity)
+    if quantity in RATIOS and not suffix:
+        raise UsageError(
+            f'--fail-on {rule!r}: {quantity} is a ratio to the reference; end it in "x", such as '
+            f'"{quantity}>1.1x"'
+        )
+    if quantity not in RATIOS and suffix:
+        raise UsageError(
+            f'--fail-on {rule!r}: {quantity} is a difference from the reference; leave the "x" '
+            f'out, such as "{quantity}<-0.5"; ratios are {", ".join(RATIOS)}'
+        )
+    return Threshold(rule.strip(), quantity, comparison, float(number))
+
+
+def check_possible(thresholds: Sequence[Threshold], metrics: Sequence[str], runs: int) -> None:
+    """Refuses rules that this report cannot answer, before anything is measured.
+
+    Args:
+        thresholds: The rules.
+        metrics: Names of the metrics that will be measured.
+        runs: How many timed inferences were asked for.
+
+    Raises:
+        UsageError: A rule needs labelled data, another metric or more runs.
+    """
+    known = {_plain(name) for name in metrics}
+    for threshold in thresholds:
+        if threshold.quantity in ("p95", "p99"):
+            needed = runs_needed(int(threshold.quantity[1:]) / 100)
+            if runs < needed:
+                raise UsageError(
+                    f"--fail-on {threshold.rule!r} needs {needed} runs or more: add --runs {needed}"
+                )
+        elif not threshold.is_ratio and not metrics:
+            raise UsageError(
+                f"--fail-on {threshold.rule!r} needs labelled data: add --data, or choose among "
+                f"{', '.join(RATIOS)}"
+            )
+        elif not threshold.is_ratio and threshold.quantity not in {"accuracy", *known}:
+            raise UsageError(
+                f"--fail-on {threshold.rule!r}: nothing of that name is measured; possible are "
+                f"{', '.join([*RATIOS, 'accuracy', *sorted(known)])}"
+            )
+
+
+def check_thresholds(
+    thresholds: Sequence[Threshold], variants: Sequence[VariantReport]
+) -> list[Check]:
+    """Applies every rule to every variant of Ingot's; the first variant is the reference."""
+    reference = variants[0]
+    return [
+        _check(threshold, variant, reference)
+        for threshold in thresholds
+        for variant in variants[1:]
+        if variant.engine == "ingot"
+    ]
+
+
+def _check(threshold: Threshold, variant: VariantReport, reference: VariantReport) -> Check:
+    found = (
+        _ratio(threshold.quantity, variant, reference)
+        if threshold.is_ratio
+        else _difference(threshold.quantity, variant.metrics)
+    )
+    if found.value is None:
+        failed, told = True, f"cannot be told from {variant.latency.runs} runs"
+    else:
+        failed = _COMPARISONS[threshold.comparison](found.value, threshold.limit)
+        told = _in_words(threshold, found)
+    return Check(
+        rule=threshold.rule,
+        variant=variant.name,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        failed=failed,
+        explanation=f"{threshold.quantity} of {variant.name} {told}",
+    )
+
+
+def _in_words(threshold: Threshold, found: _Found) -> str:
+    def show(number: float | None) -> str:
+        return f"{number:.3g}x" if threshold.is_ratio else f"{number:+.3g}"
+
+    interval = ""
+    if found.low is not None:
+        interval = f" (95 % interval {show(found.low)} to {show(found.high)})"
+    relation = "the reference's" if threshold.is_ratio else "against the reference"
+    return f"is {show(found.value)} {relation}{interval}"
+
+
+def _ratio(quantity: str, variant: VariantReport, reference: VariantReport) -> _Found:
+    if quantity == "latency":
+        assert variant.speed is not None
+        speed = variant.speed
+        return _Found(1 / speed.value, 1 / speed.high, 1 / speed.low)
+    pairs = {
+        "p95": (variant.latency.p95, reference.latency.p95),
+        "p99": (variant.latency.p99, reference.latency.p99),
+        "memory": (variant.memory.peak, reference.memory.peak),
+        "size": (variant.size_bytes, reference.size_bytes),
+        "throughput": (variant.throughput, reference.throughput),
+    }
+    own, other = pairs[quantity]
+    return _Found(None) if own is None or other is None else _Found(own / other)
+
+
+def _difference(quantity: str, metrics: Sequence[MetricFigures]) -> _Found:
+    metric = metrics[0]
+    if quantity != "accuracy":
+        metric = next(entry for entry in metrics if _plain(entry.name) == quantity)
+    assert metric.difference is not None
+    value, low, high = metric.difference.value, metric.difference.low, metric.difference.high
+    if metric.higher_is_better:
+        return _Found(value, low, high)
+    return _Found(-value, -high, -low)
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")

@@ -1,0 +1,160 @@
+"""What is compared: variants of a model, and how each gets ready to be measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from ingot.compiler.build import ARTIFACT_SUFFIX, compile_model
+from ingot.compiler.recipe import Recipe, load_recipe
+from ingot.errors import UsageError
+from ingot.passes.record import PassRecord
+from ingot.report.process import EngineName
+from ingot.report.schema import Build
+from ingot.runtime import ArtifactReader, Manifest
+
+RecipeLike: TypeAlias = "str | Path | Mapping[str, Any] | Recipe"
+
+_PEERS: dict[EngineName, str] = {
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """One way to run a model.
+
+    Attributes:
+        name: For tables; unique within a report.
+        engine: Who runs it.
+        recipe: How Ingot compiles it; None for a peer or an artifact that exists.
+        artifact: An artifact that exists already.
+    """
+
+    name: str
+    engine: EngineName
+    recipe: Recipe | None = None
+    artifact: Path | None = None
+
+    @classmethod
+    def peer(cls, engine: str) -> Variant:
+        """The model as it is, run by another engine.
+
+        Raises:
+            UsageError: There is no such peer.
+        """
+        for known, label in _PEERS.items():
+            if known == engine:
+                return cls(f"{label} fp32", known)
+        raise UsageError(f"no peer {engine!r} to compare with; possible are {', '.join(_PEERS)}")
+
+    @classmethod
+    def ingot(cls, recipe: RecipeLike, *, target: str | None = None) -> Variant:
+        """The model compiled by Ingot with a recipe (its name, file, keys, or itself).
+
+        Raises:
+            UsageError: The recipe is wrong.
+        """
+        loaded = load_recipe(recipe)
+        if target is not None:
+            loaded = loaded.model_copy(update={"target": target})
+        return cls(f"Ingot {loaded.name}", "ingot", recipe=loaded)
+
+    @classmethod
+    def compiled(cls, artifact: Path) -> Variant:
+        """An artifact that exists already."""
+        return cls(f"Ingot {artifact.stem}", "ingot", artifact=artifact)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A variant that is ready to be loaded.
+
+    Attributes:
+        variant: Which one.
+        path: The artifact, or the ``.onnx`` file.
+        size_bytes: Of the file and of external data that belongs to it.
+        precision: Of weights and activations.
+        build: How the artifact came to be; None for a peer.
+    """
+
+    variant: Variant
+    path: Path
+    size_bytes: int
+    precision: str
+    build: Build | None
+
+
+def with_unique_names(variants: Sequence[Variant]) -> list[Variant]:
+    """Numbers the variants whose names occur more than once."""
+    names = [variant.name for variant in variants]
+    unique = []
+    for index, variant in enumerate(variants):
+        earlier = names[:index].count(variant.name)
+        name = f"{variant.name} ({earlier + 1})" if earlier else variant.name
+        unique.append(dataclasses.replace(variant, name=name))
+    return unique
+
+
+def prepare(
+    variant: Variant,
+    model: Path | None,
+    model_bytes: int,
+    folder: Path,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Prepared:
+    """Compiles a variant where it needs it.
+
+    Args:
+        variant: Which one.
+        model: The source model's ``.onnx`` file; may be None for an artifact that exists.
+        model_bytes: Size of the source model with its external data.
+        folder: Where a new artifact goes.
+        shapes: What symbolic dimensions are bound to.
+        tell: Told each stage of the compilation.
+
+    Raises:
+        IngotError: The model cannot be compiled.
+        UsageError: A peer was asked for without a model.
+    """
+    if variant.artifact is not None:
+        return _prepared_artifact(variant, variant.artifact, None)
+    if model is None:
+        raise UsageError(f"{variant.name} needs the source model, only an artifact was given")
+    if variant.engine != "ingot":
+        return Prepared(variant, model, model_bytes, "fp32", None)
+    output = folder / f"{len(list(folder.iterdir()))}{ARTIFACT_SUFFIX}"
+    started = time.perf_counter()
+    artifact = compile_model(
+        model,
+        output,
+        recipe=variant.recipe,
+        shapes=shapes,
+        on_stage=None if tell is None else lambda stage: tell(f"{variant.name}: {stage}"),
+    )
+    return _prepared_artifact(variant, artifact.path, time.perf_counter() - started)
+
+
+def _prepared_artifact(variant: Variant, path: Path, seconds: float | None) -> Prepared:
+    manifest = ArtifactReader(path).manifest
+    precision = str(manifest.precision.get("default", "fp32"))
+    return Prepared(variant, path, path.stat().st_size, precision, _build(manifest, seconds))
+
+
+def _build(manifest: Manifest, seconds: float | None) -> Build:
+    return Build(
+        seconds=seconds,
+        stage_seconds=dict(manifest.measured.get("stage_seconds", {})),
+        recipe=dict(manifest.recipe),
+        target=manifest.target.spec,
+        placement=dict(manifest.placement),
+        passes=tuple(PassRecord.model_validate(record) for record in manifest.passes),
+        notes=tuple(manifest.source.get("notes", ())),
+        tools=dict(manifest.tools),
+    )
