@@ -24,6 +24,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from ingot.errors import DataError
+from ingot.models.cache import cache_dir
 from ingot.models.cifar10 import (
     BUNDLED,
     BUNDLED_CALIBRATION,
@@ -216,12 +217,12 @@ def _describe(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
     )
 
 
-def bundle(weights_file: Path, cache_dir: Path) -> dict[str, Any]:
+def bundle(weights_file: Path, cache: Path) -> dict[str, Any]:
     """Writes all bundled files.
 
     Args:
         weights_file: npz file that `ingot.models.train_cifar10` wrote.
-        cache_dir: Where `ingot.models.cifar10.fetch_cifar10` keeps the data set.
+        cache: Where `ingot.models.cifar10.fetch_cifar10` keeps the data set.
 
     Returns:
         The facts, as they are written to the JSON file.
@@ -230,7 +231,7 @@ def bundle(weights_file: Path, cache_dir: Path) -> dict[str, Any]:
         weights = {name: stored[name] for name in weight_shapes()}
         predicted_torch = stored["predicted"]
         facts: dict[str, Any] = json.loads(str(stored["facts"]))
-    images, labels, test_images, test_labels = fetch_cifar10(cache_dir)
+    images, labels, test_images, test_labels = fetch_cifar10(cache)
     model = build_model(weights)
     predicted = predict(model, test_images)
     rng = np.random.default_rng(SAMPLE_SEED)
@@ -249,25 +250,20 @@ def bundle(weights_file: Path, cache_dir: Path) -> dict[str, Any]:
     _describe(model, facts)
 
     BUNDLED.mkdir(exist_ok=True)
-    _replace(BUNDLED_MODEL, model.SerializeToString(deterministic=True))
-    facts["sha256"] = hashlib.sha256(BUNDLED_MODEL.read_bytes()).hexdigest()
+    serialized = model.SerializeToString(deterministic=True)
+    BUNDLED_MODEL.write_bytes(serialized)
+    facts["sha256"] = hashlib.sha256(serialized).hexdigest()
     save_sample(BUNDLED_TEST, test_images[chosen], test_labels[chosen], chosen)
     save_sample(BUNDLED_CALIBRATION, images[calibration], labels[calibration], calibration)
-    _replace(BUNDLED_FACTS, (json.dumps(facts, indent=2) + "\n").encode())
+    BUNDLED_FACTS.write_text(json.dumps(facts, indent=2) + "\n")
     return facts
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
 
 
 def main() -> None:
     """Bundles what the command line names."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--weights", type=Path, required=True, help="npz file of the training")
-    parser.add_argument("--cache-dir", type=Path, default=Path.home() / ".cache" / "ingot")
+    parser.add_argument("--cache-dir", type=Path, default=cache_dir())
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     facts = bundle(arguments.weights, arguments.cache_dir)

@@ -32,6 +32,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the name that every PyTorch program gives it)
 
 from ingot.errors import UsageError
+from ingot.models.cache import cache_dir
 from ingot.models.cifar10 import CIFAR10_MEAN, CIFAR10_STD, Images, Labels, fetch_cifar10
 from ingot.models.cifar_resnet import (
     BATCH_NORM_EPSILON,
@@ -336,7 +337,7 @@ def main() -> None:
     """Runs the training as the command line asks for it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--output", type=Path, required=True, help="npz file for the weights")
-    parser.add_argument("--cache-dir", type=Path, default=Path.home() / ".cache" / "ingot")
+    parser.add_argument("--cache-dir", type=Path, default=cache_dir())
     parser.add_argument("--checkpoint", type=Path, default=Path("cifar10-checkpoint.pt"))
     parser.add_argument("--seed", type=int, default=TrainingOptions.seed)
     parser.add_argument("--epochs", type=int, default=TrainingOptions.epochs)
