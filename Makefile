@@ -1,0 +1,50 @@
+# Two commands: `make demo` and `make test`. Each sets up all that it needs in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := pyproject.toml setup.py build_support/make_venv.py build_support/ingot_build.py
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help demo test test-all lint typecheck bench wheel clean
+
+help:
+	@echo 'make demo      set up, compile the bundled model, compare it with ONNX Runtime, write a report'
+	@echo 'make test      set up, lint, and run the tests (under 10 minutes on two cores)'
+	@echo 'make test-all  the same with the slow and the networked tests'
+	@echo 'make lint      ruff, mypy --strict, import-linter'
+	@echo 'make wheel     build the wheel into dist/'
+	@echo 'make clean     remove what the above made'
+
+$(BIN)/python:
+	$(PYTHON) build_support/make_venv.py $(VENV)
+
+$(VENV)/.compile: $(SETUP) | $(BIN)/python
+	@echo 'installing Ingot and the compiler into $(VENV) (about 250 MB to download, once) ...'
+	$(PIP) install --quiet --editable '.[compile]'
+	@touch $@
+
+$(VENV)/.dev: $(SETUP) | $(VENV)/.compile
+	$(PIP) install --quiet --editable '.[compile,dev]'
+	@touch $@
+
+demo: $(VENV)/.compile
+	@$(BIN)/python -m examples.demo
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(PYTEST) -n 2 -m 'not slow and not network'
+
+test-all: lint
+	$(PYTEST) -n 2
+
+wheel: $(VENV)/.compile
+	$(PIP) wheel --quiet --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf $(VENV) build dist demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
