@@ -12,6 +12,20 @@ from ingot.passes.fusion.rewriting import FusionPass
 from ingot.passes.fusion.rms_norm import FuseRmsNorm
 from ingot.passes.fusion.softmax import FuseSoftmax
 
+__all__ = [
+    "PASSES",
+    "FuseActivation",
+    "FuseAttention",
+    "FuseBias",
+    "FuseConvBatchNorm",
+    "FuseGelu",
+    "FuseLayerNorm",
+    "FusePad",
+    "FuseRmsNorm",
+    "FuseSoftmax",
+    "FusionPass",
+]
+
 # In default order. A bias comes before batch normalization, which wants the convolution right
 # before it; GELU before activations, whose sigmoid forms it contains; layer normalization before
 # RMS normalization, which its second half is.
