@@ -124,7 +124,7 @@ class Reference:
 
 def _session_options(threads: int, optimize: bool) -> ort.SessionOptions:
     options = ort.SessionOptions()
-    options.log_severity_level = 3  # errors; they are raised as well
+    options.log_severity_level = 4  # errors are raised; on stderr as well they would show twice
     options.intra_op_num_threads = threads
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
