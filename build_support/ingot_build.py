@@ -56,7 +56,9 @@ def build_wheel(
     """Builds the wheel with the runtime library inside."""
     library = _tvm_library()
     if library is None:
-        raise RuntimeError(f"{_pinned_tvm()} must be installed to build a wheel: {_LIBRARY} is in it")
+        raise RuntimeError(
+            f"{_pinned_tvm()} must be installed to build a wheel: {_LIBRARY} is in it"
+        )
     _CARRIED.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(library, _CARRIED)
     try:

@@ -97,7 +97,9 @@ def _print(artifact: Artifact) -> None:
     )  # fmt: skip
     outcome = manifest.measured.get("verification", {"ran": False, "reason": "switched off"})
     if outcome["ran"]:
-        said = f"agrees with ONNX Runtime: largest difference {outcome['max_rel_error']:.1e} of scale"
+        said = (
+            f"agrees with ONNX Runtime: largest difference {outcome['max_rel_error']:.1e} of scale"
+        )
     else:
         said = f"not checked numerically: {outcome['reason']}"
     console.print(said, highlight=False, soft_wrap=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 import typer.core
 import typer.main
@@ -43,13 +42,13 @@ COMMANDS = {
 }
 
 
-def _load(name: str) -> click.Command:
+def _load(name: str) -> Any:
     command = COMMANDS[name]
     loaded = getattr(importlib.import_module(f"ingot.cli.{command.module}"), command.attribute)
     if not isinstance(loaded, typer.Typer):
         function, loaded = loaded, typer.Typer(add_completion=False)
         loaded.command(name, context_settings={"help_option_names": ["-h", "--help"]})(function)
-    ready: click.Command = typer.main.get_command(loaded)
+    ready = typer.main.get_command(loaded)
     ready.name = name
     return ready
 
@@ -57,19 +56,22 @@ def _load(name: str) -> click.Command:
 class _LazyGroup(typer.core.TyperGroup):
     """A group that knows its commands by name and line of help, and imports the one called."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    # Contexts and commands are click's, of which typer may hold a copy of its own: their types are
+    # left open here, so that both work.
+
+    def list_commands(self, ctx: Any) -> list[str]:
         """Returns the names in the order of the table."""
+        del ctx
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Returns a stand-in that holds the line of help."""
+        del ctx
         if cmd_name not in COMMANDS:
             return None
         return typer.core.TyperCommand(cmd_name, help=COMMANDS[cmd_name].summary)
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Imports the command that is called."""
         name, stand_in, rest = super().resolve_command(ctx, args)
         return name, _load(name) if name and stand_in else None, rest
@@ -129,4 +131,3 @@ def _report(error: BaseException, message: str, exit_code: int, debug: bool) -> 
     line = " ".join(message.split())
     typer.secho(f"ingot: error: {line}", fg=typer.colors.RED, err=True)
     return exit_code
-

@@ -20,7 +20,7 @@ from ingot.compiler.artifact_writer import (
 )
 from ingot.compiler.comparison import compare_tensors
 from ingot.compiler.ingest import Ingested, ingest
-from ingot.compiler.inputs import random_inputs
+from ingot.compiler.inputs import index_limit, random_inputs
 from ingot.compiler.recipe import Recipe, load_recipe
 from ingot.compiler.reference import Reference
 from ingot.compiler.verification import ReferenceCheck
@@ -164,9 +164,7 @@ class _Stages:
     def finish(self) -> dict[str, float]:
         """Returns the seconds of each stage begun so far."""
         ends = [begin for _, begin in self._begun[1:]] + [time.perf_counter()]
-        return {
-            stage: end - begin for (stage, begin), end in zip(self._begun, ends, strict=True)
-        }
+        return {stage: end - begin for (stage, begin), end in zip(self._begun, ends, strict=True)}
 
 
 def _output_path(output: str | Path | None, name: str) -> Path:
@@ -218,7 +216,8 @@ def tensor_specs(values: Sequence[ir.Value]) -> tuple[TensorSpec, ...]:
             dimension if isinstance(dimension, int) else dimension.value or f"{value.name}_{axis}"
             for axis, dimension in enumerate(value.shape)
         )
-        specs.append(TensorSpec(str(value.name), value.dtype.numpy().name, shape))
+        limit = index_limit(value) if value.is_graph_input() and value.dtype.is_integer() else None
+        specs.append(TensorSpec(str(value.name), value.dtype.numpy().name, shape, limit))
     return tuple(specs)
 
 
@@ -240,7 +239,9 @@ def _verified(
             write_artifact(trial, manifest, members)
             with Session(trial) as session:
                 inputs = random_inputs(source.original, seed=plan.verify.seed)
-                outcome = compare_with_reference(session, source.original, [inputs], plan.verify.rtol)
+                outcome = compare_with_reference(
+                    session, source.original, [inputs], plan.verify.rtol
+                )
     stage_seconds = {**begin_stage.finish(), **manifest.measured["stage_seconds"]}
     stage_seconds["verify"] = begin_stage.finish()["verify"]
     return dataclasses.replace(
@@ -279,7 +280,9 @@ def compare_with_reference(
             expected, actual = reference.run(sample), session.run(sample)
             for name, array in expected.items():
                 difference = compare_tensors(name, array, actual[name])
-                if difference.detail or difference.max_abs_error > rtol * max(difference.scale, 1e-3):
+                if difference.detail or difference.max_abs_error > rtol * max(
+                    difference.scale, 1e-3
+                ):
                     raise VerificationError(
                         f"the compiled code is not right: {difference}, allowed is {rtol:g} of the "
                         "largest magnitude; please report this with the model"

@@ -139,13 +139,22 @@ def _random_array(value: ir.Value, shape: tuple[int, ...], generator: np.random.
         raise ModelError(f"input '{value.name}' has dtype {dtype}; give real inputs")
     if mask:
         return np.ones(shape, kind)
-    vocabularies = list(_vocabularies(value))
-    if vocabularies:
-        return np.asarray(generator.integers(0, min(vocabularies), shape)).astype(kind)
+    limit = index_limit(value)
+    if limit is not None:
+        return np.asarray(generator.integers(0, limit, shape)).astype(kind)
     if dtype in (ir.DataType.UINT8, ir.DataType.INT8):
         limits = np.iinfo(kind)
         return np.asarray(generator.integers(limits.min, limits.max + 1, shape)).astype(kind)
     return np.asarray(generator.integers(0, 2, shape)).astype(kind)
+
+
+def index_limit(value: ir.Value) -> int | None:
+    """Returns the number of entries that an input selects from, or None where it is no index.
+
+    Indices from ``-limit`` to ``limit - 1`` are valid for ONNX's Gather; ``limit`` is the smallest
+    of the axes that the input indexes.
+    """
+    return min(_vocabularies(value), default=None)
 
 
 def _vocabularies(value: ir.Value) -> Iterator[int]:

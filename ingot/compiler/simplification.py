@@ -60,9 +60,7 @@ def raise_opset(model: ir.Model) -> tuple[ir.Model, list[str]]:
     return _keep_if_equal(model, candidate, f"the conversion of opset {version} to {reached}")
 
 
-def _keep_if_equal(
-    before: ir.Model, after: ir.Model, what: str
-) -> tuple[ir.Model, list[str]]:
+def _keep_if_equal(before: ir.Model, after: ir.Model, what: str) -> tuple[ir.Model, list[str]]:
     NameFixPass()(after)
     inputs = {value.name for value in before.graph.inputs if not value.is_initializer()}
     if inputs != {value.name for value in after.graph.inputs if not value.is_initializer()}:

@@ -23,11 +23,14 @@ class TensorSpec:
         name: The tensor's name in the source model.
         dtype: Its NumPy dtype's name.
         shape: Its dimensions; a string is a symbol that is bound when the model runs.
+        index_limit: For an input that selects entries (token ids), their number: its values must
+            lie in ``[-index_limit, index_limit)``. The code does not check them again.
     """
 
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+    index_limit: int | None = None
 
     def __str__(self) -> str:
         """Returns the spec as ``name: dtype[N, 3, 224, 224]``."""
@@ -143,4 +146,4 @@ class Manifest:
 
 
 def _tensor_spec(entry: Mapping[str, Any]) -> TensorSpec:
-    return TensorSpec(entry["name"], entry["dtype"], tuple(entry["shape"]))
+    return TensorSpec(**{**entry, "shape": tuple(entry["shape"])})

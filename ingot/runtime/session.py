@@ -176,6 +176,8 @@ class Session:
             _check_tensor("input", spec, array, symbols)
             if 0 in array.shape:
                 raise InputError(f"input {spec} was given an empty array, {list(array.shape)}")
+            if spec.index_limit is not None:
+                _check_indices(spec, spec.index_limit, array)
         return symbols
 
     def _check_provided(
@@ -215,6 +217,15 @@ def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     buffer = np.empty(size + _ALIGNMENT, dtype=np.uint8)
     offset = -buffer.ctypes.data % _ALIGNMENT
     return buffer[offset : offset + size].view(dtype).reshape(shape)
+
+
+def _check_indices(spec: TensorSpec, limit: int, array: Array) -> None:
+    lowest, highest = int(array.min()), int(array.max())
+    if lowest < -limit or highest >= limit:
+        worst = lowest if lowest < -limit else highest
+        raise InputError(
+            f"input {spec} holds the index {worst}; the model has entries 0 to {limit - 1}"
+        )
 
 
 def _check_tensor(kind: str, spec: TensorSpec, array: Array, symbols: dict[str, int]) -> None:

@@ -72,7 +72,7 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
             own = CONVERTERS.get((domain, op_name))
             if own is not None:
                 return self.bb.normalize(own(self.bb, list(inputs), attrs))
-            return super()._convert_operator(op_name, inputs, attrs, opset)
+            return _within_bounds(super()._convert_operator(op_name, inputs, attrs, opset))
         except UnsupportedOperatorError as error:
             raise UnsupportedOperatorError(f"node {name!r} ({op_name}): {error}") from error
         except Exception as error:
@@ -83,6 +83,18 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
                 f"node {name!r}: operator {op_name} (opset {opset}) cannot be lowered to the CPU: "
                 f"{reason or type(error).__name__}"
             ) from error
+
+
+def _within_bounds(expression: relax.Expr) -> relax.Expr:
+    """Makes a gather read no memory outside of its data, whatever the indices.
+
+    The importer asks for TVM's fast mode, which reads wherever an index points. The session checks
+    the indices that it is given; this keeps the computed ones from reading foreign memory too.
+    """
+    if isinstance(expression, relax.Call) and expression.op == tvm.ir.Op.get("relax.take"):
+        data, indices = expression.args
+        return relax.op.take(data, indices, axis=expression.attrs.axis, mode="clip")
+    return expression
 
 
 def import_graph(model: ir.Model) -> tvm.IRModule:

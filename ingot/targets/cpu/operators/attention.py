@@ -34,7 +34,9 @@ def attention(
         raise UnsupportedOperatorError("attention with past keys and values is not lowered")
     for name in _UNSUPPORTED:
         if attributes.get(name, 0):
-            raise UnsupportedOperatorError(f"attention with {name}={attributes[name]} is not lowered")
+            raise UnsupportedOperatorError(
+                f"attention with {name}={attributes[name]} is not lowered"
+            )
     shapes = [tensor.ty.shape for tensor in (query, key, value)]
     if any(shape is None or len(shape) != 4 for shape in shapes):
         raise UnsupportedOperatorError("attention is lowered for inputs of four dimensions only")

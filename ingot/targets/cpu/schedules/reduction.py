@@ -83,9 +83,7 @@ def _largest_divisor(extent: int, limit: int, multiple: int) -> int | None:
     return None
 
 
-def _epilogue(
-    schedule: s_tir.Schedule, block: SBlockRV, spatial: list[Axis]
-) -> SBlockRV | None:
+def _epilogue(schedule: s_tir.Schedule, block: SBlockRV, spatial: list[Axis]) -> SBlockRV | None:
     """Returns the element-wise block of the same shape that alone reads a reduction's result."""
     consumers = schedule.get_consumers(block)
     if len(consumers) != 1 or not is_spatial(schedule, consumers[0]):
