@@ -108,6 +108,10 @@ class Registry:
         """All passes by name: Ingot's groups first, each in its default order."""
         return dict(self._classes)
 
+    def origin(self, name: str) -> str:
+        """Where an available pass comes from: a module, or an entry point."""
+        return self._origins[name]
+
     def create(self, spec: PassSpec) -> list[ir.passes.PassBase]:
         """Makes the pass that a spec names, or all of a group's.
 

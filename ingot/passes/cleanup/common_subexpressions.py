@@ -25,7 +25,7 @@ class CommonSubexpressions(IngotPass[PassOptions]):
     """
 
     name = "cleanup.common-subexpressions"
-    summary = "Compute equal operators on the same inputs once"
+    summary = "Compute equal operators on the same inputs once."
     tolerance = EXACT
 
     def call(self, model: ir.Model) -> PassOutcome:

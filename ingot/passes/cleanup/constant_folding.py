@@ -45,7 +45,7 @@ class ConstantFolding(IngotPass[ConstantFoldingOptions]):
     """
 
     name = "cleanup.constant-folding"
-    summary = "Compute operators on constants, and static shapes, ahead of time"
+    summary = "Compute operators on constants, and static shapes, ahead of time."
     options_type = ConstantFoldingOptions
     tolerance = FLOAT_ROUNDING
 

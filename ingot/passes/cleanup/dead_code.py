@@ -17,7 +17,7 @@ class DeadCode(IngotPass[PassOptions]):
     """
 
     name = "cleanup.dead-code"
-    summary = "Remove nodes, initializers and functions that no output depends on"
+    summary = "Remove nodes, initializers and functions that no output depends on."
     tolerance = EXACT
 
     def call(self, model: ir.Model) -> PassOutcome:

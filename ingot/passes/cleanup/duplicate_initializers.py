@@ -22,7 +22,7 @@ class DuplicateInitializers(IngotPass[PassOptions]):
     """
 
     name = "cleanup.duplicate-initializers"
-    summary = "Keep one of several initializers that hold the same tensor"
+    summary = "Keep one of several initializers that hold the same tensor."
     tolerance = EXACT
 
     def call(self, model: ir.Model) -> PassOutcome:

@@ -38,7 +38,7 @@ class Identities(IngotPass[IdentitiesOptions]):
     """
 
     name = "cleanup.identities"
-    summary = "Remove operators that change nothing, and pairs that undo each other"
+    summary = "Remove operators that change nothing, and pairs that undo each other."
     options_type = IdentitiesOptions
     tolerance = EXACT
 

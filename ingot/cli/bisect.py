@@ -1,0 +1,167 @@
+"""``ingot bisect``: which pass breaks a model?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import onnx_ir as ir
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ingot.calibration.dataset import Dataset
+from ingot.calibration.metrics import Metric
+from ingot.cli.shapes import parse_shapes
+from ingot.compiler.accuracy import measure_accuracy
+from ingot.compiler.bisect import BisectReport, BisectStep, Inputs, TouchedNode
+from ingot.compiler.bisect import bisect as find_guilty
+from ingot.compiler.ingest import Ingested, ingest
+from ingot.compiler.inputs import random_inputs
+from ingot.compiler.recipe import Recipe, load_recipe
+from ingot.errors import DataError
+from ingot.models.catalog import resolve
+from ingot.passes.base import Tolerance, ToleranceKind
+from ingot.passes.registry import create
+from ingot.report.examples import open_data
+
+_ROWS = 40
+_COLOURS = {"removed": "red", "added": "green", "changed": "yellow"}
+
+
+def bisect(
+    model: Annotated[str, typer.Argument(help="An ONNX file or a reference model's name.")],
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe's file (.toml, .yaml) or name (fp32, none).")
+    ] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=SIZES binds an input's symbolic dimensions; repeatable."),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Largest good difference, as a part of an output's magnitude.",
+            show_default="the recipe's verify.rtol",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Labelled data: go by accuracy instead of by outputs.")
+    ] = None,
+    max_drop: Annotated[
+        float, typer.Option(min=0, help="Largest good loss of accuracy, in the metric's unit.")
+    ] = 0.0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use so many examples only.")] = None,
+    dump_passes: Annotated[
+        Path | None, typer.Option(help="A folder for the models before and after that pass.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+) -> None:
+    """Find the pass of a recipe that first breaks a model, by halving.
+
+    Goes by the outputs on random inputs or, with --data, by accuracy. Exits with 0 when no pass
+    breaks the model, and with 1 when one does (or the work failed).
+
+    Example: `ingot bisect mobilenetv2 --recipe my.toml --data images --max-drop 0.5`
+    """  # fmt: skip
+    plan = load_recipe(recipe)
+    source = resolve(model)
+    shapes = plan.shapes | parse_shapes(shape or [])
+    ingested = ingest(source.path, shapes=shapes, simplified=plan.simplify)
+    console = Console(stderr=True)
+    allowed = Tolerance(
+        ToleranceKind.FLOAT_ROUNDING, plan.verify.rtol if tolerance is None else tolerance, 1e-6
+    )
+    accuracy, floor = None, None
+    inputs: list[Inputs] = []
+    if data is None:
+        inputs.append(random_inputs(ingested.model, seed=plan.verify.seed))
+    else:
+        dataset = open_data(data, ingested, source.path, source.preprocessing, limit)
+        assert dataset is not None
+        inputs.extend(dataset[0].inputs)
+        accuracy, floor = _by_accuracy(ingested, dataset, max_drop)
+    report = find_guilty(
+        ingested.model,
+        _passes(plan),
+        inputs=inputs,
+        tolerance=allowed,
+        accuracy=accuracy,
+        floor=floor,
+        dump_dir=dump_passes,
+        on_step=lambda step: _print_step(console, step, len(_passes(plan))),
+    )
+    if as_json:
+        typer.echo(report.model_dump_json(indent=2))
+    else:
+        _print(report)
+    if report.guilty is not None:
+        raise typer.Exit(1)
+
+
+def _passes(recipe: Recipe) -> Sequence[ir.passes.PassBase]:
+    return [pass_ for spec in recipe.passes for pass_ in create(spec)]
+
+
+def _by_accuracy(
+    source: Ingested, dataset: Dataset, max_drop: float
+) -> tuple[Callable[[ir.Model], float], float]:
+    """The measure, higher being better, and the lowest value that is good."""
+    if not dataset.metrics:
+        raise DataError(f"{dataset.description} brings no metric, so there is no accuracy to go by")
+    metric: Metric = dataset.metrics[0]
+    sign = 1.0 if metric.higher_is_better else -1.0
+
+    def measure(candidate: ir.Model) -> float:
+        return sign * measure_accuracy(candidate, dataset, metric)
+
+    return measure, measure(source.model) - max_drop
+
+
+def _print_step(console: Console, step: BisectStep, total: int) -> None:
+    verdict = "good" if step.good else "bad"
+    figure = "" if step.measured is None else f", {step.measured:.4g}"
+    upto = f", up to {step.last}" if step.last else ""
+    console.print(
+        f"{step.passes} of {total} passes{upto}: {verdict}{figure} ({step.seconds:.1f} s)",
+        highlight=False, soft_wrap=True, markup=False,
+    )  # fmt: skip
+
+
+def _print(report: BisectReport) -> None:
+    console = Console()
+    if report.guilty is None or report.index is None:
+        console.print(f"No pass breaks the model: {escape(report.criterion)}", highlight=False)
+        return
+    console.print(
+        f"[bold]{report.guilty}[/bold], pass {report.index + 1}, is the first to break: "
+        f"{escape(report.criterion)}", highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    if report.failure:
+        console.print(escape(report.failure), highlight=False, soft_wrap=True)
+        return
+    first = report.first_tensor
+    if first is not None:
+        difference = first.detail or (
+            f"differs by {first.max_abs_error:.3g} absolute, {first.max_rel_error:.3g} relative"
+        )
+        console.print(
+            escape(f"First tensor: '{first.name}' {difference}"), highlight=False, soft_wrap=True
+        )
+    console.print(_table(report.nodes))
+    if len(report.nodes) > _ROWS:
+        console.print(f"… and {len(report.nodes) - _ROWS} more; --json lists them all")
+
+
+def _table(nodes: Sequence[TouchedNode]) -> Table:
+    table = Table("", "operator", "node", "inputs", "outputs", box=None, header_style="bold")
+    for node in nodes[:_ROWS]:
+        table.add_row(
+            f"[{_COLOURS[node.change]}]{node.change}[/]",
+            *map(escape, (node.operator, node.name, ", ".join(node.inputs))),
+            escape(", ".join(node.outputs)),
+        )
+    return table
