@@ -57,7 +57,7 @@ def build_wheel(
     library = _tvm_library()
     if library is None:
         raise RuntimeError(
-            f"{_pinned_tvm()} must be installed to build a wheel: {_LIBRARY} is in it"
+            f"a wheel needs {_pinned_tvm()} installed: {_LIBRARY} is in it"
         )
     _CARRIED.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(library, _CARRIED)

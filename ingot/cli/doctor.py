@@ -44,7 +44,7 @@ def doctor(
     for name, check in checks.items():
         try:
             findings.append({"check": name, "ok": True, "found": check()})
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # A doctor reports whatever is wrong and goes on to the next check.
             findings.append({"check": name, "ok": False, "found": " ".join(str(error).split())})
     if as_json:
@@ -63,7 +63,8 @@ def _machine() -> str:
     from ingot.targets.cpu.machine import describe_cpu
 
     cpu = describe_cpu("native", None)
-    return f"{machine_architecture()}, {cpu.mcpu}, {cpu.cores} cores, {cpu.vector_bytes * 8}-bit vectors"
+    vectors = f"{cpu.vector_bytes * 8}-bit vectors"
+    return f"{machine_architecture()}, {cpu.mcpu}, {cpu.cores} cores, {vectors}"
 
 
 def _packages() -> str:

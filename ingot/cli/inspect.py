@@ -38,8 +38,9 @@ def _facts(path: Path, manifest: Manifest) -> Table:
     table = Table(box=None, show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
+    size = f"{path.stat().st_size / _KIB:,.0f} KiB"
     rows = {
-        "artifact": f"{path} ({path.stat().st_size / _KIB:,.0f} KiB, format {manifest.format_version})",
+        "artifact": f"{path} ({size}, format {manifest.format_version})",
         "model": f"{manifest.name}, opset {manifest.source['opset']}",
         "source sha256": manifest.source["sha256"],
         "inputs": "\n".join(map(str, manifest.inputs)),

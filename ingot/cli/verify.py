@@ -46,7 +46,7 @@ def verify(
 
 def _compare(artifact: Path, model: str, seed: int, rtol: float) -> dict[str, Any]:
     # The compile side is loaded only when it is asked for.
-    from ingot.compiler.build import compare_with_reference
+    from ingot.compiler.agreement import compare_with_reference
     from ingot.compiler.ingest import ingest
     from ingot.compiler.inputs import random_inputs
     from ingot.models.catalog import resolve

@@ -13,22 +13,20 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
+from ingot.compiler.agreement import compare_with_reference, runs_here
 from ingot.compiler.artifact_writer import (
     describe_members,
     serialize_weights,
     write_artifact,
 )
-from ingot.compiler.comparison import compare_tensors
 from ingot.compiler.ingest import Ingested, ingest
 from ingot.compiler.inputs import index_limit, random_inputs
 from ingot.compiler.recipe import Recipe, load_recipe
-from ingot.compiler.reference import Reference
 from ingot.compiler.verification import ReferenceCheck
-from ingot.errors import UsageError, VerificationError
+from ingot.errors import UsageError
 from ingot.passes.manager import PassManager
 from ingot.passes.record import PassRecord
 from ingot.passes.registry import create
-from ingot.runtime.cpu_features import machine_architecture, missing_features
 from ingot.runtime.manifest import (
     CODE_MEMBER,
     FORMAT_VERSION,
@@ -248,45 +246,3 @@ def _verified(
         manifest,
         measured={**manifest.measured, "stage_seconds": stage_seconds, "verification": outcome},
     )
-
-
-def runs_here(manifest: Manifest) -> bool:
-    """Whether this machine has the architecture and the features that the code needs."""
-    return manifest.target.architecture == machine_architecture() and not missing_features(
-        manifest.target.features
-    )
-
-
-def compare_with_reference(
-    session: Session, model: ir.Model, inputs: Sequence[Mapping[str, Any]], rtol: float
-) -> dict[str, Any]:
-    """Compares an artifact with ONNX Runtime on its source model, output by output.
-
-    Args:
-        session: The loaded artifact.
-        model: The source model.
-        inputs: Complete inputs, one mapping per run.
-        rtol: Largest difference allowed, as a part of the output's largest magnitude.
-
-    Returns:
-        ``ran``, ``rtol``, and the largest ``max_abs_error`` and ``max_rel_error``.
-
-    Raises:
-        VerificationError: An output differs by more; names it.
-    """
-    worst_abs = worst_rel = 0.0
-    with Reference(model) as reference:
-        for sample in inputs:
-            expected, actual = reference.run(sample), session.run(sample)
-            for name, array in expected.items():
-                difference = compare_tensors(name, array, actual[name])
-                if difference.detail or difference.max_abs_error > rtol * max(
-                    difference.scale, 1e-3
-                ):
-                    raise VerificationError(
-                        f"the compiled code is not right: {difference}, allowed is {rtol:g} of the "
-                        "largest magnitude; please report this with the model"
-                    )
-                worst_abs = max(worst_abs, difference.max_abs_error)
-                worst_rel = max(worst_rel, difference.max_rel_error)
-    return {"ran": True, "rtol": rtol, "max_abs_error": worst_abs, "max_rel_error": worst_rel}

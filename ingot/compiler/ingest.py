@@ -1,4 +1,4 @@
-"""Ingest: from a file or a proto to a checked graph with shapes, unique names and a recent opset."""
+"""Ingest: from a file or a proto to a checked graph with shapes and unique names."""
 
 from __future__ import annotations
 
@@ -122,7 +122,8 @@ def _match(
         expected = symbols.setdefault(symbol, size) if isinstance(symbol, str) else symbol
         if expected is not None and expected != size:
             raise UsageError(
-                f"--shape {name}: dimension {symbol} is {expected}, not {size}; the input is {known}"
+                f"--shape {name}: dimension {symbol} is {expected}, not {size}; "
+                f"the input is {known}"
             )
 
 

@@ -81,7 +81,7 @@ NAMED_RECIPES: Mapping[str, Recipe] = {
 
 
 def load_recipe(source: str | Path | Mapping[str, Any] | Recipe | None = None) -> Recipe:
-    """Returns a recipe from a name, a ``.toml``, ``.yaml`` or ``.yml`` file, a mapping, or as given.
+    """Returns a recipe from a name, a ``.toml`` or ``.yaml`` file, a mapping, or as given.
 
     Raises:
         UsageError: There is no such file or name, or a key is unknown (names the nearest valid

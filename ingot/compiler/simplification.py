@@ -37,7 +37,7 @@ def simplify(model: ir.Model) -> tuple[ir.Model, list[str]]:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             simplified, _ = onnxsim.simplify(proto, perform_optimization=False)
         candidate = ir.from_proto(simplified)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         # Whatever a third-party simplifier raises, its result is not needed.
         return model, [f"onnxsim failed and its result was dropped: {_first_line(error)}"]
     return _keep_if_equal(model, candidate, "onnxsim")
@@ -51,7 +51,7 @@ def raise_opset(model: ir.Model) -> tuple[ir.Model, list[str]]:
     candidate = model.clone()
     try:
         version_converter.convert_version(candidate, TARGET_OPSET, fallback=True)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         # onnx's converter raises RuntimeError from C++, onnxscript's errors of its own.
         return model, [f"the opset stays at {version}: {_first_line(error)}"]
     reached = candidate.opset_imports.get("", 0)

@@ -62,5 +62,5 @@ def map_tensors(data: memoryview) -> dict[str, npt.NDArray[Any]]:
 def _view(body: memoryview, entry: dict[str, Any]) -> npt.NDArray[Any]:
     begin, end = entry["data_offsets"]
     dtype = np.dtype(DTYPES[entry["dtype"]])
-    view: npt.NDArray[Any] = np.frombuffer(body[begin:end], dtype=dtype)
-    return view.reshape(entry["shape"])
+    view: npt.NDArray[Any] = np.frombuffer(body[begin:end], dtype=dtype).reshape(entry["shape"])
+    return view

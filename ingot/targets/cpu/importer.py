@@ -116,7 +116,8 @@ def import_graph(model: ir.Model) -> tvm.IRModule:
     for value in proto.graph.input:
         if not value.type.tensor_type.HasField("shape"):
             raise ModelError(
-                f"input {value.name!r} has no known rank: give its shape with --shape {value.name}=…"
+                f"input {value.name!r} has no known rank: give its shape with "
+                f"--shape {value.name}=SIZES"
             )
     opset = model.opset_imports.get("", 1)
     domains = {node.name or "": node.domain for node in model.graph.all_nodes()}
@@ -134,6 +135,6 @@ def _describe(missing: Sequence[Unsupported], model: ir.Model) -> str:
     more = f" and {len(missing) - 1} more nodes" if len(missing) > 1 else ""
     listed = f"; operators without a lowering: {', '.join(kinds)}" if len(kinds) > 1 else ""
     return (
-        f"node {first.node!r}{more}: operator {first.operator} (opset {opset}) cannot be lowered to "
-        f"the CPU{listed}; replace it in the model, or run that part outside of Ingot"
+        f"node {first.node!r}{more}: operator {first.operator} (opset {opset}) cannot be lowered "
+        f"to the CPU{listed}; replace it in the model, or run that part outside of Ingot"
     )
