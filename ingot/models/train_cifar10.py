@@ -126,9 +126,9 @@ def crop_size(progress: float) -> int:
     Args:
         progress: Share of the epochs done, 0 to 1.
     """
-    if progress < 0.4:
+    if progress < 0.6:
         return 24
-    return 28 if progress < 0.6 else 32
+    return 28 if progress < 0.8 else 32
 
 
 def learning_rate(progress: float, options: TrainingOptions) -> float:

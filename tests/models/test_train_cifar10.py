@@ -32,7 +32,7 @@ def test_normalization_is_the_documented_preprocessing():
     )
 
 
-@pytest.mark.parametrize(("epoch", "size"), [(0, 24), (1, 24), (2, 28), (3, 32), (4, 32)])
+@pytest.mark.parametrize(("epoch", "size"), [(0, 24), (2, 24), (3, 28), (4, 32)])
 def test_crops_grow_with_the_epochs(epoch, size):
     images, labels = bundled_calibration()
     batches = list(train_cifar10.augmented_batches(images, labels, epoch, OPTIONS))
