@@ -113,7 +113,7 @@ def variant_reports(
                 precision=entry.precision,
                 size_bytes=entry.size_bytes,
                 load_seconds=measured.load_seconds,
-                latency=_latency(measured),
+                latency=latency(measured),
                 throughput=1e3 * batch / float(np.mean(measured.milliseconds)),
                 speed=speed,
                 memory=Memory(peak=measured.peak_bytes, baseline=measured.baseline_bytes),
@@ -147,7 +147,8 @@ def measuring_warnings(variants: Sequence[VariantReport], settings: MeasureSetti
     return warnings
 
 
-def _latency(measured: Measurement) -> Latency:
+def latency(measured: Measurement) -> Latency:
+    """The latency of a variant, with what its number of runs allows to say."""
     milliseconds = measured.milliseconds
     return Latency(
         median=figure(statistics.median_estimate(measured.rounds)),

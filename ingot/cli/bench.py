@@ -1,0 +1,157 @@
+"""``ingot bench``: the time of models or artifacts against their peers."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ingot.cli.measuring import parse_threads, progress
+from ingot.cli.shapes import parse_shapes
+from ingot.compiler.build import ARTIFACT_SUFFIX
+from ingot.errors import UsageError
+from ingot.models.catalog import resolve
+from ingot.report.bench import BenchRow
+from ingot.report.bench import bench as time_against
+from ingot.report.machine import machine_facts, machine_warnings
+from ingot.report.measure import MeasureSettings, Progress, choose_cpus
+from ingot.report.rendering import formats
+from ingot.report.schema import MachineFacts
+from ingot.report.variants import Variant
+
+
+def bench(
+    what: Annotated[
+        list[str],
+        typer.Argument(help="Artifacts (*.ingot), ONNX files or reference models' names."),
+    ],
+    against: Annotated[
+        list[str] | None, typer.Option(help="onnxruntime or openvino; repeatable.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="The source model of an artifact: peers need it."),
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="The recipe that models are compiled with.")] = "fp32",
+    target: Annotated[str | None, typer.Option(help="Such as cpu or cpu:mcpu=znver4.")] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=SIZES binds an input's symbolic dimensions; repeatable."),
+    ] = None,
+    threads: Annotated[
+        str | None, typer.Option(help="Threads per inference, such as 1,2. Default: all CPUs.")
+    ] = None,
+    runs: Annotated[
+        int, typer.Option(help="Timed inferences per variant; 100 or more show p99.")
+    ] = 100,
+    seconds: Annotated[
+        float, typer.Option(help="About how long a variant may be timed; a slow one runs less.")
+    ] = 60.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+) -> None:
+    """Time models or artifacts against their peers, in turn, on random inputs.
+
+    Example: `ingot bench mobilenetv2 resnet50 --against onnxruntime --against openvino`
+    """
+    settings = _settings(threads, runs, seconds)
+    peers = against or []
+    for peer in peers:
+        Variant.peer(peer)
+    machine = machine_facts()
+    rows: list[BenchRow] = []
+    with progress() as tell:
+        for entry in what:
+            rows += _bench_one(entry, model, recipe, target, peers, settings, shape or [], tell)
+    if as_json:
+        document = {
+            "machine": machine.model_dump(mode="json"),
+            "rows": [row.model_dump(mode="json") for row in rows],
+        }
+        typer.echo(json.dumps(document, indent=2))
+        return
+    _print(rows, machine)
+
+
+def _settings(threads: str | None, runs: int, seconds: float) -> list[MeasureSettings]:
+    counts = [len(os.sched_getaffinity(0))] if threads is None else parse_threads(threads)
+    settings = [MeasureSettings(count, (), runs=runs, seconds=seconds) for count in counts]
+    return [
+        MeasureSettings(entry.threads, choose_cpus(entry.threads), runs=runs, seconds=seconds)
+        for entry in settings
+    ]
+
+
+def _bench_one(
+    entry: str,
+    model: str | None,
+    recipe: str,
+    target: str | None,
+    peers: Sequence[str],
+    settings: Sequence[MeasureSettings],
+    shape: Sequence[str],
+    tell: Progress,
+) -> list[BenchRow]:
+    shapes = parse_shapes(shape)
+    if not entry.endswith(ARTIFACT_SUFFIX):
+        source = resolve(entry)
+        return time_against(
+            source.path,
+            variant=Variant.ingot(recipe, target=target),
+            name=source.name,
+            against=peers,
+            settings=settings,
+            shapes=shapes,
+            progress=tell,
+        )
+    artifact = Path(entry)
+    if peers and model is None:
+        raise UsageError(
+            f"{entry} is an artifact, and {peers[0]} needs its source model: add --model, or leave "
+            "--against out"
+        )
+    return time_against(
+        None if model is None else resolve(model).path,
+        artifact=artifact,
+        name=artifact.stem,
+        against=peers,
+        settings=settings,
+        shapes=shapes,
+        progress=tell,
+    )
+
+
+def _print(rows: Sequence[BenchRow], machine: MachineFacts) -> None:
+    peers = list(dict.fromkeys(peer for row in rows for peer in row.peers))
+    table = Table(box=None, header_style="bold")
+    table.add_column("model")
+    for heading in ("threads", "Ingot ms", "p95", "p99", *(f"{peer} ms" for peer in peers)):
+        table.add_column(heading, justify="right")
+    for heading in ("best peer ÷ Ingot", "95 % interval", "peak memory", "size", "compile"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        own = row.latency["ingot"]
+        table.add_row(
+            row.model,
+            str(row.threads),
+            formats.milliseconds(row.ingot_ms),
+            formats.milliseconds(own.p95),
+            formats.milliseconds(own.p99),
+            *(formats.milliseconds(row.peers.get(peer)) for peer in peers),
+            formats.times(row.ratio),
+            formats.MISSING
+            if row.ratio is None
+            else f"{formats.times(row.ratio_low)} to {formats.times(row.ratio_high)}",
+            formats.size(row.peak_rss_mb * 1e6),
+            formats.size(row.artifact_mb * 1e6),
+            formats.seconds(row.compile_s),
+        )
+    console = Console()
+    console.print(table)
+    for warning in machine_warnings(machine, max(row.threads for row in rows)):
+        console.print(warning, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,150 @@
+"""``ingot report``: variants of a model compared in accuracy and speed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ingot.cli.measuring import progress
+from ingot.cli.shapes import parse_shapes
+from ingot.models.catalog import ModelSource, resolve
+from ingot.report.compare import compare
+from ingot.report.rendering import formats
+from ingot.report.schema import Report
+
+
+def report(
+    model: Annotated[str, typer.Argument(help="An ONNX file or a reference model's name.")],
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option(help="A recipe's name or file to compile with; repeatable. Default: fp32."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Labelled data: image folders by class index, .npz, or .csv."),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="top1, top5, spearman, module:function or file.py:function; repeatable, the "
+            "first is what 'accuracy' means. Default: what fits the data."
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Use at most so many examples, spread evenly.")
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="onnxruntime or openvino; repeatable, the first is the reference. "
+            "Default: onnxruntime."
+        ),
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="Such as cpu or cpu:mcpu=znver4.")] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=SIZES binds an input's symbolic dimensions; repeatable."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads per inference. Default: all CPUs.")
+    ] = None,
+    runs: Annotated[
+        int, typer.Option(help="Timed inferences per variant; 100 or more show p99.")
+    ] = 100,
+    seconds: Annotated[
+        float, typer.Option(help="About how long a variant may be timed; a slow one runs less.")
+    ] = 60.0,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The folder; default NAME-report, here.")
+    ] = None,
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='Exit with 1 when it holds for a variant of Ingot: "latency>1.1x", "p99>1.5x", '
+            '"memory>1.2x", "size>2x", "accuracy<-0.5"; repeatable. The point estimate decides.'
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Compare variants of a model in accuracy, speed, memory and size.
+
+    Writes report.html, report.md and report.json into a folder.
+
+    Example: `ingot report mobilenetv2 --data imagenet_val --limit 500 --fail-on "accuracy<-0.5"`
+    """
+    source = resolve(model)
+    with progress() as tell:
+        made = compare(
+            source.path,
+            recipe or ["fp32"],
+            _data(source, data),
+            metrics=metric,
+            against=against or ["onnxruntime"],
+            preprocessing=source.preprocessing,
+            limit=limit,
+            target=target,
+            shapes=parse_shapes(shape or []),
+            threads=threads,
+            runs=runs,
+            seconds=seconds,
+            fail_on=fail_on or [],
+            name=source.name,
+            progress=tell,
+        )
+        page = made.write(output or Path(f"{source.name}-report"))
+    if as_json:
+        typer.echo(made.to_json(), nl=False)
+    else:
+        _print(made, page, speed_only=source.speed_only)
+    if not made.passed:
+        raise typer.Exit(1)
+
+
+def _data(source: ModelSource, data: Path | None) -> Path | None:
+    """The data that was asked for, or what comes with the model."""
+    return data if data is not None else source.default_dataset
+
+
+def _print(made: Report, page: Path, *, speed_only: bool) -> None:
+    console = Console()
+    console.print(_table(made))
+    for line in [*made.verdicts, *made.warnings]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if speed_only:
+        console.print("The weights are random: only speed, memory and size mean anything.")
+    for check in made.checks:
+        outcome = "[red]failed[/red]" if check.failed else "[green]passed[/green]"
+        console.print(f"{outcome} ", end="")
+        console.print(
+            f"{check.rule}: {check.explanation}", highlight=False, markup=False, soft_wrap=True
+        )
+    console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _table(made: Report) -> Table:
+    metrics = made.variants[0].metrics[:1]
+    table = Table(box=None, header_style="bold")
+    table.add_column("variant")
+    for heading in ("median ms", "p95", "p99", "speed"):
+        table.add_column(heading, justify="right")
+    for metric in metrics:
+        table.add_column(metric.name, justify="right")
+    for heading in ("peak memory", "size", "compile"):
+        table.add_column(heading, justify="right")
+    for variant in made.variants:
+        table.add_row(
+            variant.name,
+            formats.milliseconds(variant.latency.median.value),
+            formats.milliseconds(variant.latency.p95),
+            formats.milliseconds(variant.latency.p99),
+            "reference" if variant.speed is None else formats.times(variant.speed.value),
+            *(formats.metric_value(metric) for metric in variant.metrics[:1]),
+            formats.size(variant.memory.peak),
+            formats.size(variant.size_bytes),
+            formats.MISSING if variant.build is None else formats.seconds(variant.build.seconds),
+        )
+    return table

@@ -1,0 +1,30 @@
+"""From a report to its pages: HTML to look at, Markdown for a pull request, JSON for scripts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ingot.compiler.artifact_writer import atomic_file
+from ingot.errors import IngotError
+from ingot.report.rendering.html import render_html
+from ingot.report.rendering.markdown import render_markdown
+from ingot.report.schema import Report
+
+__all__ = ["render_html", "render_markdown", "write_report"]
+
+
+def write_report(report: Report, folder: Path) -> Path:
+    """Writes the three files, each whole or not at all; see ``Report.write``."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise IngotError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+    pages = {
+        "report.json": report.to_json(),
+        "report.md": render_markdown(report),
+        "report.html": render_html(report),
+    }
+    for name, text in pages.items():
+        with atomic_file(folder / name) as file:
+            file.write(text.encode())
+    return folder / "report.html"

@@ -1,0 +1,94 @@
+"""Numbers as a reader wants them."""
+
+from __future__ import annotations
+
+from ingot.report.schema import Figure, MetricFigures, VariantReport
+from ingot.report.verdict import signed, with_unit
+
+MISSING = "–"  # noqa: RUF001 - an en dash, as tables have it
+_TIMES = "\N{MULTIPLICATION SIGN}"
+_MINUS = "\N{MINUS SIGN}"
+_THIN = "\N{NARROW NO-BREAK SPACE}"
+
+
+def milliseconds(value: float | None) -> str:
+    """A time in ms with three significant digits, without the unit."""
+    if value is None:
+        return MISSING
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+
+
+def seconds(value: float | None) -> str:
+    """A duration with its unit."""
+    if value is None:
+        return MISSING
+    if value >= 120:
+        return f"{value / 60:.1f}{_THIN}min"
+    if value >= 0.1:
+        return f"{value:.1f}{_THIN}s" if value >= 1 else f"{value:.2f}{_THIN}s"
+    return f"{value * 1e3:.1f}{_THIN}ms"
+
+
+def size(value: float | None) -> str:
+    """A number of bytes, in decimal kB, MB or GB."""
+    if value is None:
+        return MISSING
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= factor:
+            scaled = value / factor
+            return f"{scaled:.0f}{_THIN}{unit}" if scaled >= 100 else f"{scaled:.1f}{_THIN}{unit}"
+    return f"{value:.0f}{_THIN}B"
+
+
+def rate(value: float) -> str:
+    """Examples per second."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+def times(value: float | None) -> str:
+    """A ratio, such as 1.24×."""  # noqa: RUF002
+    if value is None:
+        return MISSING
+    if value >= 10:
+        return f"{value:,.1f}{_TIMES}"
+    return f"{value:.2f}{_TIMES}" if value >= 0.1 else f"{value:.3g}{_TIMES}"
+
+
+def times_interval(figure: Figure | None) -> str:
+    """The interval of a ratio."""
+    return "" if figure is None else f"{times(figure.low)} to {times(figure.high)}"
+
+
+def difference(value: float) -> str:
+    """A difference with its sign."""
+    return signed(value).replace("-", _MINUS)
+
+
+def difference_interval(figure: Figure) -> str:
+    """The interval of a difference."""
+    return f"{difference(figure.low)} to {difference(figure.high)}"
+
+
+def metric_value(metric: MetricFigures) -> str:
+    """A metric's value with its unit."""
+    return with_unit(metric.value.value, metric.unit).replace(" ", _THIN)
+
+
+def version(text: str) -> str:
+    """A version without the builder's suffix."""
+    return text.split("-")[0]
+
+
+def agreement(variant: VariantReport) -> str:
+    """How near the outputs are to the reference's."""
+    found = variant.agreement
+    if found is None:
+        return "reference"
+    if found.exact:
+        return "equal bit by bit"
+    if found.max_abs_error is None:
+        return "no finite numbers"
+    noise = "" if found.sqnr_db is None else f", {found.sqnr_db:.0f}{_THIN}dB"
+    return f"max |Δ| {found.max_abs_error:.1e}{noise}"

@@ -1,0 +1,151 @@
+"""The report as Markdown for a pull request: the finding first, the rest folded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ingot.report.rendering import formats
+from ingot.report.schema import Report, VariantReport
+
+
+def render_markdown(report: Report) -> str:
+    """Writes the report in GitHub's Markdown."""
+    parts = [f"### Ingot report: {_text(report.model.name)}", _verdicts(report)]
+    if report.checks:
+        parts.append(_checks(report))
+    parts += [f"> {_text(warning)}" for warning in report.warnings]
+    parts.append(_figures(report))
+    if report.variants[0].metrics:
+        parts.append(_folded("Accuracy, paired", _accuracy(report)))
+    for variant in report.variants:
+        if variant.build is not None and variant.build.passes:
+            title = f"Passes of {variant.name}"
+            parts.append(_folded(title, _passes(variant)))
+    parts.append(_folded("Machine and method", _method(report)))
+    return "\n\n".join(parts) + "\n"
+
+
+def _verdicts(report: Report) -> str:
+    rest = [verdict for verdict in report.verdicts if verdict != report.headline]
+    return "\n".join([f"**{_text(report.headline)}**", *(f"- {_text(v)}" for v in rest)])
+
+
+def _checks(report: Report) -> str:
+    rows = [
+        [
+            "❌ failed" if check.failed else "✅ passed",
+            f"`{check.rule}`",
+            _text(check.explanation),
+        ]
+        for check in report.checks
+    ]
+    return _table(["", "fails on", "found"], rows)
+
+
+def _figures(report: Report) -> str:
+    metric = report.variants[0].metrics[0].name if report.variants[0].metrics else None
+    header = ["variant", "median ms", "p95", "p99", "speed", "per second"]
+    header += [metric, "difference"] if metric else ["outputs"]
+    header += ["peak memory", "size", "compile"]
+    rows = []
+    for variant in report.variants:
+        row = [
+            _text(variant.name),
+            formats.milliseconds(variant.latency.median.value),
+            formats.milliseconds(variant.latency.p95),
+            formats.milliseconds(variant.latency.p99),
+            _speed(variant),
+            formats.rate(variant.throughput),
+        ]
+        if metric:
+            own = variant.metrics[0]
+            shown = "reference"
+            if own.difference is not None:
+                interval = formats.difference_interval(own.difference)
+                shown = f"{formats.difference(own.difference.value)} ({interval})"
+            row += [formats.metric_value(own), shown]
+        else:
+            row.append(_text(formats.agreement(variant)))
+        row += [
+            formats.size(variant.memory.peak),
+            formats.size(variant.size_bytes),
+            formats.MISSING if variant.build is None else formats.seconds(variant.build.seconds),
+        ]
+        rows.append(row)
+    return _table(header, rows)
+
+
+def _speed(variant: VariantReport) -> str:
+    if variant.speed is None:
+        return "reference"
+    return f"**{formats.times(variant.speed.value)}** ({formats.times_interval(variant.speed)})"
+
+
+def _accuracy(report: Report) -> str:
+    rows = [
+        [
+            _text(variant.name),
+            metric.name,
+            formats.metric_value(metric),
+            "reference"
+            if metric.difference is None
+            else f"{formats.difference(metric.difference.value)} "
+            f"({formats.difference_interval(metric.difference)})",
+            formats.MISSING if metric.identical is None else f"{metric.identical:,}",
+            f"{metric.n:,}",
+        ]
+        for variant in report.variants
+        for metric in variant.metrics
+    ]
+    header = ["variant", "metric", "value", "difference (95 %)", "same prediction", "examples"]
+    return _table(header, rows)
+
+
+def _passes(variant: VariantReport) -> str:
+    assert variant.build is not None
+    rows = [
+        [
+            f"`{record.name}`",
+            str(record.applied) if record.changed else formats.MISSING,
+            f"{record.nodes_before} → {record.nodes_after}",
+            formats.seconds(record.seconds),
+            formats.MISSING if record.check is None else f"{record.check.max_abs_error:.1e}",
+        ]
+        for record in variant.build.passes
+    ]
+    return _table(["pass", "applied", "nodes", "time", "max error"], rows)
+
+
+def _method(report: Report) -> str:
+    machine, measuring = report.machine, report.measuring
+    shapes = ", ".join(
+        f"{name} {'x'.join(map(str, shape))}" for name, shape in measuring.input_shapes.items()
+    )
+    lines = [
+        f"{machine.cpu}, {machine.logical_cpus} CPUs, {formats.size(machine.memory_bytes)} "
+        f"memory, {machine.system}",
+        f"{measuring.threads} threads on CPUs {', '.join(map(str, measuring.cpus))}; input "
+        f"{shapes} ({measuring.input_source}); {measuring.rounds} rounds in turn",
+        ", ".join(f"{name} {version}" for name, version in machine.versions.items()),
+        f"model sha256 `{report.model.sha256}`",
+    ]
+    if report.data is not None:
+        lines.append(f"data: {report.data.description}, sha256 `{report.data.sha256}`")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _folded(title: str, body: str) -> str:
+    return f"<details><summary>{_text(title)}</summary>\n\n{body}\n\n</details>"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    align = ["---"] + ["---:"] * (len(header) - 1)
+    lines = [header, align, *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _text(text: str) -> str:
+    """Text that no character of turns into markup."""
+    for mark in "\\`*_[]<>|":
+        text = text.replace(mark, f"\\{mark}")
+    return text
