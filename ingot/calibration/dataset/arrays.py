@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from ingot.calibration.dataset.base import (
     choose,
     file_content,
 )
-from ingot.calibration.dataset.images import visible
+from ingot.calibration.dataset.images import decode_image, visible
 from ingot.calibration.metrics import Metric, Top1, Top5, check_class_labels
 from ingot.calibration.preprocessing import ImagePreprocessing
 from ingot.errors import DataError
@@ -181,17 +182,12 @@ def open_npz(
     stored = _load(path)
     labels = _find_label(path, stored)
     if "images" in stored and "images" not in input_names:
-        images = stored["images"]
         if preprocessing is None:
             raise DataError(
                 f"{path} holds images, and the model carries no preprocessing to prepare them; "
                 "store prepared arrays as 'x' instead"
             )
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
-            raise DataError(
-                f"'images' in {path} must be uint8 [examples, height, width, 3], not "
-                f"{images.dtype} {list(images.shape)}"
-            )
+        images = _raw_images(path, stored["images"])
         arrays = {input_names[0]: images}
     else:
         arrays = _select_inputs(path, stored, input_names)
@@ -245,6 +241,21 @@ def _find_label(path: Path, arrays: Mapping[str, Array]) -> Array | None:
                 raise DataError(f"{key!r} in {path} holds {label.dtype}, not numbers")
             return label
     return None
+
+
+def _raw_images(path: Path, images: Array) -> Array:
+    """The images as uint8 [examples, height, width, 3], unpacked from a column where they are."""
+    if images.dtype == np.uint8 and images.ndim == 1:
+        column = decode_image(io.BytesIO(images.tobytes()), f"'images' in {path}")
+        rows, width, channels = column.shape
+        if rows % width == 0:
+            return column.reshape(rows // width, width, width, channels)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+        raise DataError(
+            f"'images' in {path} must be uint8 [examples, height, width, 3], or one PNG of square "
+            f"images below each other as uint8 [bytes], not {images.dtype} {list(images.shape)}"
+        )
+    return images
 
 
 def _select_inputs(

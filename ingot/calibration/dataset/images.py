@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -50,8 +51,10 @@ class ImageFolder(Dataset):
         path, label = self._files[index]
         name = path.relative_to(self._folder).as_posix()
         try:
-            values = self._preprocessing.apply(decode_image(path))
+            values = self._preprocessing.apply(decode_image(path, str(path)))
         except DataError as error:
+            if str(path) in str(error):
+                raise
             raise DataError(f"image {path}: {error}") from error
         return Example(name, ({self._input_name: values},), label)
 

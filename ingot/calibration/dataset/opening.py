@@ -34,8 +34,8 @@ def open_dataset(
     - a folder ``<class index>/*.jpg|jpeg|png``: labelled images;
     - a flat folder of images: no labels, for calibration;
     - an ``.npz`` with arrays by input name (or ``x`` when the model has one input), [examples,
-      ...], and optional labels ``y``; or with ``images``, uint8 [examples, height, width, 3], and
-      optional ``labels``;
+      ...], and optional labels ``y``; or with ``images``, uint8 [examples, height, width, 3] (or
+      one PNG of square images below each other, as its bytes), and optional ``labels``;
     - a folder of ``.npy`` (one input) or ``.npz`` files (by input name, optional ``y``), one
       example each, batch axis included;
     - a ``.csv`` or ``.tsv``: sentence, sentence, score, with or without a header.

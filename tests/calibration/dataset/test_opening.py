@@ -1,5 +1,6 @@
 """What ``open_dataset`` recognizes, the order it keeps, and the one line it says otherwise."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,23 @@ class TestArrays:
         assert dataset[0].inputs[0]["x"].shape == (1, 3, 4, 4)
         assert dataset[0].inputs[0]["x"].max() == 1.0
         assert dataset.description == "2 images of d.npz"
+
+    def test_images_packed_into_one_png(self, tmp_path):
+        images = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 3), np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(images.reshape(12, 4, 3)).save(file, "PNG")
+        packed = np.frombuffer(file.getvalue(), np.uint8)
+        np.savez(tmp_path / "d.npz", images=packed, labels=np.array([1, 0, 2]))
+        dataset = open_dataset(tmp_path / "d.npz", SMALL, ["x"])
+        assert len(dataset) == 3
+        np.testing.assert_array_equal(
+            dataset[1].inputs[0]["x"], SMALL.apply(images[1]).astype(np.float32)
+        )
+
+    def test_a_packed_image_that_is_damaged_is_named(self, tmp_path):
+        np.savez(tmp_path / "d.npz", images=np.zeros(9, np.uint8))
+        with pytest.raises(DataError, match=r"'images' in .*d\.npz cannot be decoded"):
+            open_dataset(tmp_path / "d.npz", SMALL, ["x"])
 
     def test_float_labels_have_no_default_metric(self, tmp_path):
         np.savez(tmp_path / "d.npz", x=np.zeros((2, 3)), y=np.array([0.5, 1.5]))
