@@ -102,18 +102,22 @@ def open_image_folder(
     return ImageFolder(folder, choose(files, limit), preprocessing, input_name)
 
 
-def decode_image(path: Path) -> npt.NDArray[np.uint8]:
+def decode_image(file: Path | BinaryIO, name: str) -> npt.NDArray[np.uint8]:
     """Decodes an image file to uint8 RGB [height, width, 3].
+
+    Args:
+        file: The file, or its path.
+        name: What to call it in a message.
 
     Raises:
         DataError: The file is no image, or damaged.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             return np.asarray(image.convert("RGB"), dtype=np.uint8)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(
-            f"cannot be decoded ({_first_line(error)}); replace or remove it"
+            f"image {name} cannot be decoded ({_first_line(error)}); replace or remove it"
         ) from error
 
 
