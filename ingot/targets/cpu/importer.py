@@ -63,6 +63,22 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
     def _check_for_unsupported_ops(self, graph: onnx.GraphProto) -> None:
         """Does nothing: ``unsupported_nodes`` has been asked before."""
 
+    def _construct_nodes(self, graph: onnx.GraphProto) -> None:
+        super()._construct_nodes(graph)
+        for output in graph.output:
+            self._nodes[output.name] = self._as_tensor(self._nodes[output.name])
+
+    def _as_tensor(self, expression: relax.Expr) -> relax.Expr:
+        """Returns a tensor for what the importer keeps as a shape or as one of its dimensions."""
+        if tvm.ir.is_prim_expr(expression):
+            shape = relax.ShapeExpr([expression])
+            return self.bb.emit(
+                relax.op.reshape(self.bb.emit(relax.op.shape_to_tensor(shape)), relax.ShapeExpr([]))
+            )
+        if isinstance(expression.ty, relax.ShapeType):
+            return self.bb.emit(relax.op.shape_to_tensor(expression))
+        return expression
+
     def _convert_operator(
         self, op_name: str, inputs: Any, attrs: dict[str, Any], opset: int
     ) -> relax.Expr:

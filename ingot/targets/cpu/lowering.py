@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import numpy.typing as npt
 import tvm
@@ -12,14 +14,23 @@ from ingot.targets.cpu.schedules import schedule_module
 from ingot.targets.cpu.weights import hoist_weights
 
 
-def lower_module(
-    module: tvm.IRModule, cpu: CpuDescription
-) -> tuple[tvm.IRModule, dict[str, npt.NDArray[np.generic]]]:
-    """Lowers a Relax module to scheduled prim funcs, its weights taken out.
+@dataclasses.dataclass(frozen=True)
+class LoweredModule:
+    """A module of scheduled prim funcs, ready to build.
 
-    Returns:
-        The module, ready to build, and the weights by name in the order ``main`` takes them.
+    Attributes:
+        module: The module; its weights have been taken out.
+        weights: The weights by name, in the order in which ``main`` takes them.
+        unscheduled: Names of the prim funcs that stay as plain loops.
     """
+
+    module: tvm.IRModule
+    weights: dict[str, npt.NDArray[np.generic]]
+    unscheduled: list[str]
+
+
+def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
+    """Lowers a Relax module to scheduled prim funcs, its weights taken out."""
     with cpu.tvm_target():
         module = tvm.transform.Sequential(
             [
@@ -36,10 +47,11 @@ def lower_module(
         )(module)
         module, weights = hoist_weights(module)
         module = relax.transform.DeadCodeElimination(["main"])(module)
-        return schedule_module(module, cpu), weights
+        module, unscheduled = schedule_module(module, cpu)
+    return LoweredModule(module, weights, unscheduled)
 
 
-def build_module(module: tvm.IRModule, cpu: CpuDescription) -> relax.VMExecutable:
+def build_module(lowered: LoweredModule, cpu: CpuDescription) -> relax.VMExecutable:
     """Builds a lowered module: plans its memory and generates machine code."""
     plan = tvm.transform.Sequential(
         [
@@ -56,4 +68,4 @@ def build_module(module: tvm.IRModule, cpu: CpuDescription) -> relax.VMExecutabl
             relax.transform.AttachGlobalSymbol(),
         ]
     )
-    return relax.build(module, cpu.tvm_target(), relax_pipeline=plan)
+    return relax.build(lowered.module, cpu.tvm_target(), relax_pipeline=plan)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import onnx_ir as ir
 import pydantic
 
+from ingot.errors import IngotError, ModelError, UnsupportedOperatorError
 from ingot.runtime.manifest import TargetInfo
 from ingot.targets.base import Lowered, Target, TargetOptions, Unsupported
 from ingot.targets.cpu.importer import import_graph, unsupported_nodes
@@ -29,6 +31,34 @@ class CpuOptions(TargetOptions):
 
     mcpu: str = "native"
     threads: int | None = pydantic.Field(default=None, ge=1)
+
+
+@contextlib.contextmanager
+def _errors_named(model: ir.Model) -> Iterator[None]:
+    """Makes one line of whatever TVM raises, with advice where dimensions are dynamic."""
+    try:
+        yield
+    except UnsupportedOperatorError as error:
+        raise UnsupportedOperatorError(f"{error}{_shape_advice(model)}") from error
+    except IngotError:
+        raise
+    except Exception as error:
+        # TVM raises errors of many types from its passes and from LLVM.
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[0] if lines else type(error).__name__
+        raise ModelError(f"TVM cannot compile the graph: {reason}{_shape_advice(model)}") from error
+
+
+def _shape_advice(model: ir.Model) -> str:
+    for value in model.graph.inputs:
+        if value.shape is None or all(isinstance(size, int) for size in value.shape):
+            continue
+        shown = "x".join(str(size) if isinstance(size, int) else "N" for size in value.shape)
+        return (
+            f"; input {value.name!r} has dynamic dimensions {value.shape}, which may be why: "
+            f"bind them with --shape {value.name}={shown}, a number for each N"
+        )
+    return ""
 
 
 class CpuTarget(Target):
@@ -65,20 +95,23 @@ class CpuTarget(Target):
             UnsupportedOperatorError: A node cannot be lowered; names it.
         """
         marks = [time.perf_counter()]
-        module = import_graph(model)
-        marks.append(time.perf_counter())
-        module, weights = lower_module(module, self.cpu)
-        marks.append(time.perf_counter())
-        executable = build_module(module, self.cpu)
-        marks.append(time.perf_counter())
+        with _errors_named(model):
+            module = import_graph(model)
+            marks.append(time.perf_counter())
+            lowered = lower_module(module, self.cpu)
+            marks.append(time.perf_counter())
+            executable = build_module(lowered, self.cpu)
+            marks.append(time.perf_counter())
         code = link_executable(executable, self.cpu.architecture)
         marks.append(time.perf_counter())
         nodes = sum(1 for _ in model.graph.all_nodes())
         return Lowered(
             code=code,
-            weights=weights,
+            weights=lowered.weights,
             info=TargetInfo(self.kind, self.spec, self.cpu.architecture, self.cpu.features),
-            placement={"cpu": {"executor": "tvm", "nodes": nodes}},
+            placement={
+                "cpu": {"executor": "tvm", "nodes": nodes, "unscheduled": lowered.unscheduled}
+            },
             stage_seconds={
                 stage: end - begin
                 for stage, begin, end in zip(

@@ -13,16 +13,28 @@ from ingot.targets.cpu.schedules.structure import is_reduction, is_spatial, leaf
 _SCHEDULED = "tirx.is_scheduled"
 
 
-def schedule_module(module: tvm.IRModule, cpu: CpuDescription) -> tvm.IRModule:
-    """Schedules every prim func of a module."""
+def schedule_module(module: tvm.IRModule, cpu: CpuDescription) -> tuple[tvm.IRModule, list[str]]:
+    """Schedules every prim func of a module.
+
+    Returns:
+        The module, and the names of the prim funcs that no schedule fits: they stay as plain loops,
+        right but slow.
+    """
+    unscheduled = []
     for name, function in module.functions_items():
-        if isinstance(function, tirx.PrimFunc) and not _is_scheduled(function):
-            module[name] = schedule_function(function, cpu)
-    return module
+        if isinstance(function, tirx.PrimFunc) and _can_be_scheduled(function):
+            try:
+                module[name] = schedule_function(function, cpu)
+            except s_tir.ScheduleError:
+                unscheduled.append(name.name_hint)
+    return module, unscheduled
 
 
-def _is_scheduled(function: tirx.PrimFunc) -> bool:
-    return bool(function.attrs) and bool(function.attrs.get(_SCHEDULED, False))
+def _can_be_scheduled(function: tirx.PrimFunc) -> bool:
+    """Whether a prim func is made of blocks (sorting, for one, is plain loops) and still naive."""
+    done = bool(function.attrs) and bool(function.attrs.get(_SCHEDULED, False))
+    body = function.body
+    return not done and isinstance(body, s_tir.SBlockRealize) and body.block.name_hint == "root"
 
 
 def schedule_function(function: tirx.PrimFunc, cpu: CpuDescription) -> tirx.PrimFunc:
