@@ -40,6 +40,8 @@ _REDUCTIONS = frozenset({
 # fmt: on
 # Integer tensors longer than this are data, not shapes.
 _LONGEST_SHAPE = 16
+# Exporters write the largest integer of 32 or 64 bits for "until the end".
+_TO_THE_END = 2**31 - 1
 
 
 class Dimensions:
@@ -50,6 +52,7 @@ class Dimensions:
         self._contents: dict[ir.Value, Dims] = {}
         self._at_most: dict[str, Dim] = {}
         self._joined: dict[str, frozenset[str]] = {}
+        self._sums: dict[str, tuple[Dim, int]] = {}
         # What inference's symbols turned out to be; those of the inputs stand for themselves.
         self._aliases: dict[str, Dim] = {
             dim.value: dim.value
@@ -150,6 +153,8 @@ class Dimensions:
             if len(known) < len(parts):
                 return None
             return tuple(dim for part in known for dim in part)
+        if node.op_type in ("Add", "Sub"):
+            return self._follow_sum(node)
         data = self._values(node.inputs[0]) if node.inputs else None
         if data is None:
             return None
@@ -166,6 +171,27 @@ class Dimensions:
                 return None
             return data[slice(*(int(b[0]) for b in bounds if b is not None))]
         return None
+
+    def _follow_sum(self, node: ir.Node) -> Dims | None:
+        """A size plus or minus a number, such as the end of positions that start at two."""
+        left, right = self._values(node.inputs[0]), self._values(node.inputs[1])
+        if left is None or right is None or not len(left) == len(right) == 1:
+            return None
+        base, number = left[0], right[0]
+        if node.op_type == "Add" and isinstance(base, int):
+            base, number = number, base
+        if not isinstance(number, int):
+            return None
+        base, offset = self._as_sum(base)
+        offset += number if node.op_type == "Add" else -number
+        if isinstance(base, int) or offset == 0:
+            return (base + offset if isinstance(base, int) else base,)
+        name = f"{base} + {offset}"
+        self._sums[name] = (base, offset)
+        return (name,)
+
+    def _as_sum(self, dim: Dim) -> tuple[Dim, int]:
+        return self._sums.get(dim, (dim, 0)) if isinstance(dim, str) else (dim, 0)
 
     def _follow_dims(self, node: ir.Node) -> Dims | None:
         if node.op_type in _SAME_SHAPE:
@@ -278,12 +304,24 @@ class Dimensions:
         if starts is None or ends is None or steps is None or steps[position] != 1:
             return unknown
         start, end = starts[position], ends[position]
-        if start == 0 and isinstance(end, str) and isinstance(size, int) and size > 1:
-            self._at_most[f"min({size}, {end})"] = end
-            return f"min({size}, {end})"
+        if start == 0 and isinstance(end, int) and end >= _TO_THE_END:
+            return size
+        base, offset = self._as_sum(end)
+        if isinstance(base, str) and isinstance(size, int) and 0 <= offset < size - 1:
+            if start != offset:
+                return unknown
+            name = f"min({size - offset}, {base})"
+            self._at_most[name] = base
+            return name
         if isinstance(start, int) and isinstance(end, int) and isinstance(size, int):
             return len(range(size)[start:end])
         return unknown
+
+    def _follow_range(self, node: ir.Node) -> Dims | None:
+        start, limit, step = (self._values(value) for value in node.inputs)
+        if limit is None or start != (0,) or step != (1,) or self._as_sum(limit[0])[1] < 0:
+            return None  # among them a range that may be empty
+        return limit
 
     def _follow_reshape(self, node: ir.Node) -> Dims | None:
         dims, target = self.of(node.inputs[0]), self._values(node.inputs[1])
@@ -320,6 +358,7 @@ _FOLLOW: dict[str, _Follow] = {
     "Gather": Dimensions._follow_gather,
     "Gemm": Dimensions._follow_gemm,
     "MatMul": Dimensions._follow_matmul,
+    "Range": Dimensions._follow_range,
     "Reshape": Dimensions._follow_reshape,
     "Slice": Dimensions._follow_slice,
     "Squeeze": Dimensions._follow_squeeze,

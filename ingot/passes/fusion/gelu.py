@@ -66,6 +66,7 @@ class FuseGelu(FusionPass[PassOptions]):
                 offset, halves[1], rel_tol=1e-5, abs_tol=1e-12
             ):
                 continue
+            require_dtype(x, _WANTED)
             if not form.equals(expected):
                 raise Unfit(
                     f"it has the form of GELU by {function.op_type.lower()}, but its argument is "
@@ -76,7 +77,6 @@ class FuseGelu(FusionPass[PassOptions]):
 
 
 def _fusion(node: ir.Node, region: frozenset[ir.Node], x: ir.Value, approximate: str) -> Fusion:
-    require_dtype(x, _WANTED)
     require_shape_kept(x, region)
 
     def build(builder: Builder) -> ir.Value:

@@ -133,7 +133,7 @@ def _check_window(node: ir.Node, pads: Sequence[int]) -> None:
 
 
 def _check_max_pool(node: ir.Node, value: float, x: ir.Value | None) -> None:
-    if len(node.outputs) > 1 and node.outputs[1].uses():
+    if any(indices.uses() or indices.is_graph_output() for indices in node.outputs[1:]):
         raise Unfit("the indices of the maxima are read: they count the padding")
     if value == -math.inf:
         return
