@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import tokenizers
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tokenizers import models, pre_tokenizers, processors
@@ -112,6 +112,7 @@ def test_an_image_that_was_already_reduced_is_only_cropped(side):
     )
 
 
+@settings(deadline=None)
 @given(
     height=st.integers(8, 40),
     width=st.integers(8, 40),

@@ -13,6 +13,7 @@ import io
 import pickle
 import struct
 import zipfile
+import zlib
 from typing import Any, BinaryIO
 
 import ml_dtypes
@@ -72,6 +73,7 @@ def read_pth(file: BinaryIO, name: str) -> dict[str, npt.NDArray[Any]]:
 _DAMAGE = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
+    zlib.error,
     struct.error,
     EOFError,
     KeyError,
@@ -80,6 +82,7 @@ _DAMAGE = (
     TypeError,
     AttributeError,
     OverflowError,
+    RuntimeError,
 )
 
 
