@@ -134,7 +134,10 @@ def _print_step(console: Console, step: BisectStep, total: int) -> None:
 def _print(report: BisectReport) -> None:
     console = Console()
     if report.guilty is None or report.index is None:
-        console.print(f"No pass breaks the model: {escape(report.criterion)}", highlight=False)
+        console.print(
+            f"No pass breaks the model: {escape(report.criterion)}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
         return
     console.print(
         f"[bold]{report.guilty}[/bold], pass {report.index + 1}, is the first to break: "
@@ -157,7 +160,9 @@ def _print(report: BisectReport) -> None:
 
 
 def _table(nodes: Sequence[TouchedNode]) -> Table:
-    table = Table("", "operator", "node", "inputs", "outputs", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for header in ("", "operator", "node", "inputs", "outputs"):
+        table.add_column(header, overflow="fold")
     for node in nodes[:_ROWS]:
         table.add_row(
             f"[{_COLOURS[node.change]}]{node.change}[/]",

@@ -53,7 +53,15 @@ class BisectStep(pydantic.BaseModel):
 
 
 class TouchedNode(pydantic.BaseModel):
-    """A node that the guilty pass removed, added or changed."""
+    """A node that the guilty pass removed, added or changed.
+
+    Attributes:
+        change: What became of it.
+        name: Its name.
+        operator: Its operator; ``Old → New`` where that changed.
+        inputs: Names of its inputs, after the change; empty for one that is left out.
+        outputs: Names of its outputs.
+    """
 
     change: Literal["removed", "added", "changed"]
     name: str
@@ -282,17 +290,23 @@ def _touched(before: GraphState, after: GraphState) -> Iterator[TouchedNode]:
     for name in difference.added:
         yield _node("added", name, after.nodes[name])
     for name in difference.changed:
-        yield _node("changed", name, after.nodes[name])
+        was, now = _operator(before.nodes[name]), _operator(after.nodes[name])
+        node = _node("changed", name, after.nodes[name])
+        yield node if was == now else node.model_copy(update={"operator": f"{was} → {now}"})
+
+
+def _operator(state: NodeState) -> str:
+    domain, op_type, _ = state.operator
+    return f"{domain}::{op_type}" if domain else op_type
 
 
 def _node(
     change: Literal["removed", "added", "changed"], name: str, state: NodeState
 ) -> TouchedNode:
-    domain, op_type, _ = state.operator
     return TouchedNode(
         change=change,
         name=name,
-        operator=f"{domain}::{op_type}" if domain else op_type,
+        operator=_operator(state),
         inputs=[value or "" for value in state.inputs],
         outputs=[value or "" for value in state.outputs],
     )
