@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from ingot.cli.measuring import parse_threads, progress
+from ingot.cli.measuring import parse_threads, progress, result_console
 from ingot.cli.shapes import parse_shapes
 from ingot.compiler.build import ARTIFACT_SUFFIX
 from ingot.errors import UsageError
@@ -151,7 +150,7 @@ def _print(rows: Sequence[BenchRow], machine: MachineFacts) -> None:
             formats.size(row.artifact_mb * 1e6),
             formats.seconds(row.compile_s),
         )
-    console = Console()
+    console = result_console()
     console.print(table)
     for warning in machine_warnings(machine, max(row.threads for row in rows)):
         console.print(warning, highlight=False, markup=False, soft_wrap=True)

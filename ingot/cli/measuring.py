@@ -14,6 +14,7 @@ from ingot.report.measure import Progress as Tell
 # Plain lines for a log: a step's begin, and its quarters where it is long.
 _QUARTERS = 4
 _LONG = 100
+_LOG_WIDTH = 160
 
 
 @contextlib.contextmanager
@@ -43,6 +44,12 @@ def progress() -> Iterator[Tell]:
             bar.update(task, completed=done, total=total or None)
 
         yield tell
+
+
+def result_console() -> Console:
+    """Standard output for a table: as wide as the terminal, or wide enough for a log."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_LOG_WIDTH)
 
 
 class _PlainLines:

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from ingot.cli.measuring import progress
+from ingot.cli.measuring import progress, result_console
 from ingot.cli.shapes import parse_shapes
 from ingot.models.catalog import ModelSource, resolve
 from ingot.report.compare import compare
@@ -110,7 +109,7 @@ def _data(source: ModelSource, data: Path | None) -> Path | None:
 
 
 def _print(made: Report, page: Path, *, speed_only: bool) -> None:
-    console = Console()
+    console = result_console()
     console.print(_table(made))
     for line in [*made.verdicts, *made.warnings]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

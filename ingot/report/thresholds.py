@@ -23,6 +23,7 @@ from typing import NamedTuple
 from ingot.errors import UsageError
 from ingot.report.schema import Check, MetricFigures, VariantReport
 from ingot.report.statistics import runs_needed
+from ingot.report.verdict import ratio, signed
 
 _RULE = re.compile(r"\s*([A-Za-z0-9_.-]+?)\s*(<=|>=|<|>)\s*([+-]?\d+(?:\.\d+)?)\s*(x?)\s*")
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
@@ -158,11 +159,12 @@ def _check(threshold: Threshold, variant: VariantReport, reference: VariantRepor
 
 
 def _in_words(threshold: Threshold, found: _Found) -> str:
-    def show(number: float | None) -> str:
-        return f"{number:.3g}x" if threshold.is_ratio else f"{number:+.3g}"
+    def show(number: float) -> str:
+        return ratio(number) if threshold.is_ratio else signed(number)
 
+    assert found.value is not None
     interval = ""
-    if found.low is not None:
+    if found.low is not None and found.high is not None:
         interval = f" (95 % interval {show(found.low)} to {show(found.high)})"
     relation = "the reference's" if threshold.is_ratio else "against the reference"
     return f"is {show(found.value)} {relation}{interval}"

@@ -91,4 +91,4 @@ def agreement(variant: VariantReport) -> str:
     if found.max_abs_error is None:
         return "no finite numbers"
     noise = "" if found.sqnr_db is None else f", {found.sqnr_db:.0f}{_THIN}dB"
-    return f"max |Δ| {found.max_abs_error:.1e}{noise}"
+    return f"±{found.max_abs_error:.1e}{noise}"

@@ -74,7 +74,7 @@ def render_html(report: Report) -> str:
                 variant,
                 variant.build,
                 _pass_rows(variant.build),
-                [record.name for record in variant.build.passes if _idle(record)],
+                _idle_names(variant.build),
                 _stages(variant.build),
             )
             for variant in report.variants
@@ -197,6 +197,13 @@ def _pass_rows(build: Build) -> list[PassRow]:
         for record in build.passes
         if not _idle(record)
     ]
+
+
+def _idle_names(build: Build) -> list[str]:
+    """The passes that had nothing to do whenever they ran."""
+    busy = {record.name for record in build.passes if not _idle(record)}
+    names = dict.fromkeys(record.name for record in build.passes)
+    return [name for name in names if name not in busy]
 
 
 def _idle(record: PassRecord) -> bool:

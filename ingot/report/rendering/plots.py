@@ -134,7 +134,8 @@ def accuracy_against_latency(variants: Sequence[VariantReport]) -> str | None:
         canvas, axes = _canvas(2.9)
         for row, (variant, colour) in enumerate(zip(variants, _colours(variants), strict=True)):
             _accuracy_point(axes, variant, row, colour)
-        _time_axis(axes, np.array([variant.latency.median.value for variant in variants]), pad=0.35)
+        medians = [variant.latency.median for variant in variants]
+        _time_axis(axes, np.array([[m.low, m.value, m.high] for m in medians]).ravel(), pad=0.12)
         lows = [variant.metrics[0].value.low for variant in variants]
         highs = [variant.metrics[0].value.high for variant in variants]
         room = max(max(highs) - min(lows), 0.2) * 0.25
@@ -229,7 +230,7 @@ def _times(variant: VariantReport) -> npt.NDArray[np.float64]:
 
 def _time_axis(axes: Axes, values: npt.NDArray[np.float64], pad: float = 0.04) -> None:
     """Milliseconds: linear, or logarithmic where variants are far apart; outliers do not decide."""
-    low, high = float(values.min()), float(np.quantile(values, 0.995))
+    low, high = float(values.min()), float(np.quantile(values, 0.995, method="higher"))
     logarithmic = float(np.quantile(values, 0.9) / np.quantile(values, 0.1)) > _SPREAD_FOR_LOG
     if logarithmic:
         axes.set_xscale("log")
