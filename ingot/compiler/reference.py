@@ -50,8 +50,10 @@ class Reference:
     ) -> None:
         if isinstance(model, onnx.ModelProto):
             model = ir.from_proto(model)
+        exposed: set[str] = set()
         if isinstance(model, ir.Model) and expose:
-            model = _with_outputs(model, expose)
+            exposed = set(expose) - {str(value.name) for value in model.graph.outputs}
+            model = _with_outputs(model, exposed)
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         if isinstance(model, Path):
             source: str | bytes = str(model)
@@ -71,7 +73,7 @@ class Reference:
             raise ModelError(f"ONNX Runtime cannot load the model: {_first_line(error)}") from error
         self.inputs = tuple(value.name for value in self._session.get_inputs())
         self.outputs = tuple(
-            value.name for value in self._session.get_outputs() if value.name not in set(expose)
+            value.name for value in self._session.get_outputs() if value.name not in exposed
         )
 
     def run(
@@ -132,11 +134,10 @@ def _session_options(threads: int, optimize: bool) -> ort.SessionOptions:
     return options
 
 
-def _with_outputs(model: ir.Model, names: Sequence[str]) -> ir.Model:
+def _with_outputs(model: ir.Model, names: set[str]) -> ir.Model:
     copy = model.clone()
-    wanted = set(names) - {value.name for value in copy.graph.outputs}
     for node in copy.graph:
-        copy.graph.outputs.extend(value for value in node.outputs if value.name in wanted)
+        copy.graph.outputs.extend(value for value in node.outputs if value.name in names)
     return copy
 
 

@@ -42,13 +42,13 @@ def test_value_that_nothing_defines(model, nodes):
 def test_use_before_definition(model, nodes):
     model.graph.remove(nodes["mul"])
     model.graph.append(nodes["mul"])
-    with pytest.raises(ModelError, match="node 'relu' .* reads 'a'"):
+    with pytest.raises(ModelError, match=r"node 'relu' .* reads 'a'"):
         check_graph(model)
 
 
 def test_value_of_another_branch(model, nodes):
     nodes["abs"].replace_input_with(0, nodes["neg"].outputs[0])
-    with pytest.raises(ModelError, match="node 'abs' .* reads 'p'"):
+    with pytest.raises(ModelError, match=r"node 'abs' .* reads 'p'"):
         check_graph(model)
 
 
@@ -73,7 +73,7 @@ def test_name_taken_twice(model, nodes):
 
 def test_operator_that_onnx_does_not_know(model, nodes):
     nodes["relu"].op_type = "Rellu"
-    with pytest.raises(ModelError, match="onnx's checker refuses the graph: .*Rellu") as caught:
+    with pytest.raises(ModelError, match=r"onnx's checker refuses the graph: .*Rellu") as caught:
         check_operators(model)
     assert "\n" not in str(caught.value)
 

@@ -204,7 +204,7 @@ class TestFailures:
         def fail(model):
             raise UsageError("the budget must be positive")
 
-        with pytest.raises(UsageError, match="pass 'test.ingot': the budget must be positive"):
+        with pytest.raises(UsageError, match=r"pass 'test.ingot': the budget must be positive"):
             PassManager([Ingot(fail)]).run(model)
 
     @pytest.mark.parametrize(
@@ -259,5 +259,5 @@ class TestDump:
 
     def test_folder_that_cannot_be_made_is_one_line(self, model, tmp_path):
         (tmp_path / "file").write_text("in the way")
-        with pytest.raises(IngotError, match="cannot write '.*00-input.onnx': "):
+        with pytest.raises(IngotError, match=r"cannot write '.*00-input.onnx': "):
             PassManager([], dump_dir=tmp_path / "file").run(model)
