@@ -5,7 +5,6 @@ Vaswani et al., "Attention Is All You Need" (2017): softmax(Q K^T * scale + mask
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import ClassVar
 
@@ -13,71 +12,15 @@ import numpy as np
 import onnx_ir as ir
 
 from ingot.passes.base import PassOptions
-from ingot.passes.fusion.dimensions import Dim, Dimensions, Dims
-from ingot.passes.fusion.matching import (
-    WIDE_FLOATS,
-    commuted,
-    producer,
-    read_once,
-    require_dtype,
-    require_shape_kept,
-    scalar,
+from ingot.passes.fusion.attention_operands import (
+    Keys,
+    OperandReader,
+    Scores,
+    read_probabilities,
 )
+from ingot.passes.fusion.dimensions import Dim, Dimensions, Dims
+from ingot.passes.fusion.matching import WIDE_FLOATS, require_dtype, require_shape_kept
 from ingot.passes.fusion.rewriting import Builder, Fusion, FusionPass, Unfit
-
-Nodes = frozenset[ir.Node]
-_SWAPPED = (0, 1, 3, 2)
-# The longest way back from a softmax to Q K^T: two masks, a scale, a selection.
-_LONGEST_WAY = 5
-
-
-@dataclasses.dataclass(frozen=True)
-class _Scaled:
-    """A value times a constant, and the nodes that multiply."""
-
-    value: ir.Value
-    scale: float
-    nodes: Nodes
-
-
-@dataclasses.dataclass(frozen=True)
-class _Scores:
-    """What goes into the softmax.
-
-    Attributes:
-        product: The MatMul of queries and transposed keys.
-        scale: What it is multiplied by afterwards.
-        added: Values added to the scores.
-        allowed: True where a key takes part; the bool says that the value is to be negated.
-        nodes: All nodes up to the softmax.
-    """
-
-    product: ir.Node
-    scale: float
-    added: tuple[ir.Value, ...]
-    allowed: tuple[ir.Value, bool] | None
-    nodes: Nodes
-
-
-@dataclasses.dataclass(frozen=True)
-class _Keys:
-    """Keys as [batch, heads, sequence, size]: ``source`` transposed, unless perm is None."""
-
-    source: ir.Value
-    perm: tuple[int, ...] | None
-    scale: float
-    nodes: Nodes
-    spared: tuple[ir.Node, ...]
-
-    def emit(self, builder: Builder) -> ir.Value:
-        if self.perm is None:
-            return self.source
-        dims = self.source.shape
-        shape = None if dims is None else ir.Shape([dims[axis] for axis in self.perm])
-        attributes = {"perm": list(self.perm)}
-        return builder.node(
-            "Transpose", [self.source], attributes, dtype=self.source.dtype, shape=shape
-        )
 
 
 class FuseAttention(FusionPass[PassOptions]):
@@ -102,20 +45,22 @@ class FuseAttention(FusionPass[PassOptions]):
     def prepare(self, graph: ir.Graph) -> None:
         """Follows the graph's dimensions, which decide whether a mask fits."""
         self._dimensions = Dimensions(graph)
+        self._operands = OperandReader(self._dimensions)
         self._expanded: dict[tuple[ir.Value, bool, Dim, Dim], ir.Value] = {}
 
     def match(self, node: ir.Node) -> Fusion | None:
         """Matches the product of probabilities and values."""
         values = node.inputs[1]
-        softmax, guards = _read_probabilities(node.inputs[0])
+        softmax, guards = read_probabilities(node.inputs[0])
         if softmax is None or values is None or softmax.inputs[0] is None:
             return None
-        scores = _read_scores(softmax.inputs[0])
+        scores = self._operands.scores(softmax.inputs[0])
         if scores is None:
             return None
         if softmax.attributes.get_int("axis", -1) not in (-1, 3):
             raise Unfit("its softmax does not run over the keys")
-        queries, keys = _read_queries(scores.product), _read_keys(scores.product)
+        queries = self._operands.queries(scores.product)
+        keys = self._operands.keys(scores.product)
         scale = queries.scale * keys.scale * scores.scale
         # ONNX Runtime refuses others; the operator takes the scale's square root.
         if not (math.isfinite(scale) and scale > 0.0):
@@ -140,7 +85,7 @@ class FuseAttention(FusionPass[PassOptions]):
 
         return Fusion(node, region, build, keys.spared, opset=23, operator="Attention")
 
-    def _target(self, queries: ir.Value, keys: _Keys, values: ir.Value) -> Dims:
+    def _target(self, queries: ir.Value, keys: Keys, values: ir.Value) -> Dims:
         """The dimensions of the scores: batch, heads, queries, keys."""
         q, v = self._dimensions.of(queries), self._dimensions.of(values)
         k = self._dimensions.of(keys.source)
@@ -170,7 +115,7 @@ class FuseAttention(FusionPass[PassOptions]):
     def _mask(
         self,
         builder: Builder,
-        scores: _Scores,
+        scores: Scores,
         target: Dims,
         queries: ir.Value,
         keys: ir.Value,
@@ -234,104 +179,3 @@ def _expand(builder: Builder, mask: ir.Value, sizes: list[tuple[ir.Value, Dim]])
             "Concat", parts, {"axis": 0}, dtype=ir.DataType.INT64, shape=ir.Shape([len(parts)])
         )
     return builder.node("Expand", [mask, shape], dtype=mask.dtype)
-
-
-def _read_probabilities(value: ir.Value | None) -> tuple[ir.Node | None, Nodes]:
-    """Reads a Softmax, also one whose NaN (of rows without a key) are replaced by zeros."""
-    select = producer(value, "Where")
-    if select is None:
-        return producer(value, "Softmax"), frozenset()
-    test, zero, probabilities = select.inputs
-    is_nan = producer(test, "IsNaN")
-    if is_nan is None or is_nan.inputs[0] is not probabilities or scalar(zero) != 0.0:
-        return None, frozenset()
-    return producer(probabilities, "Softmax"), frozenset({select, is_nan})
-
-
-def _read_scores(value: ir.Value | None, steps: int = _LONGEST_WAY) -> _Scores | None:
-    node = producer(value, "MatMul", "Add", "Mul", "Div", "Where")
-    if node is None or steps == 0:
-        return None
-    if node.op_type == "MatMul":
-        return _Scores(node, 1.0, (), None, frozenset({node}))
-    if node.op_type == "Where":
-        return _read_selection(node, steps)
-    if node.op_type == "Add":
-        for inner_value, added in commuted(node):
-            inner = _read_scores(inner_value, steps - 1)
-            if inner is not None:
-                masks, nodes = (*inner.added, added), inner.nodes | {node}
-                return dataclasses.replace(inner, added=masks, nodes=nodes)
-        return None
-    scaled = _read_scaled(node.outputs[0], once=False)
-    inner = None if not scaled.nodes else _read_scores(scaled.value, steps - 1)
-    if inner is None:
-        return None
-    if inner.added or inner.allowed:
-        raise Unfit("its mask is scaled together with the scores")
-    scale, nodes = inner.scale * scaled.scale, inner.nodes | scaled.nodes
-    return dataclasses.replace(inner, scale=scale, nodes=nodes)
-
-
-def _read_selection(node: ir.Node, steps: int) -> _Scores | None:
-    """Reads ``where(allowed, scores, -inf)``, or with the two exchanged."""
-    condition, if_true, if_false = node.inputs
-    for scores, fill, negated in ((if_true, if_false, False), (if_false, if_true, True)):
-        low = scalar(fill)
-        inner = None if low is None else _read_scores(scores, steps - 1)
-        if inner is None or low is None or condition is None:
-            continue
-        if low != -math.inf:
-            # With a finite number, a row without any key averages all values; the operator
-            # gives zeros for it.
-            raise Unfit(f"its mask fills with {low:g}, not minus infinity")
-        if inner.allowed is not None:
-            raise Unfit("it selects by two masks")
-        nodes = inner.nodes | {node}
-        return dataclasses.replace(inner, allowed=(condition, negated), nodes=nodes)
-    return None
-
-
-def _read_scaled(value: ir.Value, *, once: bool = True) -> _Scaled:
-    """Follows one multiplication or division by a constant back, if there is one."""
-    node = producer(value, "Mul", "Div")
-    if node is not None and (not once or read_once(value)):
-        for operand, factor in commuted(node)[: 1 if node.op_type == "Div" else 2]:
-            number = scalar(factor)
-            if number is not None and number != 0.0:
-                scale = number if node.op_type == "Mul" else 1.0 / number
-                return _Scaled(operand, scale, frozenset({node}))
-    return _Scaled(value, 1.0, frozenset())
-
-
-def _read_queries(product: ir.Node) -> _Scaled:
-    value = product.inputs[0]
-    if value is None:
-        raise Unfit("its queries are missing")
-    return _read_scaled(value)
-
-
-def _read_keys(product: ir.Node) -> _Keys:
-    """Undoes the transposition of the keys, and scaling before or after it."""
-    value = product.inputs[1]
-    if value is None:
-        raise Unfit("its keys are missing")
-    outer = _read_scaled(value)
-    transpose = producer(outer.value, "Transpose")
-    if transpose is None or transpose.inputs[0] is None:
-        return _Keys(outer.value, _SWAPPED, outer.scale, outer.nodes, ())
-    perm = transpose.attributes.get_ints("perm", ()) or ()
-    if len(perm) != 4:
-        return _Keys(outer.value, _SWAPPED, outer.scale, outer.nodes, ())
-    inner = (
-        _read_scaled(transpose.inputs[0])
-        if read_once(outer.value)
-        else _Scaled(transpose.inputs[0], 1.0, frozenset())
-    )
-    swapped = tuple(perm[axis] for axis in _SWAPPED)
-    keys_perm = None if swapped == tuple(range(4)) else swapped
-    scale = outer.scale * inner.scale
-    if inner.nodes:  # the transpose reads what vanishes, so it vanishes too
-        nodes = outer.nodes | inner.nodes | {transpose}
-        return _Keys(inner.value, keys_perm, scale, nodes, ())
-    return _Keys(inner.value, keys_perm, scale, outer.nodes, (transpose,))

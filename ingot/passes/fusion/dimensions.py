@@ -128,8 +128,8 @@ class Dimensions:
             dims.append(dim)
         self._dims[output] = tuple(dims)
 
-    def _values(self, value: ir.Value | None) -> Dims | None:
-        """The elements of a small integer tensor, as dimensions."""
+    def contents(self, value: ir.Value | None) -> Dims | None:
+        """The elements of a small integer tensor, as dimensions; None if they are unknown."""
         if value is None:
             return None
         if value in self._contents:
@@ -146,27 +146,27 @@ class Dimensions:
             start = node.attributes.get_int("start", 0)
             return None if dims is None else dims[start : node.attributes.get_int("end", len(dims))]
         if node.op_type in ("Cast", "Unsqueeze", "Squeeze", "Identity"):
-            return self._values(node.inputs[0])
+            return self.contents(node.inputs[0])
         if node.op_type == "Concat":
-            parts = [self._values(value) for value in node.inputs]
+            parts = [self.contents(value) for value in node.inputs]
             known = [part for part in parts if part is not None]
             if len(known) < len(parts):
                 return None
             return tuple(dim for part in known for dim in part)
         if node.op_type in ("Add", "Sub"):
             return self._follow_sum(node)
-        data = self._values(node.inputs[0]) if node.inputs else None
+        data = self.contents(node.inputs[0]) if node.inputs else None
         if data is None:
             return None
         if node.op_type == "Gather":
-            chosen = self._values(node.inputs[1])
+            chosen = self.contents(node.inputs[1])
             if chosen is None or not all(
                 isinstance(i, int) and -len(data) <= i < len(data) for i in chosen
             ):
                 return None
             return tuple(data[int(i)] for i in chosen)
         if node.op_type == "Slice":
-            bounds = [self._values(value) for value in (*node.inputs[1:3], *node.inputs[4:5])]
+            bounds = [self.contents(value) for value in (*node.inputs[1:3], *node.inputs[4:5])]
             if any(b is None or len(b) != 1 or not isinstance(b[0], int) for b in bounds):
                 return None
             return data[slice(*(int(b[0]) for b in bounds if b is not None))]
@@ -174,7 +174,7 @@ class Dimensions:
 
     def _follow_sum(self, node: ir.Node) -> Dims | None:
         """A size plus or minus a number, such as the end of positions that start at two."""
-        left, right = self._values(node.inputs[0]), self._values(node.inputs[1])
+        left, right = self.contents(node.inputs[0]), self.contents(node.inputs[1])
         if left is None or right is None or not len(left) == len(right) == 1:
             return None
         base, number = left[0], right[0]
@@ -273,7 +273,7 @@ class Dimensions:
         return tuple(dim for axis, dim in enumerate(dims) if axis not in gone)
 
     def _follow_expand(self, node: ir.Node) -> Dims | None:
-        return self._broadcast_all([self.of(node.inputs[0]), self._values(node.inputs[1])])
+        return self._broadcast_all([self.of(node.inputs[0]), self.contents(node.inputs[1])])
 
     def _follow_concat(self, node: ir.Node) -> Dims | None:
         shapes = [self.of(value) for value in node.inputs]
@@ -289,7 +289,7 @@ class Dimensions:
 
     def _follow_slice(self, node: ir.Node) -> Dims | None:
         dims = self.of(node.inputs[0])
-        axes = self._values(node.inputs[3]) if len(node.inputs) > 3 else None
+        axes = self.contents(node.inputs[3]) if len(node.inputs) > 3 else None
         if dims is None or axes is None or not all(isinstance(axis, int) for axis in axes):
             return None
         result = list(dims)
@@ -299,8 +299,8 @@ class Dimensions:
 
     def _sliced(self, node: ir.Node, position: int, size: Dim, suffix: str) -> Dim:
         unknown = f"{node.outputs[0].name}{suffix}"
-        steps = self._values(node.inputs[4]) if len(node.inputs) > 4 else (1,) * (position + 1)
-        starts, ends = self._values(node.inputs[1]), self._values(node.inputs[2])
+        steps = self.contents(node.inputs[4]) if len(node.inputs) > 4 else (1,) * (position + 1)
+        starts, ends = self.contents(node.inputs[1]), self.contents(node.inputs[2])
         if starts is None or ends is None or steps is None or steps[position] != 1:
             return unknown
         start, end = starts[position], ends[position]
@@ -318,13 +318,13 @@ class Dimensions:
         return unknown
 
     def _follow_range(self, node: ir.Node) -> Dims | None:
-        start, limit, step = (self._values(value) for value in node.inputs)
+        start, limit, step = (self.contents(value) for value in node.inputs)
         if limit is None or start != (0,) or step != (1,) or self._as_sum(limit[0])[1] < 0:
             return None  # among them a range that may be empty
         return limit
 
     def _follow_reshape(self, node: ir.Node) -> Dims | None:
-        dims, target = self.of(node.inputs[0]), self._values(node.inputs[1])
+        dims, target = self.of(node.inputs[0]), self.contents(node.inputs[1])
         if dims is None or target is None:
             return None
         keeps_zero = bool(node.attributes.get_int("allowzero", 0))
@@ -371,7 +371,7 @@ def _axes(dimensions: Dimensions, node: ir.Node) -> tuple[int, ...] | None:
     """The axes of a node, an input in newer opsets and an attribute in older ones."""
     if "axes" in node.attributes:
         return tuple(node.attributes["axes"].as_ints())
-    axes = dimensions._values(node.inputs[1]) if len(node.inputs) > 1 else None
+    axes = dimensions.contents(node.inputs[1]) if len(node.inputs) > 1 else None
     if axes is None or not all(isinstance(axis, int) for axis in axes):
         return None
     return tuple(int(axis) for axis in axes)

@@ -150,10 +150,10 @@ def test_a_gate_after_the_normalization_is_no_scale():
 
 
 def test_names_follow_the_last_node():
-    model = norm(f"{NORMALIZED} k = Mul(n, scale) [ln/add] y = Add(k, bias)")
+    model = norm(f"{NORMALIZED} k = Mul(n, scale) [ln_add] y = Add(k, bias)")
     fuse(FuseLayerNorm, model)
     node = model.graph.node(-1)
-    assert (node.name, node.outputs[0].name) == ("ln/add/LayerNormalization", "y")
+    assert (node.name, node.outputs[0].name) == ("ln_add/LayerNormalization", "y")
 
 
 TWO = SIGNATURE[:-1] + ", float[N,S,6] z)"
