@@ -55,7 +55,7 @@ def map_tensors(data: memoryview) -> dict[str, npt.NDArray[Any]]:
             for name, entry in header.items()
             if name != "__metadata__" and not name.startswith(PADDING_PREFIX)
         }
-    except (struct.error, ValueError, KeyError, TypeError) as error:
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"the artifact's weights have a damaged header: {error}") from error
 
 
