@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from onnx_ir.passes.common import NameFixPass, ShapeInferencePass
 
 from ingot.compiler.simplification import raise_opset, simplify
 from ingot.errors import ModelError, UsageError
-from ingot.passes.storage import fits_inline
 
 _CHUNK = 1 << 20
+
+# onnx_ir warns of what it works around; without a handler Python prints that to standard error.
+logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +61,8 @@ def ingest(
         UsageError: A shape names no input or does not fit.
     """
     name, original, digest = _load(source)
-    _check(original, name)
     bind_shapes(original, shapes or {})
-    _infer(original, name)
+    ShapeInferencePass()(original)
     opset = original.opset_imports.get("", 0)
     model = original.clone()
     notes: list[str] = []
@@ -70,7 +72,7 @@ def ingest(
     model, note = raise_opset(model)
     notes += note
     NameFixPass()(model)
-    _infer(model, name)
+    ShapeInferencePass()(model)
     return Ingested(name, model, original, digest, opset, tuple(notes))
 
 
@@ -137,6 +139,7 @@ def _load(source: str | Path | onnx.ModelProto | ir.Model) -> tuple[str, ir.Mode
     if isinstance(source, onnx.ModelProto):
         name = source.graph.name or "model"
         # Serialized as protobuf allows: a model above 2 GB has to come from a file.
+        _check(source, name)
         digest = hashlib.sha256(source.SerializeToString(deterministic=True)).hexdigest()
         return name, ir.from_proto(source), digest
     path = Path(source)
@@ -150,7 +153,10 @@ def _load(source: str | Path | onnx.ModelProto | ir.Model) -> tuple[str, ir.Mode
         raise ModelError(f"{path} cannot be read as ONNX: {_first_line(error)}") from error
     if not model.graph.outputs:
         raise ModelError(f"{path} is not an ONNX model, or is damaged: its graph has no outputs")
-    return path.stem, model, _digest(path, model)
+    digest = _digest(path, model)
+    _check(str(path), str(path))
+    _check_external_data(model, str(path))
+    return path.stem, model, digest
 
 
 def _digest(path: Path, model: ir.Model) -> str:
@@ -172,53 +178,27 @@ def _digest(path: Path, model: ir.Model) -> str:
     return digest.hexdigest()
 
 
-def _check(model: ir.Model, name: str) -> None:
-    """Runs onnx's checker; weights above its 2 GB limit are left out of what it sees."""
-    proto = _without_large_weights(model)
+def _check(source: str | onnx.ModelProto, name: str) -> None:
+    """Runs onnx's checker on a file or a proto."""
     try:
-        for value in model.graph.initializers.values():
-            _check_weight(value)
-        onnx.checker.check_model(proto)
-    except (onnx.checker.ValidationError, ValueError, OSError) as error:
+        onnx.checker.check_model(source)
+    except (onnx.checker.ValidationError, ValueError, RuntimeError, OSError) as error:
         raise ModelError(f"{name} is not valid ONNX: {_first_line(error)}") from error
 
 
-def _check_weight(value: ir.Value) -> None:
-    tensor = value.const_value
-    if tensor is None:
-        return
-    if isinstance(tensor, ir.ExternalTensor):
+def _check_external_data(model: ir.Model, name: str) -> None:
+    """Checks that each file of external data reaches as far as the weights in it."""
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        if not isinstance(tensor, ir.ExternalTensor):
+            continue
         size = Path(tensor.path).stat().st_size
         end = (tensor.offset or 0) + tensor.nbytes
         if end > size:
-            raise ValueError(
-                f"weight {value.name!r} ends at byte {end} of {tensor.path}, which has {size}: "
-                "the file is cut short"
+            raise ModelError(
+                f"{name} is damaged: weight {value.name!r} ends at byte {end} of {tensor.path}, "
+                f"which has {size}: the file is cut short"
             )
-    elif tensor.size != tensor.numpy().size:
-        raise ValueError(f"weight {value.name!r} has too few values for its shape")
-
-
-def _without_large_weights(model: ir.Model) -> onnx.ModelProto:
-    if fits_inline(model):
-        copy = model.clone()
-        ir.external_data.load_to_model(copy)
-        return ir.to_proto(copy)
-    copy = model.clone()
-    for value in list(copy.graph.initializers.values()):
-        if value.const_value is not None and value.const_value.nbytes > _CHUNK:
-            del copy.graph.initializers[str(value.name)]
-            if value not in copy.graph.inputs:
-                copy.graph.inputs.append(value)
-    return ir.to_proto(copy)
-
-
-def _infer(model: ir.Model, name: str) -> None:
-    try:
-        ShapeInferencePass(data_prop=True)(model)
-    except Exception as error:
-        # onnx raises errors of several unrelated types from C++ here.
-        raise ModelError(f"shapes of {name} cannot be inferred: {_first_line(error)}") from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -121,7 +121,9 @@ def _validate(raw: dict[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(raw)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
+        # An unknown key explains the missing one that it was meant to be.
+        found = sorted(error.errors(), key=lambda entry: entry["type"] != "extra_forbidden")
+        first = found[0]
         location = [str(part) for part in first["loc"]]
         if first["type"] == "extra_forbidden":
             valid = _fields_at(location[:-1])

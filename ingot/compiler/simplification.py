@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 
 import onnx_ir as ir
 import onnxsim
@@ -22,6 +23,9 @@ from ingot.passes.storage import fits_inline
 
 # The opset in which Gelu, LayerNormalization, RMSNormalization and Attention all exist.
 TARGET_OPSET = 23
+
+# onnxscript tells of each fallback; without a handler Python prints that to standard error.
+logging.getLogger("onnxscript").addHandler(logging.NullHandler())
 
 
 def simplify(model: ir.Model) -> tuple[ir.Model, list[str]]:

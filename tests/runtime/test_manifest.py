@@ -23,7 +23,7 @@ def test_contents(small_artifact: Artifact) -> None:
     assert len(manifest.source["sha256"]) == 64
     assert manifest.recipe["name"] == "fp32"
     assert manifest.tools["apache-tvm"]
-    assert [record["name"] for record in manifest.passes][0].startswith("cleanup.")
+    assert manifest.passes[0]["name"].startswith("cleanup.")
     assert manifest.measured["verification"]["ran"]
 
 

@@ -52,9 +52,11 @@ class OnlyDlpack:
         lambda array: np.asfortranarray(array),
         lambda array: np.repeat(array, 2, axis=0)[::2],
         lambda array: np.frombuffer(array.tobytes(), np.float32).reshape(array.shape),
-        lambda array: np.frombuffer(b"1" + array.tobytes(), np.uint8)[1:]
-        .view(np.float32)
-        .reshape(array.shape),
+        lambda array: (
+            np.frombuffer(b"1" + array.tobytes(), np.uint8)[1:]
+            .view(np.float32)
+            .reshape(array.shape)
+        ),
         OnlyDlpack,
     ],
     ids=["fortran order", "strided", "read-only", "unaligned", "DLPack"],
@@ -70,9 +72,7 @@ def test_a_symbolic_dimension_takes_any_size(session: Session, image: np.ndarray
     np.testing.assert_array_equal(whole[4:], session.run(image)["logits"])
 
 
-def test_outputs_go_to_arrays_that_the_caller_provides(
-    session: Session, image: np.ndarray
-) -> None:
+def test_outputs_go_to_arrays_that_the_caller_provides(session: Session, image: np.ndarray) -> None:
     mine = np.empty((2, 10), np.float32)
     returned = session.run(image, outputs={"logits": mine})
     assert returned["logits"] is mine

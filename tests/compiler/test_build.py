@@ -1,0 +1,118 @@
+"""From a model and a recipe to a verified artifact."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import parser
+
+import ingot.targets.cpu.target as cpu_target
+from ingot.compiler.build import Artifact, compile_model
+from ingot.errors import UnsupportedOperatorError, UsageError, VerificationError
+from ingot.passes.record import PassRecord
+from ingot.runtime.artifact import ArtifactReader
+
+
+def test_the_artifact_agrees_with_the_reference(small_artifact: Artifact) -> None:
+    outcome = small_artifact.manifest.measured["verification"]
+    assert outcome["ran"]
+    assert outcome["max_rel_error"] < 1e-5
+
+
+def test_the_same_model_and_recipe_give_the_same_members(
+    small_artifact: Artifact, small_model: Path, tmp_path: Path
+) -> None:
+    again = compile_model(small_model, tmp_path / "again.ingot")
+    assert again.manifest.members == small_artifact.manifest.members
+    assert dataclasses.replace(again.manifest, measured={}) == dataclasses.replace(
+        small_artifact.manifest, measured={}
+    )
+
+
+def test_stages_and_passes_are_told_as_they_happen(small_model: Path, tmp_path: Path) -> None:
+    stages: list[str] = []
+    records: list[PassRecord] = []
+    compile_model(small_model, tmp_path / "m.ingot", on_stage=stages.append, on_pass=records.append)
+    assert stages == ["ingest", "passes", "lower", "write", "verify"]
+    fused = {record.name: record.applied for record in records}
+    assert fused["fusion.conv-batch-norm"] == 1
+
+
+def test_a_bound_shape_is_what_the_artifact_takes(small_model: Path, tmp_path: Path) -> None:
+    artifact = compile_model(
+        small_model, tmp_path / "m.ingot", shapes={"image": (1, 3, 16, 16)}, recipe="none"
+    )
+    assert artifact.manifest.inputs[0].shape == (1, 3, 16, 16)
+    assert artifact.manifest.outputs[0].shape == (1, 10)
+
+
+def test_each_pass_can_be_dumped(small_model: Path, tmp_path: Path) -> None:
+    compile_model(small_model, tmp_path / "m.ingot", dump_passes=tmp_path / "dump")
+    names = sorted(os.listdir(tmp_path / "dump"))
+    assert names[0] == "00-input.onnx"
+    onnx.checker.check_model(str(tmp_path / "dump" / names[-1]))
+
+
+def test_wrong_code_is_never_written(
+    small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lower = cpu_target.lower_module
+
+    def spoil(*arguments: object) -> object:
+        lowered = lower(*arguments)
+        for array in lowered.weights.values():
+            array[...] = np.roll(array, 1, axis=0)
+        return lowered
+
+    monkeypatch.setattr(cpu_target, "lower_module", spoil)
+    with pytest.raises(VerificationError, match="the compiled code is not right: tensor 'logits'"):
+        compile_model(small_model, tmp_path / "m.ingot")
+    assert os.listdir(tmp_path) == []
+
+
+def test_code_for_another_cpu_is_built_but_said_to_be_unchecked(
+    small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingot.compiler.agreement.missing_features", lambda _: ["amx_tile"])
+    artifact = compile_model(small_model, tmp_path / "m.ingot", target="cpu:mcpu=sapphirerapids")
+    assert artifact.manifest.measured["verification"] == {
+        "ran": False,
+        "reason": "the code is for another CPU",
+    }
+    assert "avx512f" in artifact.manifest.target.features
+    ArtifactReader(artifact.path).verify()
+
+
+def test_an_operator_without_lowering_is_named_with_its_node(tmp_path: Path) -> None:
+    model = parser.parse_model("""<ir_version: 10, opset_import: ["" : 20]>
+        g (float[5,1,4] x, float[1,12,4] w, float[1,12,3] r) => (float[5,1,1,3] y) {
+          [recurrent] y = LSTM <hidden_size = 3> (x, w, r)
+        }""")
+    with pytest.raises(
+        UnsupportedOperatorError, match=r"node 'recurrent': operator LSTM .* cannot be lowered"
+    ):
+        compile_model(model, tmp_path / "m.ingot")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_dynamic_dimension_in_the_way_asks_for_a_shape(tmp_path: Path) -> None:
+    model = parser.parse_model("""<ir_version: 10, opset_import: ["" : 20]>
+        g (float[N, M] x, int64[3] t) => (float[A, B, C] y) { [shape] y = Reshape(x, t) }""")
+    with pytest.raises(UnsupportedOperatorError, match=r"node 'shape'.*--shape x=NxN"):
+        compile_model(model, tmp_path / "m.ingot")
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [(".", "is a folder: give a file name"), ("none/m.ingot", "does not exist: make it first")],
+)
+def test_an_output_that_cannot_be_is_refused_first(
+    small_model: Path, tmp_path: Path, output: str, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        compile_model(small_model, tmp_path / output)

@@ -1,0 +1,138 @@
+"""Models come in checked and prepared, or are refused with a reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, helper, numpy_helper, parser
+
+from ingot.compiler.ingest import bind_shapes, ingest
+from ingot.compiler.simplification import TARGET_OPSET
+from ingot.errors import ModelError, UsageError
+from tests.conftest import small_network
+
+TWO_INPUTS = """<ir_version: 10, opset_import: ["" : 20]>
+two (float[N, S, 4] a, float[N, S] b) => (float[N, S, 4] y) {
+  axes = Constant<value = int64[1] {2}>()
+  c = Unsqueeze(b, axes)
+  y = Mul(a, c)
+}"""
+
+
+def test_a_model_comes_in_with_shapes_names_and_a_recent_opset(small_model: Path) -> None:
+    ingested = ingest(small_model)
+    assert ingested.name == "small"
+    assert ingested.opset == 20
+    assert ingested.model.opset_imports[""] == TARGET_OPSET
+    values = [value for node in ingested.model.graph for value in node.outputs]
+    assert all(value.shape is not None for value in values)
+    assert len({value.name for value in values}) == len(values)
+
+
+def test_symbolic_dimensions_are_kept(small_model: Path) -> None:
+    graph = ingest(small_model).model.graph
+    assert str(graph.inputs[0].shape) == "[N,3,16,16]"
+    assert str(graph.outputs[0].shape) == "[N,10]"
+
+
+def test_the_file_and_the_proto_give_the_same_graph(small_model: Path) -> None:
+    proto = ingest(small_network())
+    assert [n.op_type for n in proto.model.graph] == [
+        n.op_type for n in ingest(small_model).model.graph
+    ]
+
+
+def test_a_shape_binds_its_symbols_wherever_they_are() -> None:
+    model = ingest(parser.parse_model(TWO_INPUTS), shapes={"a": (2, 5, 4)}).model
+    assert [str(value.shape) for value in model.graph.inputs] == ["[2,5,4]", "[2,5]"]
+    assert str(model.graph.outputs[0].shape) == "[2,5,4]"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ({"c": (1,)}, "--shape c: the model has no such input; its inputs are a, b"),
+        ({"a": (1, 2)}, r"--shape a: the input has 3 dimensions: \[N,S,4\]"),
+        ({"a": (1, 2, 5)}, r"--shape a: dimension 4 is 4, not 5"),
+        ({"a": (0, 2, 4)}, r"--shape a: dimensions must be positive, not \[0, 2, 4\]"),
+        ({"a": (1, 2, 4), "b": (1, 3)}, r"--shape b: dimension S is 2, not 3"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(
+    shapes: dict[str, tuple[int, ...]], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        bind_shapes(ir.from_proto(parser.parse_model(TWO_INPUTS)), shapes)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model\n", b"\x08", bytes(100), b"PK\x03\x04" * 9])
+def test_what_is_not_onnx_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.onnx (is not an ONNX model|cannot be read)"):
+        ingest(path)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9, 0.99])
+def test_a_file_cut_short_is_refused(small_model: Path, tmp_path: Path, share: float) -> None:
+    data = small_model.read_bytes()
+    path = tmp_path / "cut.onnx"
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(ModelError) as error:
+        ingest(path)
+    assert "\n" not in str(error.value)
+
+
+def test_an_invalid_graph_is_refused_with_the_checkers_reason() -> None:
+    node = helper.make_node("Relu", ["missing"], ["y"], "relu")
+    value = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    model = helper.make_model(helper.make_graph([node], "g", [], [value]))
+    with pytest.raises(ModelError, match="not valid ONNX"):
+        ingest(model)
+
+
+def with_external_weights(folder: Path) -> Path:
+    path = folder / "external.onnx"
+    weight = numpy_helper.from_array(np.ones((64, 64), np.float32), "w")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"], "matmul")],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 64])],
+        [weight],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    return path
+
+
+def test_external_data_belongs_to_the_model_and_its_digest(tmp_path: Path) -> None:
+    path = with_external_weights(tmp_path)
+    before = ingest(path)
+    assert np.all(before.model.graph.initializers["w"].const_value.numpy() == 1)
+    data = tmp_path / "weights.bin"
+    data.write_bytes(data.read_bytes()[:-4] + b"\0\0\0\0")
+    assert ingest(path).sha256 != before.sha256
+
+
+def test_missing_external_data_is_named(tmp_path: Path) -> None:
+    path = with_external_weights(tmp_path)
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(ModelError, match=r"weights\.bin"):
+        ingest(path)
+
+
+def test_external_data_cut_short_is_named(tmp_path: Path) -> None:
+    path = with_external_weights(tmp_path)
+    (tmp_path / "weights.bin").write_bytes(bytes(100))
+    with pytest.raises(ModelError, match="the file is cut short"):
+        ingest(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"there is no model file .*none\.onnx"):
+        ingest(tmp_path / "none.onnx")
