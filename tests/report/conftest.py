@@ -1,9 +1,13 @@
-"""Tiny models that real workers load."""
+"""Tiny models that real workers load, and made-up results that pages are drawn from."""
+
+import types
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
+from ingot.report.schema import Build, MetricFigures, Report, VariantReport
 
 
 def save_classifier(path, *, classes=3, features=4, seed=0, noise=0.0, batch=1):
@@ -57,3 +61,179 @@ def labelled_data(tmp_path):
     path = tmp_path / "labelled.npz"
     np.savez(path, x=x, y=y)
     return path
+
+
+def make_variant(name="ONNX Runtime fp32", engine="onnxruntime", **changes):
+    """A variant's report with plausible figures, and ``changes`` to them."""
+    median = changes.pop("median", 4.0)
+    rng = np.random.default_rng(len(name))
+    rounds = tuple(
+        tuple(float(t) for t in median * np.exp(rng.normal(0, 0.05, 10))) for _ in range(10)
+    )
+    facts = {
+        "name": name,
+        "engine": engine,
+        "engine_version": "1.2.3-4",
+        "precision": "fp32",
+        "size_bytes": 14_000_000,
+        "load_seconds": 0.05,
+        "latency": {
+            "median": {"value": median, "low": 0.98 * median, "high": 1.02 * median},
+            "p95": 1.1 * median,
+            "p99": 1.2 * median,
+            "runs": 100,
+            "rounds": rounds,
+            "warm_up_runs": 12,
+            "stable": True,
+        },
+        "throughput": 1e3 / median,
+        "speed": None,
+        "memory": {"peak": 90_000_000, "baseline": 50_000_000},
+        "metrics": (),
+        "agreement": None,
+        "build": None,
+    }
+    return VariantReport.model_validate({**facts, **changes})
+
+
+def make_metric(value=79.0, difference=None, *, name="top-1", n=1300, **changes):
+    """A metric's figures; ``difference`` is (value, low, high) or None for the reference."""
+    facts = {
+        "name": name,
+        "unit": "%",
+        "higher_is_better": True,
+        "n": n,
+        "value": {"value": value, "low": value - 2, "high": value + 2},
+    }
+    if difference is not None:
+        middle, low, high = difference
+        facts["difference"] = {"value": middle, "low": low, "high": high}
+        facts["identical"] = n if difference == (0.0, 0.0, 0.0) else n - 7
+    return MetricFigures.model_validate({**facts, **changes})
+
+
+def make_build(**changes):
+    """How an artifact came to be: one pass that fused, one that declined, one that idled."""
+
+    def record(name, **more):
+        plain = {
+            "name": name,
+            "seconds": 0.01,
+            "applied": 0,
+            "changed": False,
+            "nodes_before": 20,
+            "nodes_after": 20,
+            "removed": [],
+            "added": [],
+            "changed_nodes": [],
+            "op_delta": {},
+            "initializer_bytes_before": 1000,
+            "initializer_bytes_after": 1000,
+            "declined": [],
+        }
+        return {**plain, **more}
+
+    fused = record(
+        "fusion.conv-batch-norm",
+        applied=3,
+        changed=True,
+        nodes_after=17,
+        removed=["bn<1>"],
+        op_delta={"BatchNormalization": -3},
+        check_seconds=0.02,
+        check={
+            "tolerance": "float rounding",
+            "max_abs_error": 3e-7,
+            "max_rel_error": 1e-7,
+            "worst_tensor": "y",
+        },
+    )
+    declined = record("fusion.pad", declined=[{"node": "pad_1", "reason": "it reflects"}])
+    facts = {
+        "seconds": 9.7,
+        "stage_seconds": {"ingest": 0.5, "lower": 3.0},
+        "recipe": {"name": "fp32"},
+        "target": "cpu:mcpu=znver3",
+        "placement": {"cpu": {"executor": "tvm", "nodes": 17}},
+        "passes": [fused, declined, record("cleanup.dead-code")],
+        "notes": ["the simplifier changed nothing"],
+        "tools": {"ingot": "0.1.0"},
+    }
+    return Build.model_validate({**facts, **changes})
+
+
+def make_report(**changes):
+    """A report of ONNX Runtime and Ingot on labelled images."""
+    reference = make_variant(metrics=(make_metric(),))
+    ingot = make_variant(
+        "Ingot fp32",
+        "ingot",
+        median=2.0,
+        speed={"value": 2.0, "low": 1.9, "high": 2.1},
+        metrics=(make_metric(79.0, (0.0, 0.0, 0.0)),),
+        agreement={
+            "examples": 1300,
+            "source": "1,300 images of val",
+            "exact": False,
+            "finite": True,
+            "max_abs_error": 2e-6,
+            "sqnr_db": 130.0,
+            "worst_output": "y",
+        },
+        build=make_build(),
+    )
+    sentence = "Ingot fp32 is 2.00x as fast as ONNX Runtime fp32."
+    facts = {
+        "ingot_version": "0.1.0",
+        "created": "2026-11-22T10:00:00+00:00",
+        "model": {
+            "name": "net",
+            "sha256": "ab" * 32,
+            "size_bytes": 14_000_000,
+            "opset": 17,
+            "nodes": 20,
+            "inputs": [{"name": "x", "dtype": "float32", "shape": [1, 3, 8, 8]}],
+        },
+        "data": {
+            "description": "1,300 images of val",
+            "sha256": "cd" * 32,
+            "examples": 1300,
+            "labelled": True,
+        },
+        "machine": {
+            "cpu": "Imaginary 9000",
+            "features": ["avx2"],
+            "physical_cores": 2,
+            "logical_cpus": 2,
+            "memory_bytes": 8_000_000_000,
+            "governor": None,
+            "virtual": True,
+            "system": "Linux",
+            "python": "3.11.2",
+            "versions": {"onnxruntime": "1.2.3"},
+            "load_average": 0.1,
+        },
+        "measuring": {
+            "threads": 2,
+            "cpus": [0, 1],
+            "batch": 1,
+            "rounds": 10,
+            "input_shapes": {"x": [1, 3, 8, 8]},
+            "input_source": "1,300 images of val",
+        },
+        "reference": reference.name,
+        "variants": (reference, ingot),
+        "headline": sentence,
+        "verdicts": (sentence,),
+        "checks": (),
+        "warnings": (),
+    }
+    return Report.model_validate({**facts, **changes})
+
+
+@pytest.fixture(scope="session")
+def figures():
+    """The factories of made-up results: ``variant``, ``metric``, ``build``, ``report``."""
+    return types.SimpleNamespace(
+        variant=make_variant, metric=make_metric, build=make_build, report=make_report
+    )

@@ -1,0 +1,80 @@
+"""The report for a pull request."""
+# ruff: noqa: RUF001 - ratios have a true multiplication sign, gaps a dash
+
+import pytest
+
+from ingot.report.rendering.markdown import render_markdown
+
+
+def tables(text):
+    """Rows of cells of each table; an escaped bar is no border."""
+    found, rows = [], []
+    for line in [*text.splitlines(), ""]:
+        if line.startswith("|"):
+            bare = line.replace("\\|", "")
+            rows.append([cell.strip() for cell in bare.strip("|").split("|")])
+        elif rows:
+            found.append(rows)
+            rows = []
+    return found
+
+
+def test_the_finding_comes_first(figures):
+    report = figures.report()
+    lines = [line for line in render_markdown(report).splitlines() if line]
+    assert lines[0] == "### Ingot report: net"
+    assert lines[1] == f"**{report.headline}**"
+
+
+def test_every_table_has_as_many_cells_in_each_row(figures):
+    found = tables(render_markdown(figures.report()))
+    assert len(found) == 3
+    for table in found:
+        assert {len(row) for row in table} == {len(table[0])}
+
+
+def test_the_figures_are_those_of_the_report(figures):
+    main = tables(render_markdown(figures.report()))[0]
+    row = dict(zip(main[0], main[3], strict=True))
+    assert row["variant"] == "Ingot fp32"
+    assert row["median ms"] == "2.00"
+    assert row["speed"] == "**2.00×** (1.90× to 2.10×)"
+    assert row["difference"] == "0.00 (0.00 to 0.00)"
+    assert row["peak memory"].replace("\u202f", " ") == "90.0 MB"
+
+
+def test_details_are_folded(figures):
+    text = render_markdown(figures.report())
+    assert text.count("<details>") == text.count("</details>") == 3
+    assert "<summary>Passes of Ingot fp32</summary>" in text
+
+
+def test_without_labels_the_outputs_are_compared(figures):
+    full = figures.report()
+    bare = tuple(variant.model_copy(update={"metrics": ()}) for variant in full.variants)
+    text = render_markdown(full.model_copy(update={"variants": bare, "data": None}))
+    assert tables(text)[0][0][6] == "outputs"
+    assert "±2.0e-06" in text
+
+
+@pytest.mark.parametrize(("failed", "shown"), [(True, "❌ failed"), (False, "✅ passed")])
+def test_checks_are_shown(figures, failed, shown):
+    check = {
+        "rule": "latency>1.1x",
+        "variant": "Ingot fp32",
+        "value": 1.3,
+        "low": None,
+        "high": None,
+        "failed": failed,
+        "explanation": "as it is",
+    }
+    assert f"| {shown} | `latency>1.1x` | as it is |" in render_markdown(
+        figures.report(checks=(check,))
+    )
+
+
+def test_a_name_is_no_markup(figures):
+    full = figures.report()
+    model = full.model.model_copy(update={"name": "a_b*c|<d>"})
+    text = render_markdown(full.model_copy(update={"model": model}))
+    assert text.startswith("### Ingot report: a\\_b\\*c\\|\\<d\\>\n")
