@@ -22,14 +22,17 @@ class DeadCode(IngotPass[PassOptions]):
 
     def call(self, model: ir.Model) -> PassOutcome:
         """Removes dead code from all graphs; inputs and outputs of the model stay."""
+        functions = len(model.functions)
         RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
-        removed = 0
+        removed = functions - len(model.functions)
         for root in roots(model):
             removed += _sweep(root, _live_nodes(root))
-        # The library's pass is right in what is left: optional outputs that nothing reads.
-        RemoveUnusedNodesPass()(model)
         for graph in model.graphs():
             removed += _drop_unread_initializers(graph)
+        # The library's pass is right in what is left: optional outputs that nothing reads.
+        parts = _count_parts(model)
+        RemoveUnusedNodesPass()(model)
+        removed += parts - _count_parts(model)
         return PassOutcome(model, removed > 0, removed)
 
 
@@ -59,6 +62,15 @@ def _sweep(graph: ir.Graph, live: set[ir.Node]) -> int:
             graph.remove(node, safe=True)
             removed += 1
     return removed
+
+
+def _count_parts(model: ir.Model) -> int:
+    """Inputs, wanted outputs and attributes of all nodes."""
+    return sum(
+        len(node.inputs) + len(node.attributes) + sum(value.name != "" for value in node.outputs)
+        for root in roots(model)
+        for node in root.all_nodes()
+    )
 
 
 def _drop_unread_initializers(graph: ir.Graph) -> int:

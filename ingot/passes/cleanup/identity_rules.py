@@ -153,13 +153,6 @@ def _flatten(node: ir.Node, _: Context) -> ir.Value | None:
     return node.inputs[0] if rank(node.inputs[0]) == 2 and axis in (1, -1) else None
 
 
-def _clip(node: ir.Node, _: Context) -> ir.Value | None:
-    bounded = {"min", "max"} & node.attributes.keys() or any(
-        value is not None for value in node.inputs[1:]
-    )
-    return None if bounded else node.inputs[0]
-
-
 def _add(node: ir.Node, context: Context) -> ir.Value | None:
     left, right = node.inputs
     return _operand(left, right, _adds_nothing(context, negate=False), context) or _operand(
@@ -252,7 +245,6 @@ RULES: dict[str, Rule] = {
     "Add": _add,
     "Cast": _cast,
     "CastLike": _cast_like,
-    "Clip": _clip,
     "Concat": _only_input,
     "Div": _divide,
     "Dropout": _dropout,
