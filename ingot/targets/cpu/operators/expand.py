@@ -4,20 +4,57 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import tvm
 from tvm import relax, tirx
 from tvm.relax.frontend.onnx import onnx_frontend
 
+from ingot.errors import UnsupportedOperatorError
+
 
 def expand(builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]) -> Any:
-    """Converts ``Expand``, whose shape may have fewer dimensions than the data.
+    """Converts ``Expand``: data and shape are aligned at their last dimensions.
+
+    Where the shape has 1, or fewer dimensions than the data, the data's own size stays.
 
     Args:
         builder: The block builder to emit to.
-        inputs: The data, and the shape, which is aligned with the data's last dimensions.
+        inputs: The data, and the shape: known, symbolic, or a tensor computed at run time.
         attributes: None are defined.
+
+    Raises:
+        UnsupportedOperatorError: Sizes that do not broadcast.
     """
     data, shape = inputs
-    if isinstance(shape, relax.ShapeExpr) and data.ty.ndim > len(shape.values):
-        leading = [tirx.IntImm("int64", 1)] * (data.ty.ndim - len(shape.values))
-        shape = relax.ShapeExpr([*leading, *shape.values])
-    return onnx_frontend.Expand._impl_v13(builder, [data, shape], attributes, None)
+    if isinstance(shape, relax.ShapeExpr):
+        target = list(shape.values)
+    elif isinstance(shape, tvm.ir.GenericConst):
+        target = [tirx.IntImm("int64", int(size)) for size in shape.value.numpy()]
+    else:
+        missing = data.ty.ndim - int(shape.ty.shape[0])
+        if missing > 0:
+            ones = relax.const(np.ones(missing), "int64")
+            shape = builder.emit(relax.op.concat([ones, shape], axis=0))
+        return onnx_frontend.Expand._impl_v13(builder, [data, shape], attributes, None)
+    sizes = list(data.ty.shape)
+    rank = max(len(sizes), len(target))
+    one = tirx.IntImm("int64", 1)
+    sizes = [one] * (rank - len(sizes)) + sizes
+    target = [one] * (rank - len(target)) + target
+    broadcast = [_broadcast(size, wanted) for size, wanted in zip(sizes, target, strict=True)]
+    return relax.op.broadcast_to(data, relax.ShapeExpr(broadcast))
+
+
+def _broadcast(size: tirx.Expr, wanted: tirx.Expr) -> tirx.Expr:
+    fixed, asked = (_value(expression) for expression in (size, wanted))
+    if asked == 1:
+        return size
+    if fixed == 1 or fixed is None:
+        return wanted
+    if asked is not None and asked != fixed:
+        raise UnsupportedOperatorError(f"a dimension of {fixed} cannot be expanded to {asked}")
+    return size
+
+
+def _value(expression: tirx.Expr) -> int | None:
+    return int(expression.value) if isinstance(expression, tirx.IntImm) else None
