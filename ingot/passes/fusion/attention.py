@@ -18,9 +18,10 @@ from ingot.passes.fusion.attention_operands import (
     Scores,
     read_probabilities,
 )
-from ingot.passes.fusion.dimensions import Dim, Dimensions, Dims
+from ingot.passes.fusion.dimensions import Dimensions
 from ingot.passes.fusion.matching import WIDE_FLOATS, require_dtype, require_shape_kept
 from ingot.passes.fusion.rewriting import Builder, Fusion, FusionPass, Unfit
+from ingot.passes.fusion.shape_contents import Dim, Dims
 
 
 class FuseAttention(FusionPass[PassOptions]):

@@ -17,9 +17,7 @@ from collections.abc import Callable, Sequence
 import onnx_ir as ir
 
 from ingot.passes.fusion.matching import constant, constant_tensor
-
-Dim = int | str
-Dims = tuple[Dim, ...]
+from ingot.passes.fusion.shape_contents import Dim, Dims, follow_contents
 
 # fmt: off
 _SAME_SHAPE = frozenset({
@@ -110,23 +108,28 @@ class Dimensions:
 
     def _visit(self, node: ir.Node) -> None:
         output = node.outputs[0]
-        contents = self._follow_contents(node)
-        if contents is not None and len(contents) <= _LONGEST_SHAPE:
-            self._contents[output] = contents
         traced = self._follow_dims(node)
-        if traced is None or (output.shape is not None and len(output.shape) != len(traced)):
-            return
+        if traced is not None and (output.shape is None or len(output.shape) == len(traced)):
+            self._dims[output] = self._merged(output, traced)
+        dims = self.of(output)
+        if dims is None or len(dims) <= 1:
+            contents = follow_contents(self, node)
+            if contents is not None and len(contents) <= _LONGEST_SHAPE:
+                self._contents[output] = contents
+
+    def _merged(self, output: ir.Value, traced: Dims) -> Dims:
+        """Traced dimensions with the sizes that inference knows; learns what its symbols are."""
+        if output.shape is None:
+            return traced
         dims: list[Dim] = []
-        for axis, dim in enumerate(traced):
-            declared = self._declared(output, axis)
-            if isinstance(declared, int) or output.shape is None:
-                dims.append(dim if output.shape is None else declared)
+        for inferred, dim in zip(output.shape, traced, strict=True):
+            if isinstance(inferred, int):
+                dims.append(inferred)
                 continue
-            symbol = output.shape[axis]
-            if not isinstance(symbol, int) and symbol.value is not None:
-                self._aliases.setdefault(symbol.value, dim)
+            if inferred.value is not None:
+                self._aliases.setdefault(inferred.value, dim)
             dims.append(dim)
-        self._dims[output] = tuple(dims)
+        return tuple(dims)
 
     def contents(self, value: ir.Value | None) -> Dims | None:
         """The elements of a small integer tensor, as dimensions; None if they are unknown."""
@@ -135,62 +138,25 @@ class Dimensions:
         if value in self._contents:
             return self._contents[value]
         tensor = constant_tensor(value)
-        if tensor is None or not tensor.dtype.is_integer() or tensor.size > _LONGEST_SHAPE:
+        if tensor is None or not tensor.dtype.is_integer() or len(tensor.shape) > 1:
+            return None
+        if tensor.size > _LONGEST_SHAPE:
             return None
         array = constant(value)
         return None if array is None else tuple(int(element) for element in array.reshape(-1))
 
-    def _follow_contents(self, node: ir.Node) -> Dims | None:
-        if node.op_type == "Shape":
-            dims = self.of(node.inputs[0])
-            start = node.attributes.get_int("start", 0)
-            return None if dims is None else dims[start : node.attributes.get_int("end", len(dims))]
-        if node.op_type in ("Cast", "Unsqueeze", "Squeeze", "Identity"):
-            return self.contents(node.inputs[0])
-        if node.op_type == "Concat":
-            parts = [self.contents(value) for value in node.inputs]
-            known = [part for part in parts if part is not None]
-            if len(known) < len(parts):
-                return None
-            return tuple(dim for part in known for dim in part)
-        if node.op_type in ("Add", "Sub"):
-            return self._follow_sum(node)
-        data = self.contents(node.inputs[0]) if node.inputs else None
-        if data is None:
-            return None
-        if node.op_type == "Gather":
-            chosen = self.contents(node.inputs[1])
-            if chosen is None or not all(
-                isinstance(i, int) and -len(data) <= i < len(data) for i in chosen
-            ):
-                return None
-            return tuple(data[int(i)] for i in chosen)
-        if node.op_type == "Slice":
-            bounds = [self.contents(value) for value in (*node.inputs[1:3], *node.inputs[4:5])]
-            if any(b is None or len(b) != 1 or not isinstance(b[0], int) for b in bounds):
-                return None
-            return data[slice(*(int(b[0]) for b in bounds if b is not None))]
-        return None
-
-    def _follow_sum(self, node: ir.Node) -> Dims | None:
-        """A size plus or minus a number, such as the end of positions that start at two."""
-        left, right = self.contents(node.inputs[0]), self.contents(node.inputs[1])
-        if left is None or right is None or not len(left) == len(right) == 1:
-            return None
-        base, number = left[0], right[0]
-        if node.op_type == "Add" and isinstance(base, int):
-            base, number = number, base
-        if not isinstance(number, int):
-            return None
-        base, offset = self._as_sum(base)
-        offset += number if node.op_type == "Add" else -number
+    def plus(self, dim: Dim, number: int) -> Dim:
+        """A dimension plus a number, such as the end of positions that start at two."""
+        base, offset = self.as_sum(dim)
+        offset += number
         if isinstance(base, int) or offset == 0:
-            return (base + offset if isinstance(base, int) else base,)
+            return base + offset if isinstance(base, int) else base
         name = f"{base} + {offset}"
         self._sums[name] = (base, offset)
-        return (name,)
+        return name
 
-    def _as_sum(self, dim: Dim) -> tuple[Dim, int]:
+    def as_sum(self, dim: Dim) -> tuple[Dim, int]:
+        """Undoes :meth:`plus`: the dimension and the number, zero for any other dimension."""
         return self._sums.get(dim, (dim, 0)) if isinstance(dim, str) else (dim, 0)
 
     def _follow_dims(self, node: ir.Node) -> Dims | None:
@@ -218,10 +184,12 @@ class Dimensions:
     def _follow_reduction(self, node: ir.Node) -> Dims | None:
         dims = self.of(node.inputs[0])
         axes = _axes(self, node)
-        if dims is None or axes is None or not node.attributes.get_int("keepdims", 1):
+        if dims is None or axes is None:
             return None
         reduced = {axis % len(dims) for axis in axes} if dims else set()
-        return tuple(1 if axis in reduced else dim for axis, dim in enumerate(dims))
+        if node.attributes.get_int("keepdims", 1):
+            return tuple(1 if axis in reduced else dim for axis, dim in enumerate(dims))
+        return tuple(dim for axis, dim in enumerate(dims) if axis not in reduced)
 
     def _follow_transpose(self, node: ir.Node) -> Dims | None:
         dims = self.of(node.inputs[0])
@@ -306,7 +274,7 @@ class Dimensions:
         start, end = starts[position], ends[position]
         if start == 0 and isinstance(end, int) and end >= _TO_THE_END:
             return size
-        base, offset = self._as_sum(end)
+        base, offset = self.as_sum(end)
         if isinstance(base, str) and isinstance(size, int) and 0 <= offset < size - 1:
             if start != offset:
                 return unknown
@@ -319,7 +287,7 @@ class Dimensions:
 
     def _follow_range(self, node: ir.Node) -> Dims | None:
         start, limit, step = (self.contents(value) for value in node.inputs)
-        if limit is None or start != (0,) or step != (1,) or self._as_sum(limit[0])[1] < 0:
+        if limit is None or start != (0,) or step != (1,) or self.as_sum(limit[0])[1] < 0:
             return None  # among them a range that may be empty
         return limit
 
