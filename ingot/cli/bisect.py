@@ -19,8 +19,8 @@ from ingot.compiler.accuracy import measure_accuracy
 from ingot.compiler.bisect import BisectReport, BisectStep, Inputs, TouchedNode
 from ingot.compiler.bisect import bisect as find_guilty
 from ingot.compiler.ingest import Ingested, ingest
-from ingot.compiler.inputs import random_inputs
 from ingot.compiler.recipe import Recipe, load_recipe
+from ingot.compiler.verification import runnable_inputs
 from ingot.errors import DataError
 from ingot.models.catalog import resolve
 from ingot.passes.base import Tolerance, ToleranceKind
@@ -75,25 +75,27 @@ def bisect(
     allowed = Tolerance(
         ToleranceKind.FLOAT_ROUNDING, plan.verify.rtol if tolerance is None else tolerance, 1e-6
     )
-    accuracy, floor = None, None
+    passes = _passes(plan)
+    accuracy, floor, criterion = None, None, ""
     inputs: list[Inputs] = []
     if data is None:
-        inputs.append(random_inputs(ingested.model, seed=plan.verify.seed))
+        inputs.append(runnable_inputs(ingested.model, seed=plan.verify.seed))
     else:
         dataset = open_data(data, ingested, source.path, source.preprocessing, limit)
         assert dataset is not None
         inputs.extend(dataset[0].inputs)
-        accuracy, floor = _by_accuracy(ingested, dataset, max_drop)
+        accuracy, floor, criterion = _by_accuracy(ingested, dataset, max_drop)
     report = find_guilty(
         ingested.model,
-        _passes(plan),
+        passes,
         inputs=inputs,
         tolerance=allowed,
         accuracy=accuracy,
         floor=floor,
         dump_dir=dump_passes,
-        on_step=lambda step: _print_step(console, step, len(_passes(plan))),
+        on_step=lambda step: _print_step(console, step, len(passes)),
     )
+    report.criterion = criterion or report.criterion
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:
@@ -108,8 +110,8 @@ def _passes(recipe: Recipe) -> Sequence[ir.passes.PassBase]:
 
 def _by_accuracy(
     source: Ingested, dataset: Dataset, max_drop: float
-) -> tuple[Callable[[ir.Model], float], float]:
-    """The measure, higher being better, and the lowest value that is good."""
+) -> tuple[Callable[[ir.Model], float], float, str]:
+    """The measure, higher being better, the lowest value that is good, and both in words."""
     if not dataset.metrics:
         raise DataError(f"{dataset.description} brings no metric, so there is no accuracy to go by")
     metric: Metric = dataset.metrics[0]
@@ -118,7 +120,9 @@ def _by_accuracy(
     def measure(candidate: ir.Model) -> float:
         return sign * measure_accuracy(candidate, dataset, metric)
 
-    return measure, measure(source.model) - max_drop
+    floor = measure(source.model) - max_drop
+    bound = "at least" if metric.higher_is_better else "at most"
+    return measure, floor, f"{metric.name} of {bound} {sign * floor:g} {metric.unit}".rstrip()
 
 
 def _print_step(console: Console, step: BisectStep, total: int) -> None:

@@ -21,7 +21,11 @@ _TRANSPARENT = {"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten"
 
 
 def random_inputs(
-    model: ir.Model, shapes: Mapping[str, Sequence[int]] | None = None, seed: int = 0
+    model: ir.Model,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    seed: int = 0,
+    *,
+    batch: int = BATCH,
 ) -> dict[str, Array]:
     """Makes one array for each input of a model.
 
@@ -31,10 +35,11 @@ def random_inputs(
 
     Args:
         model: The model.
-        shapes: Shapes by input name. An open dimension that no shape fixes gets 2 for a batch
-            (the first), 64 for pixels (an image's height and width), else 16; equal symbols get
+        shapes: Shapes by input name. An open dimension that no shape fixes gets ``batch`` if it is
+            the first, 64 for pixels (an image's height and width), else 16; equal symbols get
             equal sizes.
         seed: Equal seeds give equal arrays.
+        batch: Size of an open first dimension.
 
     Returns:
         Arrays by input name, of the inputs' dtypes.
@@ -51,16 +56,16 @@ def random_inputs(
             raise InputError(
                 f"no input is named '{name}'; the inputs are {', '.join(map(str, names))}"
             )
-    sizes = _symbol_sizes(values, shapes)
+    sizes = _symbol_sizes(values, shapes, batch)
     generator = np.random.default_rng(seed)
     return {
-        str(value.name): _random_array(value, _concrete(value, shapes, sizes), generator)
+        str(value.name): _random_array(value, _concrete(value, shapes, sizes, batch), generator)
         for value in values
     }
 
 
 def _symbol_sizes(
-    values: Sequence[ir.Value], shapes: Mapping[str, Sequence[int]]
+    values: Sequence[ir.Value], shapes: Mapping[str, Sequence[int]], batch: int
 ) -> dict[str, int]:
     """Binds each symbol: first from the given shapes, then by the place where it stands."""
     sizes: dict[str, int] = {}
@@ -83,12 +88,15 @@ def _symbol_sizes(
     for value in values:
         for axis, dim in enumerate(_dims(value)):
             if isinstance(dim, str):
-                sizes.setdefault(dim, _default_size(value, axis))
+                sizes.setdefault(dim, _default_size(value, axis, batch))
     return sizes
 
 
 def _concrete(
-    value: ir.Value, shapes: Mapping[str, Sequence[int]], sizes: Mapping[str, int]
+    value: ir.Value,
+    shapes: Mapping[str, Sequence[int]],
+    sizes: Mapping[str, int],
+    batch: int,
 ) -> tuple[int, ...]:
     given = shapes.get(str(value.name))
     shape: list[int] = []
@@ -102,7 +110,7 @@ def _concrete(
         elif given is not None:
             shape.append(given[axis])
         else:
-            shape.append(_default_size(value, axis) if dim is None else sizes[dim])
+            shape.append(_default_size(value, axis, batch) if dim is None else sizes[dim])
     return tuple(shape)
 
 
@@ -114,9 +122,9 @@ def _dims(value: ir.Value) -> tuple[int | str | None, ...]:
     return tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
 
 
-def _default_size(value: ir.Value, axis: int) -> int:
+def _default_size(value: ir.Value, axis: int, batch: int) -> int:
     if axis == 0:
-        return BATCH
+        return batch
     image = len(_dims(value)) == 4 and value.dtype is not None and value.dtype.is_floating_point()
     return PIXELS if image else SEQUENCE
 

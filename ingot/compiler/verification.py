@@ -9,7 +9,7 @@ import onnx_ir as ir
 from ingot.compiler.comparison import compare_tensors
 from ingot.compiler.inputs import random_inputs
 from ingot.compiler.reference import Array, Reference
-from ingot.errors import VerificationError
+from ingot.errors import ModelError, VerificationError
 from ingot.passes.base import Tolerance, ToleranceKind
 from ingot.passes.record import CheckResult, PassCheckError, TensorDifference
 
@@ -51,13 +51,13 @@ class ReferenceCheck:
         """A check on seeded random inputs and, after them, on real samples.
 
         Args:
-            model: The model whose inputs are made by ``random_inputs``.
+            model: The model whose inputs are made by ``runnable_inputs``.
             shapes: Shapes of the random inputs by name.
             samples: Real inputs, each complete.
             seed: Equal seeds give equal inputs.
             threads: Threads within an operator; 0 for one per core.
         """
-        return cls([random_inputs(model, shapes, seed), *samples], threads=threads)
+        return cls([runnable_inputs(model, shapes, seed), *samples], threads=threads)
 
     def compare(
         self, before: ir.Model, after: ir.Model, tolerance: Tolerance, *, pass_name: str
@@ -111,6 +111,35 @@ class ReferenceCheck:
             outputs = [reference.run(inputs) for inputs in self._inputs]
         self._last = (model, outputs)
         return outputs
+
+
+def runnable_inputs(
+    model: ir.Model, shapes: Mapping[str, Sequence[int]] | None = None, seed: int = 0
+) -> dict[str, Array]:
+    """Random inputs that the model also runs on: with a batch of one where two do not fit.
+
+    Exporters call the batch symbolic and yet write its size of one into a Reshape. A model whose
+    first dimensions are fixed is not run.
+
+    Args:
+        model: The model.
+        shapes: Shapes by input name; see :func:`~ingot.compiler.inputs.random_inputs`.
+        seed: Equal seeds give equal inputs.
+
+    Raises:
+        ModelError: The model runs on neither; the message is that of the batch of one.
+    """
+    inputs = random_inputs(model, shapes, seed)
+    alone = random_inputs(model, shapes, seed, batch=1)
+    if all(inputs[name].shape == array.shape for name, array in alone.items()):
+        return inputs
+    with Reference(model) as reference:
+        try:
+            reference.run(inputs)
+        except ModelError:
+            reference.run(alone)
+            return alone
+    return inputs
 
 
 def summarize(differences: Sequence[TensorDifference], tolerance: Tolerance) -> CheckResult:

@@ -66,7 +66,7 @@ def test_by_accuracy(model, broken, data, capsys):
     assert main([*arguments, "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
     assert (report["guilty"], report["index"]) == ("broken.drop-relu", 2)
-    assert report["criterion"] == "accuracy of at least 99"
+    assert report["criterion"] == "top-1 of at least 99 %"
     assert [node["name"] for node in report["nodes"]] == ["activate"]
     assert report["first_tensor"]["name"] == "b"
     assert report["steps"][0]["measured"] == 100.0

@@ -6,8 +6,8 @@ import pytest
 
 from ingot.compiler.inputs import random_inputs
 from ingot.compiler.reference import Reference
-from ingot.compiler.verification import ReferenceCheck
-from ingot.errors import VerificationError
+from ingot.compiler.verification import ReferenceCheck, runnable_inputs
+from ingot.errors import ModelError, VerificationError
 from ingot.passes.base import EXACT, FLOAT_ROUNDING, LOSSY, ToleranceKind
 from ingot.passes.record import PassCheckError
 from tests.graphs import parse
@@ -125,7 +125,7 @@ def test_each_model_of_a_pipeline_runs_once(before, monkeypatch):
 
     monkeypatch.setattr(Reference, "__init__", counting)
     models = [before, before.clone(), before.clone()]
-    checking = check(before)
+    checking = ReferenceCheck([random_inputs(before)])
     checking.compare(models[0], models[1], EXACT, pass_name="p")
     checking.compare(models[1], models[2], EXACT, pass_name="q")
     assert loaded == models
@@ -139,3 +139,29 @@ def test_no_inputs_is_an_error():
 def test_nothing_out_of_tolerance_has_no_first_difference(before, after):
     with pytest.raises(VerificationError, match="no tensor of the two models"):
         check(before).first_difference(before, after, EXACT)
+
+
+class TestRunnableInputs:
+    @staticmethod
+    def reshaping(target):
+        return parse(
+            '<ir_version: 10, opset_import: ["":21]> '
+            f"g (float[N, 4] x) => (float[M] y) <int64[1] s = {{{target}}}> {{ y = Reshape(x, s) }}"
+        )
+
+    def test_two_examples_where_they_fit(self):
+        assert runnable_inputs(self.reshaping(-1))["x"].shape == (2, 4)
+
+    def test_one_where_the_graph_has_a_batch_of_one_written_into_it(self):
+        assert runnable_inputs(self.reshaping(4))["x"].shape == (1, 4)
+
+    def test_neither_fits(self):
+        with pytest.raises(ModelError, match="ONNX Runtime cannot run the model"):
+            runnable_inputs(self.reshaping(7))
+
+    def test_shapes_and_seed_are_handed_on(self):
+        model = self.reshaping(-1)
+        assert runnable_inputs(model, {"x": (3, 4)})["x"].shape == (3, 4)
+        np.testing.assert_array_equal(
+            runnable_inputs(model, seed=5)["x"], random_inputs(model, seed=5)["x"]
+        )
