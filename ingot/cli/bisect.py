@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +24,7 @@ from ingot.compiler.recipe import Recipe, load_recipe
 from ingot.compiler.verification import runnable_inputs
 from ingot.errors import DataError
 from ingot.models.catalog import resolve
-from ingot.passes.base import Tolerance, ToleranceKind
+from ingot.passes.base import FLOAT_ROUNDING, Tolerance, ToleranceKind
 from ingot.passes.registry import create
 from ingot.report.examples import open_data
 
@@ -31,33 +32,42 @@ _ROWS = 40
 _COLOURS = {"removed": "red", "added": "green", "changed": "yellow"}
 
 
+_RecipeOption = Annotated[
+    str | None, typer.Option(help="A recipe's file (.toml, .yaml) or name (fp32, none).")
+]
+_ShapeOption = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=SIZES binds an input's symbolic dimensions; repeatable."),
+]
+_ToleranceOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Largest good difference, as a part of an output's magnitude.",
+        show_default="the recipe's verify.rtol",
+    ),
+]
+_DataOption = Annotated[
+    Path | None, typer.Option(help="Labelled data: go by accuracy instead of by outputs.")
+]
+_MaxDropOption = Annotated[
+    float, typer.Option(min=0, help="Largest good loss of accuracy, in the metric's unit.")
+]
+_LimitOption = Annotated[int | None, typer.Option(min=1, help="Use so many examples only.")]
+_DumpOption = Annotated[
+    Path | None, typer.Option(help="A folder for the models before and after that pass.")
+]
+
+
 def bisect(
     model: Annotated[str, typer.Argument(help="An ONNX file or a reference model's name.")],
-    recipe: Annotated[
-        str | None, typer.Option(help="A recipe's file (.toml, .yaml) or name (fp32, none).")
-    ] = None,
-    shape: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=SIZES binds an input's symbolic dimensions; repeatable."),
-    ] = None,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            help="Largest good difference, as a part of an output's magnitude.",
-            show_default="the recipe's verify.rtol",
-        ),
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Labelled data: go by accuracy instead of by outputs.")
-    ] = None,
-    max_drop: Annotated[
-        float, typer.Option(min=0, help="Largest good loss of accuracy, in the metric's unit.")
-    ] = 0.0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use so many examples only.")] = None,
-    dump_passes: Annotated[
-        Path | None, typer.Option(help="A folder for the models before and after that pass.")
-    ] = None,
+    recipe: _RecipeOption = None,
+    shape: _ShapeOption = None,
+    tolerance: _ToleranceOption = None,
+    data: _DataOption = None,
+    max_drop: _MaxDropOption = 0.0,
+    limit: _LimitOption = None,
+    dump_passes: _DumpOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:
     """Find the pass of a recipe that first breaks a model, by halving.
@@ -66,36 +76,18 @@ def bisect(
     breaks the model, and with 1 when one does (or the work failed).
 
     Example: `ingot bisect mobilenetv2 --recipe my.toml --data images --max-drop 0.5`
-    """  # fmt: skip
+    """
     plan = load_recipe(recipe)
     source = resolve(model)
     shapes = plan.shapes | parse_shapes(shape or [])
     ingested = ingest(source.path, shapes=shapes, simplified=plan.simplify)
-    console = Console(stderr=True)
-    allowed = Tolerance(
-        ToleranceKind.FLOAT_ROUNDING, plan.verify.rtol if tolerance is None else tolerance, 1e-6
-    )
-    passes = _passes(plan)
-    accuracy, floor, criterion = None, None, ""
-    inputs: list[Inputs] = []
     if data is None:
-        inputs.append(runnable_inputs(ingested.model, seed=plan.verify.seed))
+        criterion = _by_outputs(ingested, plan)
     else:
         dataset = open_data(data, ingested, source.path, source.preprocessing, limit)
         assert dataset is not None
-        inputs.extend(dataset[0].inputs)
-        accuracy, floor, criterion = _by_accuracy(ingested, dataset, max_drop)
-    report = find_guilty(
-        ingested.model,
-        passes,
-        inputs=inputs,
-        tolerance=allowed,
-        accuracy=accuracy,
-        floor=floor,
-        dump_dir=dump_passes,
-        on_step=lambda step: _print_step(console, step, len(passes)),
-    )
-    report.criterion = criterion or report.criterion
+        criterion = _by_accuracy(ingested, dataset, max_drop)
+    report = _search(ingested, plan, criterion, tolerance, dump_passes)
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:
@@ -104,14 +96,28 @@ def bisect(
         raise typer.Exit(1)
 
 
-def _passes(recipe: Recipe) -> Sequence[ir.passes.PassBase]:
-    return [pass_ for spec in recipe.passes for pass_ in create(spec)]
+@dataclasses.dataclass(frozen=True)
+class _Criterion:
+    """What to go by; without a measure, the outputs on the inputs.
+
+    Attributes:
+        inputs: Reference inputs.
+        accuracy: The measure, higher being better.
+        floor: Its lowest good value.
+        words: Both for the report.
+    """
+
+    inputs: Sequence[Inputs]
+    accuracy: Callable[[ir.Model], float] | None = None
+    floor: float | None = None
+    words: str = ""
 
 
-def _by_accuracy(
-    source: Ingested, dataset: Dataset, max_drop: float
-) -> tuple[Callable[[ir.Model], float], float, str]:
-    """The measure, higher being better, the lowest value that is good, and both in words."""
+def _by_outputs(source: Ingested, plan: Recipe) -> _Criterion:
+    return _Criterion([runnable_inputs(source.model, seed=plan.verify.seed)])
+
+
+def _by_accuracy(source: Ingested, dataset: Dataset, max_drop: float) -> _Criterion:
     if not dataset.metrics:
         raise DataError(f"{dataset.description} brings no metric, so there is no accuracy to go by")
     metric: Metric = dataset.metrics[0]
@@ -122,7 +128,32 @@ def _by_accuracy(
 
     floor = measure(source.model) - max_drop
     bound = "at least" if metric.higher_is_better else "at most"
-    return measure, floor, f"{metric.name} of {bound} {sign * floor:g} {metric.unit}".rstrip()
+    words = f"{metric.name} of {bound} {sign * floor:g} {metric.unit}".rstrip()
+    return _Criterion(dataset[0].inputs, measure, floor, words)
+
+
+def _search(
+    source: Ingested,
+    plan: Recipe,
+    criterion: _Criterion,
+    tolerance: float | None,
+    dump_dir: Path | None,
+) -> BisectReport:
+    console = Console(stderr=True)
+    passes = [pass_ for spec in plan.passes for pass_ in create(spec)]
+    rtol = plan.verify.rtol if tolerance is None else tolerance
+    report = find_guilty(
+        source.model,
+        passes,
+        inputs=criterion.inputs,
+        tolerance=Tolerance(ToleranceKind.FLOAT_ROUNDING, rtol, FLOAT_ROUNDING.atol),
+        accuracy=criterion.accuracy,
+        floor=criterion.floor,
+        dump_dir=dump_dir,
+        on_step=lambda step: _print_step(console, step, len(passes)),
+    )
+    report.criterion = criterion.words or report.criterion
+    return report
 
 
 def _print_step(console: Console, step: BisectStep, total: int) -> None:

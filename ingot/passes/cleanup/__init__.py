@@ -11,7 +11,8 @@ from ingot.passes.cleanup.dead_code import DeadCode
 from ingot.passes.cleanup.duplicate_initializers import DuplicateInitializers
 from ingot.passes.cleanup.identities import Identities
 
-# Dead code goes first, so that nothing works on it, and last, for the others leave some behind.
+# Equal initializers become one before equal nodes, which are known by their inputs, are looked for;
+# dead code comes last, for the others leave some behind.
 PASSES: tuple[type[IngotPass[Any]], ...] = (
     Identities,
     ConstantFolding,
