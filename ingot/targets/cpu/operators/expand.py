@@ -31,11 +31,7 @@ def expand(builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str,
     elif isinstance(shape, tvm.ir.GenericConst):
         target = [tirx.IntImm("int64", int(size)) for size in shape.value.numpy()]
     else:
-        missing = data.ty.ndim - int(shape.ty.shape[0])
-        if missing > 0:
-            ones = relax.const(np.ones(missing), "int64")
-            shape = builder.emit(relax.op.concat([ones, shape], axis=0))
-        return onnx_frontend.Expand._impl_v13(builder, [data, shape], attributes, None)
+        return _expand_to_computed(builder, data, shape)
     sizes = list(data.ty.shape)
     rank = max(len(sizes), len(target))
     one = tirx.IntImm("int64", 1)
@@ -43,6 +39,19 @@ def expand(builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str,
     target = [one] * (rank - len(target)) + target
     broadcast = [_broadcast(size, wanted) for size, wanted in zip(sizes, target, strict=True)]
     return relax.op.broadcast_to(data, relax.ShapeExpr(broadcast))
+
+
+def _expand_to_computed(builder: relax.BlockBuilder, data: relax.Expr, shape: relax.Expr) -> Any:
+    """Expands to a shape that is a tensor: the larger of the two sizes in each dimension."""
+    rank = int(shape.ty.shape[0])
+    missing = data.ty.ndim - rank
+    if missing > 0:
+        ones = relax.const(np.ones(missing), "int64")
+        shape = builder.emit(relax.op.concat([ones, shape], axis=0))
+    sizes = [tirx.IntImm("int64", 1)] * max(0, -missing) + list(data.ty.shape)
+    own = builder.emit(relax.op.shape_to_tensor(relax.ShapeExpr(sizes)))
+    larger = builder.emit(relax.op.maximum(shape, own))
+    return onnx_frontend.Expand._impl_v13(builder, [data, larger], {}, None)
 
 
 def _broadcast(size: tirx.Expr, wanted: tirx.Expr) -> tirx.Expr:
