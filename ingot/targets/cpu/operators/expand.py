@@ -25,6 +25,7 @@ def expand(builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str,
     Raises:
         UnsupportedOperatorError: Sizes that do not broadcast.
     """
+    del attributes
     data, shape = inputs
     if isinstance(shape, relax.ShapeExpr):
         target = list(shape.values)
