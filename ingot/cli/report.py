@@ -15,6 +15,8 @@ from ingot.report.compare import compare
 from ingot.report.rendering import formats
 from ingot.report.schema import Report
 
+_RANDOM_WEIGHTS = "The model's weights are random: only speed, memory and size mean anything."
+
 
 def report(
     model: Annotated[str, typer.Argument(help="An ONNX file or a reference model's name.")],
@@ -92,13 +94,14 @@ def report(
             seconds=seconds,
             fail_on=fail_on or [],
             name=source.name,
+            notes=[_RANDOM_WEIGHTS] if source.speed_only else [],
             progress=tell,
         )
         page = made.write(output or Path(f"{source.name}-report"))
     if as_json:
         typer.echo(made.to_json(), nl=False)
     else:
-        _print(made, page, speed_only=source.speed_only)
+        _print(made, page)
     if not made.passed:
         raise typer.Exit(1)
 
@@ -108,13 +111,11 @@ def _data(source: ModelSource, data: Path | None) -> Path | None:
     return data if data is not None else source.default_dataset
 
 
-def _print(made: Report, page: Path, *, speed_only: bool) -> None:
+def _print(made: Report, page: Path) -> None:
     console = result_console()
     console.print(_table(made))
     for line in [*made.verdicts, *made.warnings]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    if speed_only:
-        console.print("The weights are random: only speed, memory and size mean anything.")
     for check in made.checks:
         outcome = "[red]failed[/red]" if check.failed else "[green]passed[/green]"
         console.print(f"{outcome} ", end="")

@@ -56,6 +56,7 @@ def compare(
     seconds: float = 60.0,
     fail_on: Sequence[str] = (),
     name: str | None = None,
+    notes: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Report:
     """Compares variants of a model with the model run by ONNX Runtime.
@@ -85,6 +86,7 @@ def compare(
         fail_on: Rules such as ``latency>1.1x`` or ``accuracy<-0.5``, answered in
             ``Report.checks``.
         name: The model's name in the report; by default its file's.
+        notes: What a reader should know of the model; shown with the report's warnings.
         progress: Told what is being done, how much of it is done, and of how much (0 of 0 when
             that is not known).
 
@@ -128,6 +130,7 @@ def compare(
             examples=Examples(data, source, shapes),
             metrics=judged_by,
             labels=labels,
+            notes=tuple(notes),
         )
         del source  # The weights; the workers load their own.
         prepared = [
@@ -147,6 +150,7 @@ class _Subject:
     examples: Examples
     metrics: tuple[Metric, ...]
     labels: Array | None
+    notes: tuple[str, ...]
 
 
 def _judge(
@@ -195,6 +199,7 @@ def _judge(
         verdicts=tuple(verdicts.values()),
         checks=tuple(check_thresholds(thresholds, reports)),
         warnings=(
+            *subject.notes,
             *machine_warnings(machine, settings.threads),
             *measuring_warnings(reports, settings),
         ),

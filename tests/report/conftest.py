@@ -42,23 +42,28 @@ def make_classifier(tmp_path):
     return make
 
 
-@pytest.fixture
-def classifier(tmp_path):
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """A folder of models and data that no test changes."""
+    return tmp_path_factory.mktemp("tiny")
+
+
+@pytest.fixture(scope="session")
+def classifier(tiny_folder):
     """An ``.onnx`` file of a linear classifier: 4 features, 3 classes."""
-    path = tmp_path / "classifier.onnx"
+    path = tiny_folder / "classifier.onnx"
     save_classifier(path)
     return path
 
 
-@pytest.fixture
-def labelled_data(tmp_path):
-    """An ``.npz`` of 60 examples, labelled as the classifier sees most of them."""
-    rng = np.random.default_rng(7)
-    x = rng.normal(size=(60, 4)).astype(np.float32)
-    weights = save_classifier(tmp_path / "labelling.onnx")
+@pytest.fixture(scope="session")
+def labelled_data(tiny_folder):
+    """An ``.npz`` of 60 examples, of which the classifier gets 54 right."""
+    x = np.random.default_rng(7).normal(size=(60, 4)).astype(np.float32)
+    weights = save_classifier(tiny_folder / "labelling.onnx")
     y = (x @ weights).argmax(axis=1)
     y[:6] = (y[:6] + 1) % 3
-    path = tmp_path / "labelled.npz"
+    path = tiny_folder / "labelled.npz"
     np.savez(path, x=x, y=y)
     return path
 

@@ -27,8 +27,23 @@ def two_models(monkeypatch, classifier, make_classifier):
     return [Variant("perturbed", "onnxruntime")]
 
 
-def test_the_same_model_twice_is_alike_in_everything(classifier, labelled_data):
-    report = compare(classifier, [Variant("again", "onnxruntime")], labelled_data, **FAST)
+@pytest.fixture(scope="module")
+def alike(classifier, labelled_data):
+    """The report on a model and the same model again, with the steps that were told."""
+    steps = []
+    report = compare(
+        classifier,
+        [Variant("again", "onnxruntime")],
+        labelled_data,
+        notes=["A note on the model."],
+        progress=lambda what, done, total: steps.append(what),
+        **FAST,
+    )
+    return report, steps
+
+
+def test_the_same_model_twice_is_alike_in_everything(alike):
+    report, _ = alike
     reference, again = report.variants
     assert report.reference == reference.name == "ONNX Runtime fp32"
     assert again.metrics[0].value.value == 90.0
@@ -36,9 +51,10 @@ def test_the_same_model_twice_is_alike_in_everything(classifier, labelled_data):
     assert again.metrics[0].identical == 60
     assert again.agreement.exact
     assert report.headline.startswith("again is ")
-    assert (
-        "with the same top-1 (90.00 %), every prediction alike, on 60 examples" in report.headline
+    assert "with the same top-1 (90.00 %), every prediction alike, on 60 examples" in (
+        report.headline
     )
+    assert report.warnings[0] == "A note on the model."
 
 
 def test_a_worse_variant_is_told_from_the_reference(classifier, labelled_data, two_models):
@@ -51,8 +67,8 @@ def test_a_worse_variant_is_told_from_the_reference(classifier, labelled_data, t
     assert not report.variants[1].agreement.exact
 
 
-def test_everything_that_was_measured_is_in_the_report(classifier, labelled_data):
-    report = compare(classifier, [Variant("again", "onnxruntime")], labelled_data, **FAST)
+def test_everything_that_was_measured_is_in_the_report(alike, classifier):
+    report, _ = alike
     for variant in report.variants:
         assert variant.latency.runs == sum(map(len, variant.latency.rounds)) == 20
         assert variant.latency.p95 is not None
@@ -68,22 +84,16 @@ def test_everything_that_was_measured_is_in_the_report(classifier, labelled_data
     assert report.passed
 
 
-def test_without_data_outputs_are_compared_on_random_inputs(classifier):
-    report = compare(classifier, [Variant("again", "onnxruntime")], **FAST)
+def test_a_model_in_memory_with_an_open_batch_on_random_inputs(make_classifier):
+    model = onnx.load(make_classifier(batch="N"))
+    pair = [Variant("twin", "onnxruntime"), Variant("twin", "onnxruntime")]
+    report = compare(model, pair, against=[], **FAST)
+    assert [variant.name for variant in report.variants] == ["twin", "twin (2)"]
     assert report.data is None
+    assert report.measuring.input_shapes == {"x": (1, 4)}
     assert report.variants[1].metrics == ()
     assert report.variants[1].agreement.source == "8 random inputs"
     assert "equal bit by bit on 8 random inputs" in report.headline
-
-
-def test_a_model_in_memory(classifier):
-    report = compare(onnx.load(classifier), [Variant("again", "onnxruntime")], **FAST)
-    assert report.variants[1].agreement.exact
-
-
-def test_an_open_batch_is_one(make_classifier):
-    report = compare(make_classifier(batch="N"), [Variant("again", "onnxruntime")], **FAST)
-    assert report.measuring.input_shapes == {"x": (1, 4)}
 
 
 def test_an_open_dimension_needs_a_shape(make_classifier):
@@ -95,12 +105,6 @@ def test_an_open_dimension_needs_a_shape(make_classifier):
         compare(model, [Variant("again", "onnxruntime")], **FAST)
     shaped = compare(model, [Variant("again", "onnxruntime")], shapes={"x": [3, 4]}, **FAST)
     assert shaped.measuring.batch == 3
-
-
-def test_two_variants_of_one_name_are_told_apart(classifier):
-    pair = [Variant("twin", "onnxruntime"), Variant("twin", "onnxruntime")]
-    report = compare(classifier, pair, against=[], **FAST)
-    assert [variant.name for variant in report.variants] == ["twin", "twin (2)"]
 
 
 @pytest.mark.parametrize(
@@ -140,15 +144,8 @@ def test_a_model_that_is_none_is_refused(tmp_path):
         compare(path, **FAST)
 
 
-def test_progress_is_told(classifier, labelled_data):
-    steps = []
-    compare(
-        classifier,
-        [Variant("again", "onnxruntime")],
-        labelled_data,
-        progress=lambda what, done, total: steps.append(what),
-        **FAST,
-    )
+def test_progress_is_told(alike):
+    _, steps = alike
     assert list(dict.fromkeys(steps)) == [
         "reading the model",
         "loading ONNX Runtime fp32",
