@@ -136,22 +136,22 @@ class FuseAttention(FusionPass[PassOptions]):
         columns = {d[-1] if d else 1 for d in dims} - {1}
         result = mask
         if negated:
-            result = builder.node("Not", [mask], dtype=ir.DataType.BOOL, shape=mask.shape)
-        if (
-            (not rows and target[2] != 1)
-            or (not columns and target[3] != 1)
-            or max(map(len, dims)) < 2
-        ):
+            shape = None if mask.shape is None else mask.shape.copy()
+            result = builder.node("Not", [mask], dtype=ir.DataType.BOOL, shape=shape)
+        rank = max(map(len, dims))
+        if (not rows and target[2] != 1) or (not columns and target[3] != 1) or rank < 2:
             sizes = [
                 (queries, target[2] if not rows else 1),
                 (keys, target[3] if not columns else 1),
             ]
-            result = _expand(builder, result, sizes)
+            result = _expand(builder, result, sizes, max(rank - 2, 0))
         self._expanded[key] = result
         return result
 
 
-def _expand(builder: Builder, mask: ir.Value, sizes: list[tuple[ir.Value, Dim]]) -> ir.Value:
+def _expand(
+    builder: Builder, mask: ir.Value, sizes: list[tuple[ir.Value, Dim]], leading: int
+) -> ir.Value:
     """Broadcasts the last two dimensions of a mask.
 
     Args:
@@ -159,24 +159,24 @@ def _expand(builder: Builder, mask: ir.Value, sizes: list[tuple[ir.Value, Dim]])
         mask: What to broadcast.
         sizes: For each of the two, the wanted size (one keeps what is there), and the value whose
             third dimension it is.
+        leading: How many dimensions the mask has before them.
     """
-    fixed = [size for _, size in sizes if isinstance(size, int)]
-    if len(fixed) == len(sizes):
+    ones = [1] * leading
+    fixed = [*ones, *(size for _, size in sizes if isinstance(size, int))]
+    int64, one = ir.DataType.INT64, ir.Shape([1])
+    if len(fixed) == leading + len(sizes):
         shape = builder.initializer(f"{mask.name}_expanded_shape", np.array(fixed, np.int64))
     else:
-        parts = [
-            builder.initializer(f"{mask.name}_expanded_dim", np.array([size], np.int64))
-            if isinstance(size, int)
-            else builder.node(
-                "Shape",
-                [source],
-                {"start": 2, "end": 3},
-                dtype=ir.DataType.INT64,
-                shape=ir.Shape([1]),
-            )
-            for source, size in sizes
-        ]
-        shape = builder.node(
-            "Concat", parts, {"axis": 0}, dtype=ir.DataType.INT64, shape=ir.Shape([len(parts)])
-        )
+        parts = []
+        if leading:
+            parts.append(builder.initializer(f"{mask.name}_leading", np.array(ones, np.int64)))
+        for source, size in sizes:
+            if isinstance(size, int):
+                name = f"{mask.name}_expanded_size"
+                parts.append(builder.initializer(name, np.array([size], np.int64)))
+            else:
+                bounds = {"start": 2, "end": 3}
+                parts.append(builder.node("Shape", [source], bounds, dtype=int64, shape=one))
+        joined = ir.Shape([leading + len(sizes)])
+        shape = builder.node("Concat", parts, {"axis": 0}, dtype=int64, shape=joined)
     return builder.node("Expand", [mask, shape], dtype=mask.dtype)

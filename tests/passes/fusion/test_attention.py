@@ -98,6 +98,46 @@ def test_keys_that_come_transposed_are_transposed_back():
     assert operators(model) == ["Transpose", "Attention"]
 
 
+def test_keys_that_pytorch_transposes_by_way_of_three_dimensions():
+    model = attention(
+        "l = Shape<start=2, end=3>(k) b = Shape<start=0, end=1>(k) "
+        "flat = Concat<axis=0>(minus_one, l, size) r = Reshape(k, flat) "
+        "u = Transpose<perm=[0,2,1]>(r) back = Concat<axis=0>(b, heads, size, l) "
+        f"t = Reshape(u, back) a = Mul(q, root_scale) c = Mul(t, root_scale) s = MatMul(a, c) "
+        f"{TAIL}",
+        minus_one=[-1],
+        size=[4],
+        heads=[3],
+    )
+    fuse(FuseAttention, model, inputs=INPUTS)
+    assert "MatMul" not in operators(model)
+    assert not {"Transpose", "Reshape"} & set(operators(model))
+
+
+def test_keys_that_reshapes_scramble_are_not_taken_for_transposed_ones():
+    model = attention(
+        "flat = Reshape(k, wrong) u = Transpose<perm=[0,2,1]>(flat) t = Reshape(u, back) "
+        f"s = MatMul(q, t) {TAIL}",
+        inputs="float[2,3,6,4] q, float[2,3,4,4] k, float[2,3,4,5] v",
+        outputs="(float[2,3,6,5] y)",
+        wrong=[2, 12, 4],
+        back=[2, 3, 4, 4],
+    )
+    fuse(FuseAttention, model)
+    assert operators(model) == ["Reshape", "Transpose", "Reshape", "Transpose", "Attention"]
+
+
+def test_a_scale_that_pytorch_computes_from_the_size_of_a_head():
+    model = attention(
+        "d = Shape<start=3, end=4>(q) f = Cast<to=1>(d) r = Sqrt(f) i = Div(one, r) h = Sqrt(i) "
+        f"{KT} a = Mul(q, h) b = Mul(t, h) s = MatMul(a, b) {TAIL}",
+        one=1.0,
+    )
+    fuse(FuseAttention, model, inputs=INPUTS)
+    assert operators(model)[-1] == "Attention"
+    assert attribute(model, "Attention", "scale") == pytest.approx(0.5)
+
+
 def test_a_transpose_that_something_else_reads_stays():
     model = attention(
         f"{KT} s = MatMul(q, t) {TAIL} z = Neg(t)", outputs="(float[B,3,Q,5] y, float[B,3,4,K] z)"
