@@ -208,6 +208,8 @@ def _require_opset(fusion: Fusion, opset: int) -> None:
 
 def _require_closed(fusion: Fusion) -> None:
     for node in fusion.region:
+        if node.graph is not fusion.root.graph:
+            raise Unfit(f"'{node.name}', a part of the pattern, lies outside of the branch")
         for value in _inner_values(node, fusion):
             if value.is_graph_output():
                 raise Unfit(f"'{value.name}', inside of the pattern, is an output of the graph")

@@ -68,6 +68,16 @@ def test_a_value_that_a_branch_reads_is_read_from_outside():
     leave(FuseActivation, model, "'a', inside of the pattern, is also read by")
 
 
+def test_a_pattern_that_begins_outside_of_a_branch_is_left():
+    model = graph(
+        "(float[3] x, bool c) => (float[3] y)",
+        "r = Relu(x) y = If(c) <then_branch = t () => (float[3] a) { a = Min(r, six) }, "
+        "else_branch = e () => (float[3] b) { b = Neg(x) }>",
+        {"six": 6.0},
+    )
+    leave(FuseActivation, model, "lies outside of the branch")
+
+
 def test_operators_of_other_domains_are_left_alone():
     model = graph(
         "(float[N,4,8,8] x) => (float[N,4,8,8] y)",
