@@ -56,9 +56,7 @@ def build_wheel(
     """Builds the wheel with the runtime library inside."""
     library = _tvm_library()
     if library is None:
-        raise RuntimeError(
-            f"a wheel needs {_pinned_tvm()} installed: {_LIBRARY} is in it"
-        )
+        raise RuntimeError(f"a wheel needs {_pinned_tvm()} installed: {_LIBRARY} is in it")
     _CARRIED.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(library, _CARRIED)
     try:

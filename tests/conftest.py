@@ -8,9 +8,17 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
 
 from ingot.compiler.build import Artifact, compile_model
+from tests.command_line import ingot
+
+__all__ = ["ingot"]
+
+# How long an example takes is the machine's affair.
+settings.register_profile("ingot", deadline=None)
+settings.load_profile("ingot")
 
 
 def shared_data() -> Path | None:

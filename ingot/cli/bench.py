@@ -13,9 +13,9 @@ from rich.table import Table
 
 from ingot.cli.measuring import parse_threads, progress, result_console
 from ingot.cli.shapes import parse_shapes
+from ingot.cli.source import find_model
 from ingot.compiler.build import ARTIFACT_SUFFIX
 from ingot.errors import UsageError
-from ingot.models.catalog import resolve
 from ingot.report.bench import BenchRow
 from ingot.report.bench import bench as time_against
 from ingot.report.machine import machine_facts, machine_warnings
@@ -98,7 +98,7 @@ def _bench_one(
 ) -> list[BenchRow]:
     shapes = parse_shapes(shape)
     if not entry.endswith(ARTIFACT_SUFFIX):
-        source = resolve(entry)
+        source = find_model(entry)
         return time_against(
             source.path,
             variant=Variant.ingot(recipe, target=target),
@@ -115,7 +115,7 @@ def _bench_one(
             "--against out"
         )
     return time_against(
-        None if model is None else resolve(model).path,
+        None if model is None else find_model(model).path,
         artifact=artifact,
         name=artifact.stem,
         against=peers,

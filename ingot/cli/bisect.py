@@ -16,6 +16,7 @@ from rich.table import Table
 from ingot.calibration.dataset import Dataset
 from ingot.calibration.metrics import Metric
 from ingot.cli.shapes import parse_shapes
+from ingot.cli.source import find_model
 from ingot.compiler.accuracy import measure_accuracy
 from ingot.compiler.bisect import BisectReport, BisectStep, Inputs, TouchedNode
 from ingot.compiler.bisect import bisect as find_guilty
@@ -23,7 +24,6 @@ from ingot.compiler.ingest import Ingested, ingest
 from ingot.compiler.recipe import Recipe, load_recipe
 from ingot.compiler.verification import runnable_inputs
 from ingot.errors import DataError
-from ingot.models.catalog import resolve
 from ingot.passes.base import FLOAT_ROUNDING, Tolerance, ToleranceKind
 from ingot.passes.registry import create
 from ingot.report.examples import open_data
@@ -78,7 +78,7 @@ def bisect(
     Example: `ingot bisect mobilenetv2 --recipe my.toml --data images --max-drop 0.5`
     """
     plan = load_recipe(recipe)
-    source = resolve(model)
+    source = find_model(model)
     shapes = plan.shapes | parse_shapes(shape or [])
     ingested = ingest(source.path, shapes=shapes, simplified=plan.simplify)
     if data is None:

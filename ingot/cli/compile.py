@@ -12,8 +12,8 @@ from rich.table import Table
 
 from ingot.cli.progress import stages
 from ingot.cli.shapes import parse_shapes
+from ingot.cli.source import find_model
 from ingot.compiler.build import Artifact, compile_model
-from ingot.models.catalog import resolve
 
 _MIB = 1 << 20
 
@@ -42,7 +42,7 @@ def compile_command(
 
     Example: `ingot compile mobilenetv2 -o mobilenetv2.ingot --shape input=1x3x224x224`
     """
-    source = resolve(model)
+    source = find_model(model)
     path = output or Path(f"{source.name}.ingot")
     with stages(f"compiling {source.name}") as on_stage:
         artifact = compile_model(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import signal
+import threading
 import traceback
 from typing import Annotated, Any
 
@@ -51,6 +53,14 @@ def _load(name: str) -> Any:
     ready = typer.main.get_command(loaded)
     ready.name = name
     return ready
+
+
+class _Interrupted(BaseException):
+    """Ctrl-C, as an exception that the command-line library does not take for its own."""
+
+
+def _interrupt(*_: object) -> None:
+    raise _Interrupted
 
 
 class _LazyGroup(typer.core.TyperGroup):
@@ -114,11 +124,13 @@ def main(arguments: list[str]) -> int:
     An error becomes one line on standard error; with ``--debug``, anywhere, the traceback too.
     """
     debug = _DEBUG in arguments
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         app(args=[argument for argument in arguments if argument != _DEBUG], prog_name="ingot")
     except IngotError as error:
         return _report(error, str(error), error.exit_code, debug)
-    except KeyboardInterrupt as error:
+    except (_Interrupted, KeyboardInterrupt) as error:
         return _report(error, "interrupted; nothing was left half-written", _INTERRUPTED, debug)
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)

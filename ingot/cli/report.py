@@ -10,7 +10,8 @@ from rich.table import Table
 
 from ingot.cli.measuring import progress, result_console
 from ingot.cli.shapes import parse_shapes
-from ingot.models.catalog import ModelSource, resolve
+from ingot.cli.source import find_model
+from ingot.models.catalog import ModelSource
 from ingot.report.compare import compare
 from ingot.report.rendering import formats
 from ingot.report.schema import Report
@@ -77,7 +78,7 @@ def report(
 
     Example: `ingot report mobilenetv2 --data imagenet_val --limit 500 --fail-on "accuracy<-0.5"`
     """
-    source = resolve(model)
+    source = find_model(model)
     with progress() as tell:
         made = compare(
             source.path,

@@ -46,18 +46,18 @@ def verify(
 
 def _compare(artifact: Path, model: str, seed: int, rtol: float) -> dict[str, Any]:
     # The compile side is loaded only when it is asked for.
+    from ingot.cli.source import find_model
     from ingot.compiler.agreement import compare_with_reference
     from ingot.compiler.ingest import ingest
-    from ingot.compiler.inputs import random_inputs
-    from ingot.models.catalog import resolve
+    from ingot.compiler.verification import runnable_inputs
 
     with Session(artifact) as session:
         shapes = session.manifest.recipe["shapes"]
-        source = ingest(resolve(model).path, shapes=shapes, simplified=False)
+        source = ingest(find_model(model).path, shapes=shapes, simplified=False)
         if source.sha256 != session.manifest.source["sha256"]:
             raise VerificationError(
                 f"{artifact} was made from another model than {model}: its source has SHA-256 "
                 f"{session.manifest.source['sha256'][:16]}…, this one {source.sha256[:16]}…"
             )
-        inputs = random_inputs(source.original, seed=seed)
+        inputs = runnable_inputs(source.original, seed=seed)
         return compare_with_reference(session, source.original, [inputs], rtol)

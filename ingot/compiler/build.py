@@ -20,10 +20,10 @@ from ingot.compiler.artifact_writer import (
     write_artifact,
 )
 from ingot.compiler.ingest import Ingested, ingest
-from ingot.compiler.inputs import index_limit, random_inputs
+from ingot.compiler.inputs import index_limit
 from ingot.compiler.recipe import Recipe, load_recipe
-from ingot.compiler.verification import ReferenceCheck
-from ingot.errors import UsageError
+from ingot.compiler.verification import runnable_inputs
+from ingot.errors import UsageError, VerificationError
 from ingot.passes.manager import PassManager
 from ingot.passes.record import PassRecord
 from ingot.passes.registry import create
@@ -100,7 +100,8 @@ def compile_model(
     Raises:
         ModelError: The model is damaged, invalid or has what cannot be lowered.
         UsageError: The recipe, the target or a shape is wrong.
-        VerificationError: A pass or the compiled code changed the results beyond tolerance.
+        VerificationError: A pass or the compiled code changed the results beyond tolerance, or
+            the model cannot be run on random inputs, so that nothing can be verified.
         ArtifactError: The file cannot be written; nothing is left behind.
 
     Example:
@@ -119,17 +120,18 @@ def compile_model(
     passes = [instance for spec in plan.passes for instance in create(spec)]
     begin_stage = _Stages(on_stage)
     begin_stage("ingest")
-    source = ingest(model, shapes=plan.shapes, simplified=plan.simplify)
+    source = ingest(model, shapes=plan.shapes, simplified=plan.simplify, seed=plan.verify.seed)
     path = _output_path(output, source.name)
     begin_stage("passes")
-    check = (
-        ReferenceCheck.for_model(source.model, seed=plan.verify.seed)
-        if plan.verify.enabled
-        else None
-    )
+    check = source.check if plan.verify.enabled else None
     run = PassManager(passes, check=check, dump_dir=dump_passes, on_pass=on_pass).run(source.model)
     begin_stage("lower")
     lowered = chosen.lower(run.model)
+    if plan.verify.enabled and source.check is None:
+        raise VerificationError(
+            f"{source.name} cannot be verified: {source.notes[0]}; to compile it all the same, "
+            "set verify.enabled = false in the recipe"
+        )
     begin_stage("write")
     members = {
         CODE_MEMBER: lowered.code,
@@ -236,7 +238,7 @@ def _verified(
             trial = Path(folder) / "trial.ingot"
             write_artifact(trial, manifest, members)
             with Session(trial) as session:
-                inputs = random_inputs(source.original, seed=plan.verify.seed)
+                inputs = runnable_inputs(source.original, seed=plan.verify.seed)
                 outcome = compare_with_reference(
                     session, source.original, [inputs], plan.verify.rtol
                 )

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from onnx_ir.passes.common import NameFixPass, ShapeInferencePass
 
 from ingot.compiler.simplification import raise_opset, simplify
+from ingot.compiler.verification import ReferenceCheck, runnable_inputs
 from ingot.errors import ModelError, UsageError
 
 _CHUNK = 1 << 20
@@ -33,6 +34,8 @@ class Ingested:
         sha256: Digest of the source, external data included.
         opset: Opset version of the source.
         notes: What was tried and dropped, and why.
+        check: The numeric check, which knows the model's outputs on its reference inputs; None
+            where ONNX Runtime cannot run it on random inputs, and ``notes`` says why.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Ingested:
     sha256: str
     opset: int
     notes: tuple[str, ...]
+    check: ReferenceCheck | None
 
 
 def ingest(
@@ -48,6 +52,7 @@ def ingest(
     *,
     shapes: Mapping[str, Sequence[int]] | None = None,
     simplified: bool = True,
+    seed: int = 0,
 ) -> Ingested:
     """Reads, checks and prepares a model.
 
@@ -55,6 +60,7 @@ def ingest(
         source: An ONNX file (weights of any size, external data beside it), or a model in memory.
         shapes: Shapes of inputs by name; bind symbolic dimensions throughout the graph.
         simplified: Whether onnxsim runs; its result is dropped if it fails or changes outputs.
+        seed: Seed of the random reference inputs.
 
     Raises:
         ModelError: Not ONNX, damaged, cut short, or invalid; says where.
@@ -66,14 +72,22 @@ def ingest(
     opset = original.opset_imports.get("", 0)
     model = original.clone()
     notes: list[str] = []
-    if simplified:
-        model, note = simplify(model)
+    check: ReferenceCheck | None = None
+    try:
+        check = ReferenceCheck([runnable_inputs(original, seed=seed)])
+        check.remember(model)
+    except ModelError as error:
+        check = None
+        notes.append(f"nothing can be checked on random inputs: {error}")
+    if check is not None:
+        if simplified:
+            model, note = simplify(model, check)
+            notes += note
+        model, note = raise_opset(model, check)
         notes += note
-    model, note = raise_opset(model)
-    notes += note
     NameFixPass()(model)
     ShapeInferencePass()(model)
-    return Ingested(name, model, original, digest, opset, tuple(notes))
+    return Ingested(name, model, original, digest, opset, tuple(notes), check)
 
 
 def bind_shapes(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> None:

@@ -15,7 +15,6 @@ import onnxsim
 from onnx_ir.passes.common import NameFixPass
 from onnxscript import version_converter
 
-from ingot.compiler.inputs import random_inputs
 from ingot.compiler.verification import ReferenceCheck
 from ingot.errors import IngotError, VerificationError
 from ingot.passes.base import FLOAT_ROUNDING
@@ -28,8 +27,10 @@ TARGET_OPSET = 23
 logging.getLogger("onnxscript").addHandler(logging.NullHandler())
 
 
-def simplify(model: ir.Model) -> tuple[ir.Model, list[str]]:
+def simplify(model: ir.Model, check: ReferenceCheck) -> tuple[ir.Model, list[str]]:
     """Returns the model as onnxsim simplifies it, or as it was with a note that says why.
+
+    The check's outputs of the model are kept, so that the next comparison begins with them.
 
     Folding of constants and shapes is onnxsim's part; fusions are left to Ingot's passes, which
     are checked and recorded one by one.
@@ -44,10 +45,10 @@ def simplify(model: ir.Model) -> tuple[ir.Model, list[str]]:
     except Exception as error:  # noqa: BLE001
         # Whatever a third-party simplifier raises, its result is not needed.
         return model, [f"onnxsim failed and its result was dropped: {_first_line(error)}"]
-    return _keep_if_equal(model, candidate, "onnxsim")
+    return _keep_if_equal(model, candidate, check, "onnxsim")
 
 
-def raise_opset(model: ir.Model) -> tuple[ir.Model, list[str]]:
+def raise_opset(model: ir.Model, check: ReferenceCheck) -> tuple[ir.Model, list[str]]:
     """Returns the model in the opset that the fusions' operators need, or as it was with a note."""
     version = model.opset_imports.get("", TARGET_OPSET)
     if version >= TARGET_OPSET:
@@ -61,18 +62,20 @@ def raise_opset(model: ir.Model) -> tuple[ir.Model, list[str]]:
     reached = candidate.opset_imports.get("", 0)
     if reached != TARGET_OPSET:
         return model, [f"the opset stays at {version}: onnx has no conversion for this model"]
-    return _keep_if_equal(model, candidate, f"the conversion of opset {version} to {reached}")
+    return _keep_if_equal(
+        model, candidate, check, f"the conversion of opset {version} to {reached}"
+    )
 
 
-def _keep_if_equal(before: ir.Model, after: ir.Model, what: str) -> tuple[ir.Model, list[str]]:
+def _keep_if_equal(
+    before: ir.Model, after: ir.Model, check: ReferenceCheck, what: str
+) -> tuple[ir.Model, list[str]]:
     NameFixPass()(after)
     inputs = {value.name for value in before.graph.inputs if not value.is_initializer()}
     if inputs != {value.name for value in after.graph.inputs if not value.is_initializer()}:
         return before, [f"{what} changed the model's inputs and its result was dropped"]
     try:
-        ReferenceCheck([random_inputs(before)]).compare(
-            before, after, FLOAT_ROUNDING, pass_name=what
-        )
+        check.compare(before, after, FLOAT_ROUNDING, pass_name=what)
     except VerificationError as error:
         return before, [f"{what} changed the results and its result was dropped: {error}"]
     except IngotError as error:

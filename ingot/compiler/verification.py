@@ -81,6 +81,14 @@ class ReferenceCheck:
             raise PassCheckError(pass_name, first, describe(tolerance))
         return summarize(differences, tolerance)
 
+    def remember(self, model: ir.Model) -> None:
+        """Runs a model and keeps its outputs for the next comparison.
+
+        Raises:
+            ModelError: ONNX Runtime cannot load or run it.
+        """
+        self._outputs(model)
+
     def first_difference(
         self, before: ir.Model, after: ir.Model, tolerance: Tolerance
     ) -> TensorDifference:

@@ -107,6 +107,24 @@ def test_a_dynamic_dimension_in_the_way_asks_for_a_shape(tmp_path: Path) -> None
         compile_model(model, tmp_path / "m.ingot")
 
 
+# Random indices are 0 or 1; the reference refuses what they become.
+UNRUNNABLE = """<ir_version: 10, opset_import: ["" : 20]>
+    g (float[3] x, int64[2] n) => (float[2] y) {
+      far = Constant <value = int64 {100}> ()
+      i = Add(n, far)
+      y = Gather(x, i)
+    }"""
+
+
+def test_what_cannot_be_verified_is_compiled_only_when_asked_for(tmp_path: Path) -> None:
+    model = parser.parse_model(UNRUNNABLE)
+    with pytest.raises(VerificationError, match="cannot be verified: .* verify.enabled = false"):
+        compile_model(model, tmp_path / "m.ingot")
+    assert os.listdir(tmp_path) == []
+    compile_model(model, tmp_path / "m.ingot", recipe={"verify": {"enabled": False}})
+    assert os.listdir(tmp_path) == ["m.ingot"]
+
+
 @pytest.mark.parametrize(
     ("output", "message"),
     [(".", "is a folder: give a file name"), ("none/m.ingot", "does not exist: make it first")],

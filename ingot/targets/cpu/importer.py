@@ -18,7 +18,7 @@ import tvm
 from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
-from ingot.errors import ModelError, UnsupportedOperatorError
+from ingot.errors import IngotError, ModelError, UnsupportedOperatorError
 from ingot.targets.base import Unsupported
 from ingot.targets.cpu.operators import CONVERTERS
 
@@ -141,7 +141,12 @@ def import_graph(model: ir.Model) -> tvm.IRModule:
     # The importer prints and warns on its own; what matters of that is in the exception.
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        return importer.from_onnx(proto.graph, opset)
+        try:
+            return importer.from_onnx(proto.graph, opset)
+        except IngotError:
+            # A builder that is dropped with a block open complains on standard error.
+            importer.bb._end_block()
+            raise
 
 
 def _describe(missing: Sequence[Unsupported], model: ir.Model) -> str:

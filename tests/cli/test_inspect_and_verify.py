@@ -1,0 +1,75 @@
+"""``ingot inspect``, ``verify``, ``targets`` and ``doctor``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+
+from ingot.compiler.build import Artifact
+from ingot.runtime.manifest import Manifest
+from tests.command_line import Ingot
+from tests.conftest import small_network
+
+
+def test_inspect_shows_what_the_manifest_holds(ingot: Ingot, small_artifact: Artifact) -> None:
+    out = ingot("inspect", small_artifact.path).out
+    assert "image: float32[N, 3, 16, 16]" in out
+    assert small_artifact.manifest.source["sha256"] in out
+    assert "fusion.conv-batch-norm" in out
+
+
+def test_inspect_json_is_the_manifest(ingot: Ingot, small_artifact: Artifact) -> None:
+    out = ingot("inspect", small_artifact.path, "--json").out
+    assert Manifest.from_json(out) == small_artifact.manifest
+
+
+def test_verify_compares_with_the_source(
+    ingot: Ingot, small_artifact: Artifact, small_model: Path
+) -> None:
+    outcome = ingot("verify", small_artifact.path, "--model", small_model, "--json")
+    assert outcome.code == 0
+    assert json.loads(outcome.out)["reference"]["max_rel_error"] < 1e-5
+
+
+def test_verify_refuses_another_source(
+    ingot: Ingot, small_artifact: Artifact, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.onnx"
+    onnx.save(small_network(batch=1), other)
+    outcome = ingot("verify", small_artifact.path, "--model", other)
+    assert outcome.code == 1
+    assert "was made from another model than" in outcome.error
+
+
+def test_verify_names_a_damaged_member(
+    ingot: Ingot, small_artifact: Artifact, tmp_path: Path
+) -> None:
+    data = bytearray(small_artifact.path.read_bytes())
+    data[-300] ^= 0xFF
+    damaged = tmp_path / "damaged.ingot"
+    damaged.write_bytes(data)
+    outcome = ingot("verify", damaged)
+    assert outcome.code == 1
+    assert "damaged" in outcome.error
+
+
+def test_targets_tell_of_this_machine(ingot: Ingot) -> None:
+    told = json.loads(ingot("targets", "--json").out)
+    assert told["cpu"]["native"]["mcpu"] in told["cpu"]["processors"]
+    assert told["cpu"]["native"]["mcpu"] in ingot("targets").out
+
+
+def test_doctor_finds_nothing_wrong_here(ingot: Ingot) -> None:
+    outcome = ingot("doctor", "--json")
+    assert outcome.code == 0
+    assert all(finding["ok"] for finding in json.loads(outcome.out))
+
+
+def test_doctor_tells_what_is_wrong(ingot: Ingot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingot.cli.doctor._SMALLEST_FREE", 1 << 60)
+    outcome = ingot("doctor")
+    assert outcome.code == 1
+    assert "wrong" in outcome.out
