@@ -9,6 +9,7 @@ import numpy.typing as npt
 import tvm
 from tvm import relax
 
+from ingot.targets.cpu.constants import fold_constant_layouts
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules import schedule_module
 from ingot.targets.cpu.weights import hoist_weights
@@ -32,6 +33,7 @@ class LoweredModule:
 def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
     """Lowers a Relax module to scheduled prim funcs, its weights taken out."""
     with cpu.tvm_target():
+        module = fold_constant_layouts(module)
         module = tvm.transform.Sequential(
             [
                 relax.transform.DecomposeOpsForInference(),

@@ -8,6 +8,7 @@ from typing import Any
 from tvm import relax
 
 from ingot.targets.cpu.operators.attention import attention
+from ingot.targets.cpu.operators.clip import clip
 from ingot.targets.cpu.operators.expand import expand
 
 # A converter takes the block builder, the inputs (None where one is left out) and the attributes.
@@ -15,5 +16,6 @@ Converter = Callable[[relax.BlockBuilder, list[Any], dict[str, Any]], relax.Expr
 
 CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "Attention"): attention,
+    ("", "Clip"): clip,
     ("", "Expand"): expand,
 }
