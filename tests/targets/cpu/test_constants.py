@@ -9,9 +9,13 @@ from tvm import relax
 from ingot.targets.cpu.constants import fold_constant_layouts
 
 
-def operators(module: tvm.IRModule) -> list[str]:
+def calls(module: tvm.IRModule) -> list[relax.Call]:
     bindings = [b for block in module["main"].body.blocks for b in block.bindings]
-    return [b.value.op.name for b in bindings if isinstance(b.value, relax.Call)]
+    return [b.value for b in bindings if isinstance(b.value, relax.Call)]
+
+
+def operators(module: tvm.IRModule) -> list[str]:
+    return [call.op.name for call in calls(module)]
 
 
 def build(emit) -> tvm.IRModule:
@@ -37,7 +41,7 @@ def test_a_chain_becomes_one_constant() -> None:
 
     folded = fold_constant_layouts(build(emit))
     assert operators(folded) == ["relax.add"]
-    constant = folded["main"].body.blocks[0].bindings[0].value.args[1]
+    constant = calls(folded)[0].args[1]
     np.testing.assert_array_equal(constant.value.numpy(), weight.reshape(3, 2).T)
 
 

@@ -30,7 +30,7 @@ def test_bounds(run_on_cpu: Run, opset: int, body: str) -> None:
     model = parser.parse_model(f"""<ir_version: 10, opset_import: ["" : {opset}]>
         g (float[2, 9] x, float limit) => (float[2, 9] y) {{ {body} }}""")
     data = np.linspace(-1, 1, 18, dtype=np.float32).reshape(2, 9)
-    limit = np.float32(0.75).reshape(())
+    limit = np.array(0.75, np.float32)
     expected = Reference(model).run({"x": data, "limit": limit})["y"]
     (actual,) = run_on_cpu(model, data, limit)
     np.testing.assert_array_equal(actual, expected)
