@@ -47,3 +47,16 @@ class ArtifactError(IngotError):
 
 class InputError(IngotError, ValueError):
     """An input given to a session has a wrong name, shape or dtype."""
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line that an error of another library says, or its type if it says none."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__)
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """Returns the innermost cause of an error."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

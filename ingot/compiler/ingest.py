@@ -15,7 +15,7 @@ from onnx_ir.passes.common import NameFixPass, ShapeInferencePass
 
 from ingot.compiler.simplification import raise_opset, simplify
 from ingot.compiler.verification import ReferenceCheck, runnable_inputs
-from ingot.errors import ModelError, UsageError
+from ingot.errors import ModelError, UsageError, first_line, root_cause
 
 _CHUNK = 1 << 20
 
@@ -164,7 +164,9 @@ def _load(source: str | Path | onnx.ModelProto | ir.Model) -> tuple[str, ir.Mode
     except (DecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} is not an ONNX model, or is damaged or cut short") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path} cannot be read as ONNX: {_first_line(error)}") from error
+        raise ModelError(
+            f"{path} cannot be read as ONNX: {first_line(root_cause(error))}"
+        ) from error
     if not model.graph.outputs:
         raise ModelError(f"{path} is not an ONNX model, or is damaged: its graph has no outputs")
     digest = _digest(path, model)
@@ -197,7 +199,7 @@ def _check(source: str | onnx.ModelProto, name: str) -> None:
     try:
         onnx.checker.check_model(source)
     except (onnx.checker.ValidationError, ValueError, RuntimeError, OSError) as error:
-        raise ModelError(f"{name} is not valid ONNX: {_first_line(error)}") from error
+        raise ModelError(f"{name} is not valid ONNX: {first_line(root_cause(error))}") from error
 
 
 def _check_external_data(model: ir.Model, name: str) -> None:
@@ -213,10 +215,3 @@ def _check_external_data(model: ir.Model, name: str) -> None:
                 f"{name} is damaged: weight {value.name!r} ends at byte {end} of {tensor.path}, "
                 f"which has {size}: the file is cut short"
             )
-
-
-def _first_line(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

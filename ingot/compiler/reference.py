@@ -18,7 +18,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
-from ingot.errors import InputError, ModelError
+from ingot.errors import InputError, ModelError, first_line
 from ingot.passes.storage import INLINE_LIMIT, fits_inline, save, to_bytes
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -70,7 +70,7 @@ class Reference:
             )
         except Exception as error:
             self.close()
-            raise ModelError(f"ONNX Runtime cannot load the model: {_first_line(error)}") from error
+            raise ModelError(f"ONNX Runtime cannot load the model: {first_line(error)}") from error
         self.inputs = tuple(value.name for value in self._session.get_inputs())
         self.outputs = tuple(
             value.name for value in self._session.get_outputs() if value.name not in exposed
@@ -100,7 +100,7 @@ class Reference:
         try:
             values = self._session.run(names, dict(inputs))
         except Exception as error:
-            raise ModelError(f"ONNX Runtime cannot run the model: {_first_line(error)}") from error
+            raise ModelError(f"ONNX Runtime cannot run the model: {first_line(error)}") from error
         for name, value in zip(names, values, strict=True):
             if not isinstance(value, np.ndarray):
                 raise ModelError(f"output '{name}' is no tensor; only tensors can be compared")
@@ -139,8 +139,3 @@ def _with_outputs(model: ir.Model, names: set[str]) -> ir.Model:
     for node in copy.graph:
         copy.graph.outputs.extend(value for value in node.outputs if value.name in names)
     return copy
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -16,7 +16,7 @@ from onnx_ir.passes.common import NameFixPass
 from onnxscript import version_converter
 
 from ingot.compiler.verification import ReferenceCheck
-from ingot.errors import IngotError, VerificationError
+from ingot.errors import IngotError, VerificationError, first_line
 from ingot.passes.base import FLOAT_ROUNDING
 from ingot.passes.storage import fits_inline
 
@@ -44,7 +44,7 @@ def simplify(model: ir.Model, check: ReferenceCheck) -> tuple[ir.Model, list[str
         candidate = ir.from_proto(simplified)
     except Exception as error:  # noqa: BLE001
         # Whatever a third-party simplifier raises, its result is not needed.
-        return model, [f"onnxsim failed and its result was dropped: {_first_line(error)}"]
+        return model, [f"onnxsim failed and its result was dropped: {first_line(error)}"]
     return _keep_if_equal(model, candidate, check, "onnxsim")
 
 
@@ -58,7 +58,7 @@ def raise_opset(model: ir.Model, check: ReferenceCheck) -> tuple[ir.Model, list[
         version_converter.convert_version(candidate, TARGET_OPSET, fallback=True)
     except Exception as error:  # noqa: BLE001
         # onnx's converter raises RuntimeError from C++, onnxscript's errors of its own.
-        return model, [f"the opset stays at {version}: {_first_line(error)}"]
+        return model, [f"the opset stays at {version}: {first_line(error)}"]
     reached = candidate.opset_imports.get("", 0)
     if reached != TARGET_OPSET:
         return model, [f"the opset stays at {version}: onnx has no conversion for this model"]
@@ -81,8 +81,3 @@ def _keep_if_equal(
     except IngotError as error:
         return before, [f"{what} could not be checked and its result was dropped: {error}"]
     return after, []
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -12,7 +12,7 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import CheckerPass
 
-from ingot.errors import ModelError
+from ingot.errors import ModelError, first_line, root_cause
 
 # onnx's checker serializes the model; weights above this size are left out (as onnx_ir does).
 _INLINE_BYTES = 1000
@@ -100,7 +100,9 @@ def check_operators(model: ir.Model) -> None:
     try:
         CheckerPass()(copy)
     except (onnx.checker.ValidationError, ir.passes.PassError) as error:
-        raise ModelError(f"onnx's checker refuses the graph: {_first_line(error)}") from error
+        raise ModelError(
+            f"onnx's checker refuses the graph: {first_line(root_cause(error))}"
+        ) from error
 
 
 def _check_scope(graph: ir.Graph, outer: frozenset[ir.Value]) -> None:
@@ -142,13 +144,6 @@ def _define(value: ir.Value, label: str, defined: set[ir.Value], names: set[str]
         raise ModelError(f"{label} defines '{value.name}', a name that is already taken")
     names.add(value.name)
     defined.add(value)
-
-
-def _first_line(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _listed(values: tuple[_Signature, ...]) -> str:

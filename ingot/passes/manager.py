@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from ingot.errors import IngotError
+from ingot.errors import IngotError, first_line, root_cause
 from ingot.passes.base import PassOutcome, pass_name, pass_tolerance
 from ingot.passes.difference import GraphState, compare_graphs
 from ingot.passes.invariants import Interface, check_graph, check_operators
@@ -114,7 +114,7 @@ def _call(pass_: ir.passes.PassBase, name: str, model: ir.Model) -> ir.passes.Pa
     except IngotError as error:
         raise type(error)(f"pass '{name}': {error}") from error
     except Exception as error:
-        raise IngotError(f"pass '{name}' failed: {_root_cause(error)}") from error
+        raise IngotError(f"pass '{name}' failed: {_described_cause(error)}") from error
 
 
 def _check_valid(model: ir.Model, interface: Interface, name: str) -> None:
@@ -156,9 +156,8 @@ def _record(
     )
 
 
-def _root_cause(error: BaseException) -> str:
+def _described_cause(error: BaseException) -> str:
     """The innermost cause in one line: onnx_ir wraps a pass's error once per level of nesting."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    cause = root_cause(error)
+    said, kind = first_line(cause), type(cause).__name__
+    return said if said == kind else f"{kind}: {said}"

@@ -14,7 +14,7 @@ from PIL import Image
 from ingot.calibration.dataset.base import Array, Dataset, Example, choose, file_content
 from ingot.calibration.metrics import Metric, Top1, Top5
 from ingot.calibration.preprocessing import ImagePreprocessing
-from ingot.errors import DataError
+from ingot.errors import DataError, first_line
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
@@ -117,7 +117,7 @@ def decode_image(file: Path | BinaryIO, name: str) -> npt.NDArray[np.uint8]:
             return np.asarray(image.convert("RGB"), dtype=np.uint8)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(
-            f"image {name} cannot be decoded ({_first_line(error)}); replace or remove it"
+            f"image {name} cannot be decoded ({first_line(error)}); replace or remove it"
         ) from error
 
 
@@ -143,7 +143,3 @@ def _class_index(folder: Path, classes: int | None) -> int:
             f"(0 to {classes - 1}); check that the labels are the model's"
         )
     return index
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

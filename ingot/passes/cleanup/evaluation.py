@@ -13,6 +13,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
+from ingot.errors import first_line
 from ingot.passes.cleanup.constants import Array
 
 # Constants up to this many elements are given to shape inference by value: it needs the elements
@@ -74,7 +75,7 @@ class Evaluation:
         try:
             self._model = onnx.shape_inference.infer_shapes(proto, data_prop=True)
         except (onnx.shape_inference.InferenceError, ValueError) as error:
-            raise CannotEvaluate(_first_line(error)) from error
+            raise CannotEvaluate(first_line(error)) from error
 
     def result_bytes(self) -> int | None:
         """The size of all results as far as shape inference tells it, or None."""
@@ -105,7 +106,7 @@ class Evaluation:
             names = [name for name in self._names if name]
             results = dict(zip(names, session.run(names, self._feeds), strict=True))
         except Exception as error:
-            raise CannotEvaluate(_first_line(error)) from error
+            raise CannotEvaluate(first_line(error)) from error
         return [results.get(name) for name in self._names]
 
 
@@ -121,8 +122,3 @@ def _in_memory(model: ir.Model) -> ir.Model:
         if isinstance(value.const_value, ir.ExternalTensor):
             value.const_value = ir.Tensor(value.const_value.numpy(), name=value.name)
     return model
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -18,7 +18,7 @@ import tvm
 from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
-from ingot.errors import IngotError, ModelError, UnsupportedOperatorError
+from ingot.errors import IngotError, ModelError, UnsupportedOperatorError, first_line
 from ingot.targets.base import Unsupported
 from ingot.targets.cpu.operators import CONVERTERS
 
@@ -94,10 +94,9 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
         except Exception as error:
             # The importer raises whatever its assertions, look-ups and FFI calls raise; each
             # means that this node cannot be lowered.
-            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
             raise UnsupportedOperatorError(
                 f"node {name!r}: operator {op_name} (opset {opset}) cannot be lowered to the CPU: "
-                f"{reason or type(error).__name__}"
+                f"{first_line(error)}"
             ) from error
 
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 import onnx_ir as ir
 import pydantic
 
-from ingot.errors import IngotError, ModelError, UnsupportedOperatorError
+from ingot.errors import IngotError, ModelError, UnsupportedOperatorError, first_line
 from ingot.runtime.manifest import TargetInfo
 from ingot.targets.base import Lowered, Target, TargetOptions, Unsupported
 from ingot.targets.cpu.importer import import_graph, unsupported_nodes
@@ -44,9 +44,8 @@ def _errors_named(model: ir.Model) -> Iterator[None]:
         raise
     except Exception as error:
         # TVM raises errors of many types from its passes and from LLVM.
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = lines[0] if lines else type(error).__name__
-        raise ModelError(f"TVM cannot compile the graph: {reason}{_shape_advice(model)}") from error
+        said = first_line(error)
+        raise ModelError(f"TVM cannot compile the graph: {said}{_shape_advice(model)}") from error
 
 
 def _shape_advice(model: ir.Model) -> str:
