@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import onnx
@@ -21,12 +21,18 @@ from tvm.relax.frontend.onnx import onnx_frontend
 from ingot.errors import IngotError, ModelError, UnsupportedOperatorError, first_line
 from ingot.targets.base import Unsupported
 from ingot.targets.cpu.operators import CONVERTERS
+from ingot.targets.cpu.shape_values import shape_arithmetic, shape_slice
 
 _STANDARD_DOMAINS = ("", "ai.onnx")
 _CONTRIB_DOMAIN = "com.microsoft"
 # TVM's importer holds these under the standard operators' names but implements the contrib ones.
 _CONTRIB_ONLY = frozenset({
     "Attention", "BiasGelu", "EmbedLayerNormalization", "FastGelu", "SkipLayerNormalization",
+})  # fmt: skip
+# Operators whose converters take a symbolic shape where a tensor of integers is asked for.
+_TAKES_SHAPES = frozenset({
+    "Reshape", "Resize", "ConstantOfShape", "Gather", "Slice", "Shape", "Expand", "Concat", "Equal",
+    "Where", "Cast", "CastLike", "Squeeze",
 })  # fmt: skip
 _HANDLED_BY_IMPORTER = frozenset({"Constant", "If"})
 
@@ -64,9 +70,43 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
         """Does nothing: ``unsupported_nodes`` has been asked before."""
 
     def _construct_nodes(self, graph: onnx.GraphProto) -> None:
-        super()._construct_nodes(graph)
+        for node in graph.node:
+            if self._compute_on_shapes(node):
+                continue
+            with self._shapes_as_tensors(node):
+                super()._construct_nodes(onnx.GraphProto(node=[node]))
         for output in graph.output:
             self._nodes[output.name] = self._as_tensor(self._nodes[output.name])
+
+    def _compute_on_shapes(self, node: onnx.NodeProto) -> bool:
+        """Computes a node whose inputs are shapes; returns whether that was possible."""
+        inputs = [self._nodes[name] for name in node.input if name]
+        if node.op_type == "Shape" and isinstance(inputs[0].ty, relax.TensorType):
+            if inputs[0].ty.shape is None:
+                return False
+            bounds = {attribute.name: attribute.i for attribute in node.attribute}
+            self._nodes[node.output[0]] = shape_slice(
+                inputs[0].ty.shape, bounds.get("start", 0), bounds.get("end")
+            )
+            return True
+        result = shape_arithmetic(node.op_type, inputs)
+        if result is not None:
+            self._nodes[node.output[0]] = result
+        return result is not None
+
+    @contextlib.contextmanager
+    def _shapes_as_tensors(self, node: onnx.NodeProto) -> Iterator[None]:
+        """Lets a node that takes no shapes see tensors in their place; later nodes see shapes."""
+        shapes = {
+            name: self._nodes[name]
+            for name in node.input
+            if name
+            and node.op_type not in _TAKES_SHAPES
+            and isinstance(self._nodes[name], relax.ShapeExpr)
+        }
+        self._nodes.update({name: self._as_tensor(shape) for name, shape in shapes.items()})
+        yield
+        self._nodes.update(shapes)
 
     def _as_tensor(self, expression: relax.Expr) -> relax.Expr:
         """Returns a tensor for what the importer keeps as a shape or as one of its dimensions."""
@@ -88,7 +128,8 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
             own = CONVERTERS.get((domain, op_name))
             if own is not None:
                 return self.bb.normalize(own(self.bb, list(inputs), attrs))
-            return _within_bounds(super()._convert_operator(op_name, inputs, attrs, opset))
+            converted = super()._convert_operator(op_name, inputs, attrs, opset)
+            return self.bb.normalize(_within_bounds(converted))
         except UnsupportedOperatorError as error:
             raise UnsupportedOperatorError(f"node {name!r} ({op_name}): {error}") from error
         except Exception as error:

@@ -59,13 +59,44 @@ def test_a_gather_never_leaves_its_data(run_on_cpu: Run, index: int) -> None:
         "g (float[N,3] x) => (int64[2] y) { y = Shape(x) }",
         """g (float[N,3] x) => (int64 y) {
           s = Shape(x) i = Constant<value = int64 {0}>() y = Gather(s, i) }""",
+        "g (float[N,3] x) => (int64[1] y) { y = Shape<start = 1>(x) }",
+        "g (float[N,3] x) => (int64[1] y) { y = Shape<start = -2, end = -1>(x) }",
+        """g (float[N,3] x) => (int64[2] y) {
+          s = Shape(x) two = Constant<value = int64[1] {2}>()
+          a = Add(s, two) b = Mul(a, s) c = Sub(b, two) y = Div(c, s) }""",
+        """g (float[N,3] x) => (float[K,3] y) {
+          s = Shape<end = 1>(x) one = Constant<value = int64[1] {1}>()
+          zero = Constant<value = int64[1] {0}>() e = Sub(s, one) y = Slice(x, zero, e, zero) }""",
+        """g (float[N,3] x) => (float[2] y) {
+          s = Shape(x) f = Cast<to = 1>(s) y = Sqrt(f) }""",
+        "g (float[N,3] x) => (int64[2] y) { s = Shape(x) y = Neg(s) }",
+        """g (float[N,3] x) => (float[N,3] y) {
+          s = Shape(x) n = Neg(s) p = Neg(n) a = Reshape(x, s) b = Reshape(a, s) y = Abs(b) }""",
+        """g (float[N,3] x) => (int64[N] y) {
+          zero = Constant<value = int64 {0}>() one = Constant<value = int64 {1}>()
+          s = Shape<end = 1>(x) n = Squeeze(s) y = Range(zero, n, one) }""",
         "g (float[N,3] x) => (int64[2,K] y) { y = NonZero(x) }",
         """g (float[N,3] x) => (float[N,3] y) {
           a = Constant<value = int64 {1}>() y = CumSum(x, a) }""",
         "g (float[N,3] x) => (bool[N,3] y) { y = Greater(x, x) }",
         "g (float[N,3] x) => (float[N,3] y) { y = Identity(x) }",
     ],
-    ids=["shape", "dimension", "data-dependent shape", "no blocks", "boolean", "identity"],
+    ids=[
+        "shape",
+        "dimension",
+        "shape from",
+        "shape between",
+        "shape arithmetic",
+        "slice to a sum",
+        "root of a shape",
+        "negative shape",
+        "both ways",
+        "range",
+        "data-dependent shape",
+        "no blocks",
+        "boolean",
+        "identity",
+    ],
 )
 def test_unusual_outputs(run_on_cpu: Run, text: str) -> None:
     model = parse(text)

@@ -10,6 +10,7 @@ from tvm import relax
 from ingot.targets.cpu.operators.attention import attention
 from ingot.targets.cpu.operators.clip import clip
 from ingot.targets.cpu.operators.expand import expand
+from ingot.targets.cpu.operators.range import range_
 
 # A converter takes the block builder, the inputs (None where one is left out) and the attributes.
 Converter = Callable[[relax.BlockBuilder, list[Any], dict[str, Any]], relax.Expr]
@@ -18,4 +19,5 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "Attention"): attention,
     ("", "Clip"): clip,
     ("", "Expand"): expand,
+    ("", "Range"): range_,
 }

@@ -51,6 +51,10 @@ def attention(
         if str(mask.ty.dtype) == "bool":
             lowest = relax.const(float("-inf"), dtype)
             mask = builder.emit(relax.op.where(mask, relax.const(0.0, dtype), lowest))
+        known = scores.ty
         scores = builder.emit(relax.op.add(scores, mask))
+        if scores.ty.shape is None:
+            # The mask's dimensions have other symbols; it broadcasts to the scores all the same.
+            scores = builder.match_cast(scores, known)
     weights = builder.emit(relax.op.nn.softmax(scores, axis=-1))
     return relax.op.matmul(weights, value)
