@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 import struct
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from ingot.errors import ArtifactError
+from ingot.errors import ArtifactError, ModelError
 from ingot.runtime.manifest import MANIFEST_MEMBER, Manifest, Member
 from ingot.runtime.safetensors import DTYPES, PADDING_PREFIX
 
@@ -30,10 +29,15 @@ _ZIP64_EXTRA_SIZE = 20
 _ZIP64_FROM = 1 << 31
 # Members carry no time: the same model and recipe give the same bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+_HEADER_LENGTH = struct.Struct("<Q")
 _DTYPE_CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 
-def write_artifact(path: Path, manifest: Manifest, members: Mapping[str, bytes]) -> None:
+# A member's bytes, whole or in parts that follow each other.
+Content = bytes | memoryview | Sequence[bytes | memoryview]
+
+
+def write_artifact(path: Path, manifest: Manifest, members: Mapping[str, Content]) -> None:
     """Writes an artifact to ``path``, whole or not at all.
 
     Args:
@@ -92,41 +96,65 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def describe_members(members: Mapping[str, bytes]) -> dict[str, Member]:
+def describe_members(members: Mapping[str, Content]) -> dict[str, Member]:
     """Returns the sizes and digests of members, for the manifest."""
-    return {
-        name: Member(len(data), hashlib.sha256(data).hexdigest()) for name, data in members.items()
-    }
+    described = {}
+    for name, content in members.items():
+        digest = hashlib.sha256()
+        for part in _parts(content):
+            digest.update(part)
+        described[name] = Member(_size(content), digest.hexdigest())
+    return described
 
 
-def _add(archive: zipfile.ZipFile, file: BinaryIO, name: str, data: bytes) -> None:
+def _parts(content: Content) -> Sequence[bytes | memoryview]:
+    return (content,) if isinstance(content, (bytes, memoryview)) else content
+
+
+def _size(content: Content) -> int:
+    return sum(len(part) for part in _parts(content))
+
+
+def _add(archive: zipfile.ZipFile, file: BinaryIO, name: str, content: Content) -> None:
     info = zipfile.ZipInfo(name, date_time=_EPOCH)
     info.external_attr = 0o644 << 16
-    large = len(data) >= _ZIP64_FROM
+    info.file_size = _size(content)
+    large = info.file_size >= _ZIP64_FROM
     header = _LOCAL_HEADER_SIZE + len(name.encode()) + (_ZIP64_EXTRA_SIZE if large else 0)
     begin = file.tell() + header + _PADDING_FIELD.size
     padding = -begin % ALIGNMENT
     info.extra = _PADDING_FIELD.pack(_PADDING_ID, padding) + bytes(padding)
-    info.file_size = len(data)
     with archive.open(info, "w", force_zip64=large) as member:
-        member.write(data)
+        for part in _parts(content):
+            member.write(part)
 
 
-def serialize_weights(weights: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
-    """Returns weights as a safetensors file in which each tensor is 64-byte aligned."""
+def serialize_weights(
+    weights: Mapping[str, npt.NDArray[np.generic]],
+) -> list[bytes | memoryview]:
+    """Returns weights as the parts of a safetensors file; each tensor is 64-byte aligned in it.
+
+    The parts are views of the arrays: weights of many gigabytes are not copied.
+
+    Raises:
+        ModelError: A weight has a dtype that the runtime cannot hold; names it.
+    """
     header: dict[str, object] = {}
-    body = io.BytesIO()
+    body: list[bytes | memoryview] = []
+    end = 0
     for index, (name, array) in enumerate(weights.items()):
-        begin = body.tell()
-        body.write(np.ascontiguousarray(array).tobytes())
-        header[name] = _entry(_DTYPE_CODES[array.dtype.name], array.shape, begin, body.tell())
-        if padding := -body.tell() % ALIGNMENT:
-            begin = body.tell()
-            body.write(bytes(padding))
-            header[f"{PADDING_PREFIX}{index}"] = _entry("U8", (padding,), begin, body.tell())
+        if array.dtype.name not in _DTYPE_CODES:
+            raise ModelError(f"weights of dtype {array.dtype.name} cannot be stored; use float32")
+        body.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        begin, end = end, end + array.nbytes
+        header[name] = _entry(_DTYPE_CODES[array.dtype.name], array.shape, begin, end)
+        if padding := -end % ALIGNMENT:
+            body.append(bytes(padding))
+            begin, end = end, end + padding
+            header[f"{PADDING_PREFIX}{index}"] = _entry("U8", (padding,), begin, end)
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-(len(text) + 8) % ALIGNMENT)
-    return struct.pack("<Q", len(text)) + text + body.getvalue()
+    text += b" " * (-(len(text) + _HEADER_LENGTH.size) % ALIGNMENT)
+    return [_HEADER_LENGTH.pack(len(text)), text, *body]
 
 
 def _entry(dtype: str, shape: tuple[int, ...], begin: int, end: int) -> dict[str, object]:

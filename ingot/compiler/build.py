@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from ingot.compiler.agreement import compare_with_reference, runs_here
 from ingot.compiler.artifact_writer import (
+    Content,
     describe_members,
     serialize_weights,
     write_artifact,
@@ -133,7 +134,7 @@ def compile_model(
             "set verify.enabled = false in the recipe"
         )
     begin_stage("write")
-    members = {
+    members: dict[str, Content] = {
         CODE_MEMBER: lowered.code,
         WEIGHTS_MEMBER: serialize_weights(lowered.weights),
         **lowered.members,
@@ -182,7 +183,7 @@ def _manifest(
     plan: Recipe,
     target: Target,
     lowered: Lowered,
-    members: Mapping[str, bytes],
+    members: Mapping[str, Content],
     measured: Mapping[str, Any],
 ) -> Manifest:
     recipe = plan.model_dump(mode="json")
@@ -224,7 +225,7 @@ def tensor_specs(values: Sequence[ir.Value]) -> tuple[TensorSpec, ...]:
 def _verified(
     path: Path,
     manifest: Manifest,
-    members: Mapping[str, bytes],
+    members: Mapping[str, Content],
     source: Ingested,
     plan: Recipe,
     begin_stage: _Stages,

@@ -16,6 +16,7 @@ from ingot.compiler.build import Artifact, compile_model
 from ingot.errors import UnsupportedOperatorError, UsageError, VerificationError
 from ingot.passes.record import PassRecord
 from ingot.runtime.artifact import ArtifactReader
+from tests.conftest import small_network
 
 
 def test_the_artifact_agrees_with_the_reference(small_artifact: Artifact) -> None:
@@ -49,6 +50,15 @@ def test_a_bound_shape_is_what_the_artifact_takes(small_model: Path, tmp_path: P
     )
     assert artifact.manifest.inputs[0].shape == (1, 3, 16, 16)
     assert artifact.manifest.outputs[0].shape == (1, 10)
+
+
+def test_external_weights_end_up_in_the_artifact(tmp_path: Path) -> None:
+    path = tmp_path / "external.onnx"
+    onnx.save(small_network(), path, save_as_external_data=True, location="w", size_threshold=0)
+    artifact = compile_model(path, tmp_path / "m.ingot")
+    (tmp_path / "w").unlink()
+    assert artifact.manifest.measured["verification"]["ran"]
+    assert artifact.session().run(np.zeros((1, 3, 16, 16), np.float32))["logits"].shape == (1, 10)
 
 
 def test_each_pass_can_be_dumped(small_model: Path, tmp_path: Path) -> None:

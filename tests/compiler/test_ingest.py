@@ -95,7 +95,7 @@ def test_an_invalid_graph_is_refused_with_the_checkers_reason() -> None:
         ingest(model)
 
 
-def with_external_weights(folder: Path) -> Path:
+def external_weights(folder: Path) -> Path:
     path = folder / "external.onnx"
     weight = numpy_helper.from_array(np.ones((64, 64), np.float32), "w")
     graph = helper.make_graph(
@@ -111,7 +111,7 @@ def with_external_weights(folder: Path) -> Path:
 
 
 def test_external_data_belongs_to_the_model_and_its_digest(tmp_path: Path) -> None:
-    path = with_external_weights(tmp_path)
+    path = external_weights(tmp_path)
     before = ingest(path)
     assert np.all(before.model.graph.initializers["w"].const_value.numpy() == 1)
     data = tmp_path / "weights.bin"
@@ -120,14 +120,14 @@ def test_external_data_belongs_to_the_model_and_its_digest(tmp_path: Path) -> No
 
 
 def test_missing_external_data_is_named(tmp_path: Path) -> None:
-    path = with_external_weights(tmp_path)
+    path = external_weights(tmp_path)
     (tmp_path / "weights.bin").unlink()
     with pytest.raises(ModelError, match=r"weights\.bin"):
         ingest(path)
 
 
 def test_external_data_cut_short_is_named(tmp_path: Path) -> None:
-    path = with_external_weights(tmp_path)
+    path = external_weights(tmp_path)
     (tmp_path / "weights.bin").write_bytes(bytes(100))
     with pytest.raises(ModelError, match="the file is cut short"):
         ingest(path)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ingot.compiler.artifact_writer import serialize_weights
-from ingot.errors import ArtifactError
+from ingot.errors import ArtifactError, ModelError
 from ingot.runtime.safetensors import DTYPES, PADDING_PREFIX, map_tensors
 
 ARRAYS = hnp.arrays(
@@ -21,7 +21,7 @@ ARRAYS = hnp.arrays(
 @given(st.dictionaries(st.text(min_size=1, max_size=8), ARRAYS, max_size=4))
 def test_round_trip_through_ours_and_the_library(weights: dict[str, np.ndarray]) -> None:
     weights = {f"w{name}": array for name, array in weights.items()}
-    data = serialize_weights(weights)
+    data = b"".join(serialize_weights(weights))
     ours = map_tensors(memoryview(data))
     theirs = safetensors.numpy.load(data)
     for tensors in (ours, {k: v for k, v in theirs.items() if not k.startswith(PADDING_PREFIX)}):
@@ -34,11 +34,17 @@ def test_round_trip_through_ours_and_the_library(weights: dict[str, np.ndarray])
 
 @given(st.lists(ARRAYS, min_size=1, max_size=4))
 def test_each_tensor_begins_at_a_multiple_of_64_bytes(arrays: list[np.ndarray]) -> None:
-    data = np.frombuffer(serialize_weights({str(i): a for i, a in enumerate(arrays)}), np.uint8)
+    parts = serialize_weights({str(i): a for i, a in enumerate(arrays)})
+    data = np.frombuffer(b"".join(parts), np.uint8)
     base = data.ctypes.data
     for tensor in map_tensors(memoryview(data)).values():
         if tensor.nbytes:
             assert (tensor.ctypes.data - base) % 64 == 0
+
+
+def test_a_dtype_that_cannot_be_stored_is_refused() -> None:
+    with pytest.raises(ModelError, match="dtype complex64 cannot be stored"):
+        serialize_weights({"w": np.zeros(3, np.complex64)})
 
 
 @pytest.mark.parametrize(

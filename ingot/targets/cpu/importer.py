@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import tvm
@@ -61,10 +62,19 @@ def unsupported_nodes(model: ir.Model) -> list[Unsupported]:
 class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
     """TVM's importer with the lookup by domain and errors that name the node."""
 
-    def __init__(self, opset: int, domains: dict[str, str]) -> None:
+    def __init__(self, model: ir.Model) -> None:
         super().__init__(shape_dict={}, dtype_dict={}, keep_params_in_input=False, sanitize=True)
-        self._opset_version = opset
-        self._domains = domains
+        self._domains = {node.name or "": node.domain for node in model.graph.all_nodes()}
+        self._weights = model.graph.initializers
+
+    def _parse_graph_initializers(self, graph: onnx.GraphProto) -> None:
+        # From the graph itself: a proto holds no more than 2 GB, and none of what is external.
+        del graph
+        for name, value in self._weights.items():
+            if value.const_value is None:
+                raise ModelError(f"weight {name!r} has no data")
+            array = np.ascontiguousarray(value.const_value.numpy())
+            self._nodes[name] = relax.const(tvm.runtime.tensor(array))
 
     def _check_for_unsupported_ops(self, graph: onnx.GraphProto) -> None:
         """Does nothing: ``unsupported_nodes`` has been asked before."""
@@ -168,7 +178,7 @@ def import_graph(model: ir.Model) -> tvm.IRModule:
     """
     if missing := unsupported_nodes(model):
         raise UnsupportedOperatorError(_describe(missing, model))
-    proto = ir.serde.serialize_model(model)
+    proto = _without_weights(model)
     for value in proto.graph.input:
         if not value.type.tensor_type.HasField("shape"):
             raise ModelError(
@@ -176,8 +186,7 @@ def import_graph(model: ir.Model) -> tvm.IRModule:
                 f"--shape {value.name}=SIZES"
             )
     opset = model.opset_imports.get("", 1)
-    domains = {node.name or "": node.domain for node in model.graph.all_nodes()}
-    importer = _Importer(opset, domains)
+    importer = _Importer(model)
     # The importer prints and warns on its own; what matters of that is in the exception.
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
@@ -187,6 +196,12 @@ def import_graph(model: ir.Model) -> tvm.IRModule:
             # A builder that is dropped with a block open complains on standard error.
             importer.bb._end_block()
             raise
+
+
+def _without_weights(model: ir.Model) -> onnx.ModelProto:
+    copy = model.clone()
+    copy.graph.initializers.clear()
+    return ir.serde.serialize_model(copy)
 
 
 def _describe(missing: Sequence[Unsupported], model: ir.Model) -> str:
