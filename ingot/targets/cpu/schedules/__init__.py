@@ -41,18 +41,12 @@ def schedule_function(function: tirx.PrimFunc, cpu: CpuDescription) -> tirx.Prim
     """Schedules a prim func: element-wise chains inlined, then each block that is left."""
     schedule = s_tir.Schedule(function)
     blocks = inline_chains(schedule, leaf_blocks(schedule))
-    done: set[int] = set()
-    for index, block in enumerate(blocks):
-        if index in done:
+    epilogues: set[str] = set()
+    for block in blocks:
+        if schedule.get(block).name_hint in epilogues:
             continue
         if is_reduction(schedule, block):
-            consumers = [schedule.get(consumer) for consumer in schedule.get_consumers(block)]
-            if schedule_reduction(schedule, block, cpu):
-                done |= {
-                    other
-                    for other in range(index + 1, len(blocks))
-                    if schedule.get(blocks[other]).name_hint == consumers[0].name_hint
-                }
+            epilogues |= schedule_reduction(schedule, block, cpu)
         elif is_spatial(schedule, block):
             schedule_elementwise(schedule, block, cpu)
     return schedule.mod["main"].with_attr(_SCHEDULED, True)

@@ -6,7 +6,7 @@ from tvm import s_tir
 from tvm.s_tir.schedule import LoopRV, SBlockRV
 
 from ingot.targets.cpu.machine import CpuDescription
-from ingot.targets.cpu.schedules.structure import axes_of, is_spatial
+from ingot.targets.cpu.schedules.structure import axes_of, is_spatial, size_of
 
 # Below this many elements, waking a second thread costs more than it saves.
 SMALLEST_PARALLEL = 4096
@@ -50,23 +50,9 @@ def schedule_elementwise(schedule: s_tir.Schedule, block: SBlockRV, cpu: CpuDesc
     if innermost is not None and innermost % lanes == 0 and innermost > lanes:
         outer, inner = schedule.split(loops[-1], [None, lanes])
         schedule.vectorize(inner)
-        parallelize(schedule, [*loops[:-1], outer], _size(axes_of_extents(axes)))
+        parallelize(schedule, [*loops[:-1], outer], size_of(axes))
     elif len(loops) > 1:
-        parallelize(schedule, loops[:-1], _size(axes_of_extents(axes)))
-
-
-def axes_of_extents(axes: list) -> list[int | None]:  # type: ignore[type-arg]
-    """Returns the extents of axes."""
-    return [axis.extent for axis in axes]
-
-
-def _size(extents: list[int | None]) -> int | None:
-    size = 1
-    for extent in extents:
-        if extent is None:
-            return None
-        size *= extent
-    return size
+        parallelize(schedule, loops[:-1], size_of(axes))
 
 
 def parallelize(schedule: s_tir.Schedule, loops: list[LoopRV], work: int | None) -> LoopRV | None:

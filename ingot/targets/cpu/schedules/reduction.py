@@ -29,29 +29,27 @@ class _Tile:
     unrolled: int
 
 
-def schedule_reduction(schedule: s_tir.Schedule, block: SBlockRV, cpu: CpuDescription) -> bool:
+def schedule_reduction(schedule: s_tir.Schedule, block: SBlockRV, cpu: CpuDescription) -> set[str]:
     """Schedules a reduction, together with the element-wise block that alone reads its result.
 
     Returns:
-        Whether that consumer was scheduled along with it.
+        The name of that consumer, where it was scheduled along with the reduction.
     """
     axes = axes_of(schedule, block)
     if axes is None:
-        return False
+        return set()
     spatial = [axis for axis in axes if not axis.reduces]
     tile = _choose_tile(spatial, cpu)
     if tile is None:
         _schedule_rows(schedule, block, axes)
-        return False
+        return set()
     epilogue = _epilogue(schedule, block, spatial)
     if epilogue is None:
-        epilogue = schedule.cache_write(block, 0, "local")
-        fused = False
-    else:
-        schedule.set_scope(block, 0, "local")
-        fused = True
+        _tile_epilogue(schedule, block, schedule.cache_write(block, 0, "local"), tile)
+        return set()
+    schedule.set_scope(block, 0, "local")
     _tile_epilogue(schedule, block, epilogue, tile)
-    return fused
+    return {schedule.get(epilogue).name_hint}
 
 
 def _choose_tile(spatial: list[Axis], cpu: CpuDescription) -> _Tile | None:

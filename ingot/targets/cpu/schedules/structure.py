@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from tvm import s_tir, tirx
 from tvm.s_tir.schedule import LoopRV, SBlockRV
@@ -51,6 +52,16 @@ def axes_of(schedule: s_tir.Schedule, block: SBlockRV) -> list[Axis] | None:
             )
         )
     return axes
+
+
+def size_of(axes: Sequence[Axis]) -> int | None:
+    """Returns the number of iterations of nested axes, or None where one is symbolic."""
+    size = 1
+    for axis in axes:
+        if axis.extent is None:
+            return None
+        size *= axis.extent
+    return size
 
 
 def is_reduction(schedule: s_tir.Schedule, block: SBlockRV) -> bool:
