@@ -50,7 +50,8 @@ def doctor(
     if as_json:
         typer.echo(json.dumps(findings, indent=2))
     else:
-        table = Table("", "check", "found", box=None, header_style="bold")
+        table = Table("", "check", box=None, header_style="bold")
+        table.add_column("found", overflow="fold")
         for finding in findings:
             mark = "[green]ok[/]" if finding["ok"] else "[red]wrong[/]"
             table.add_row(mark, str(finding["check"]), str(finding["found"]))

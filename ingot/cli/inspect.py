@@ -63,7 +63,8 @@ def _facts(path: Path, manifest: Manifest) -> Table:
 
 
 def _members(manifest: Manifest) -> Table:
-    table = Table("member", "bytes", "sha256", box=None, header_style="bold")
+    table = Table("member", "bytes", box=None, header_style="bold")
+    table.add_column("sha256", overflow="fold")
     for name, member in manifest.members.items():
         table.add_row(name, f"{member.size:,}", member.sha256)
     return table

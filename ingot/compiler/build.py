@@ -140,7 +140,8 @@ def compile_model(
         **lowered.members,
     }
     measured = {
-        "stage_seconds": {**begin_stage.finish(), **lowered.stage_seconds},
+        "stage_seconds": begin_stage.finish(),
+        "lowering_seconds": dict(lowered.stage_seconds),
         "passes": [record.model_dump(mode="json") for record in run.records],
     }
     manifest = _manifest(source, run.model, plan, chosen, lowered, members, measured)
@@ -243,9 +244,5 @@ def _verified(
                 outcome = compare_with_reference(
                     session, source.original, [inputs], plan.verify.rtol
                 )
-    stage_seconds = {**begin_stage.finish(), **manifest.measured["stage_seconds"]}
-    stage_seconds["verify"] = begin_stage.finish()["verify"]
-    return dataclasses.replace(
-        manifest,
-        measured={**manifest.measured, "stage_seconds": stage_seconds, "verification": outcome},
-    )
+    measured = {"stage_seconds": begin_stage.finish(), "verification": outcome}
+    return dataclasses.replace(manifest, measured={**manifest.measured, **measured})

@@ -23,6 +23,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from ingot.calibration.preprocessing import METADATA_KEY
 from ingot.errors import DataError
 from ingot.models.cache import cache_dir
 from ingot.models.cifar10 import (
@@ -47,6 +48,7 @@ from ingot.models.cifar_resnet import (
     residual_blocks,
     weight_shapes,
 )
+from ingot.models.reference import CIFAR10_PREPROCESSING
 
 log = logging.getLogger(__name__)
 
@@ -213,6 +215,7 @@ def _describe(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
             "seed": str(facts["options"]["seed"]),
             "epochs": f"{facts['epochs_done']} of {facts['options']['epochs']}",
             "preprocessing": facts["preprocessing"],
+            METADATA_KEY: CIFAR10_PREPROCESSING.model_dump_json(),
         },
     )
 

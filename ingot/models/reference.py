@@ -140,6 +140,14 @@ _MPNET_PARTS = tuple(
     )
 )
 
+CIFAR10_PREPROCESSING = ImagePreprocessing(
+    height=cifar10.IMAGE_SIZE,
+    width=cifar10.IMAGE_SIZE,
+    mean=cifar10.CIFAR10_MEAN,
+    std=cifar10.CIFAR10_STD,
+)
+"""What the bundled network takes: 32x32 images, normalized by CIFAR-10's statistics."""
+
 _MODELS = (
     ReferenceModel(
         name="cifar_resnet",
@@ -147,12 +155,7 @@ _MODELS = (
         task="image classification",
         licence="Apache-2.0",
         size=1_000_000,
-        preprocessing=ImagePreprocessing(
-            height=cifar10.IMAGE_SIZE,
-            width=cifar10.IMAGE_SIZE,
-            mean=cifar10.CIFAR10_MEAN,
-            std=cifar10.CIFAR10_STD,
-        ),
+        preprocessing=CIFAR10_PREPROCESSING,
         bundled=cifar10.BUNDLED_MODEL,
         default_dataset=cifar10.BUNDLED_TEST,
     ),

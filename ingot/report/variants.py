@@ -124,7 +124,7 @@ def prepare(
         UsageError: A peer was asked for without a model.
     """
     if variant.artifact is not None:
-        return _prepared_artifact(variant, variant.artifact, None)
+        return _prepared_artifact(variant, variant.artifact)
     if model is None:
         raise UsageError(f"{variant.name} needs the source model, only an artifact was given")
     if variant.engine != "ingot":
@@ -141,8 +141,10 @@ def prepare(
     return _prepared_artifact(variant, artifact.path, time.perf_counter() - started)
 
 
-def _prepared_artifact(variant: Variant, path: Path, seconds: float | None) -> Prepared:
+def _prepared_artifact(variant: Variant, path: Path, seconds: float | None = None) -> Prepared:
     manifest = ArtifactReader(path).manifest
+    if seconds is None:
+        seconds = sum(manifest.measured.get("stage_seconds", {}).values())
     precision = str(manifest.precision.get("default", "fp32"))
     return Prepared(variant, path, path.stat().st_size, precision, _build(manifest, seconds))
 

@@ -114,7 +114,7 @@ class CpuTarget(Target):
             stage_seconds={
                 stage: end - begin
                 for stage, begin, end in zip(
-                    ("import", "lower", "build", "link"), marks, marks[1:], strict=False
+                    ("import", "schedule", "build", "link"), marks, marks[1:], strict=False
                 )
             },
         )
