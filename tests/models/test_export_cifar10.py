@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingot.calibration.preprocessing import read_metadata
 from ingot.errors import DataError
 from ingot.models import export_cifar10
+from ingot.models.cifar10 import BUNDLED_MODEL
 from ingot.models.cifar_resnet import BATCH_NORM_EPSILON, residual_blocks, weight_shapes
+from ingot.models.reference import CIFAR10_PREPROCESSING
 
 
 @pytest.fixture
@@ -123,3 +126,9 @@ class TestChoosing:
         )
         np.testing.assert_array_equal(first, second)
         assert first.tolist() != other.tolist()
+
+
+def test_the_bundled_model_carries_its_preprocessing():
+    model = onnx.load(BUNDLED_MODEL)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert read_metadata(metadata, BUNDLED_MODEL.parent) == CIFAR10_PREPROCESSING
