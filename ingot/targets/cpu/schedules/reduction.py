@@ -60,7 +60,7 @@ def _choose_tile(spatial: list[Axis], cpu: CpuDescription) -> _Tile | None:
     lanes = cpu.float_lanes
     vector = _largest_divisor(width, 4 * lanes if len(spatial) == 1 else 2 * lanes, multiple=lanes)
     if vector is None:
-        vector = _largest_divisor(width, 4 * lanes, multiple=1)
+        vector = _largest_divisor(width, lanes, multiple=1)
     if vector is None or vector < lanes // 2:
         return None
     registers = -(-vector // lanes)
