@@ -9,6 +9,7 @@ import onnx
 import pytest
 
 from ingot.compiler.build import Artifact
+from ingot.runtime.artifact import ArtifactReader
 from ingot.runtime.manifest import Manifest
 from tests.command_line import Ingot
 from tests.conftest import small_network
@@ -48,12 +49,13 @@ def test_verify_names_a_damaged_member(
     ingot: Ingot, small_artifact: Artifact, tmp_path: Path
 ) -> None:
     data = bytearray(small_artifact.path.read_bytes())
-    data[-300] ^= 0xFF
+    weights = bytes(ArtifactReader(small_artifact.path).member("params.safetensors"))
+    data[data.index(weights) + len(weights) // 2] ^= 1
     damaged = tmp_path / "damaged.ingot"
     damaged.write_bytes(data)
     outcome = ingot("verify", damaged)
     assert outcome.code == 1
-    assert "damaged" in outcome.error
+    assert "member params.safetensors does not have the digest" in outcome.error
 
 
 def test_targets_tell_of_this_machine(ingot: Ingot) -> None:
