@@ -73,7 +73,7 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
         for name, value in self._weights.items():
             if value.const_value is None:
                 raise ModelError(f"weight {name!r} has no data")
-            array = np.ascontiguousarray(value.const_value.numpy())
+            array = np.asarray(value.const_value.numpy(), order="C")  # keeps a scalar a scalar
             self._nodes[name] = relax.const(tvm.runtime.tensor(array))
 
     def _check_for_unsupported_ops(self, graph: onnx.GraphProto) -> None:

@@ -105,3 +105,10 @@ def test_unusual_outputs(run_on_cpu: Run, text: str) -> None:
     (actual,) = run_on_cpu(model, data)
     assert actual.dtype == expected.dtype
     np.testing.assert_array_equal(actual, expected)
+
+
+def test_a_scalar_weight_stays_a_scalar(run_on_cpu: Run) -> None:
+    model = parse("""g (float[N,3] x) => (float[3] y)
+        <int64 first = {0}> { y = Gather(x, first) }""")
+    (actual,) = run_on_cpu(model, np.array([[1, 2, 3]], np.float32))
+    assert actual.shape == (3,)
