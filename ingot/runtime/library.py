@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import os
-import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -93,8 +91,3 @@ def load_executable(code: memoryview) -> Any:
         _CPU_DEVICE_TYPE, 0, _POOLED_ALLOCATOR, _CPU_DEVICE_TYPE, 0, _POOLED_ALLOCATOR
     )
     return machine
-
-
-def platform_is_supported() -> bool:
-    """Whether this process can run artifacts at all: Linux is what they are linked for."""
-    return sys.platform == "linux" and os.name == "posix"
