@@ -1,0 +1,160 @@
+"""Writing prim funcs directly, statement by statement.
+
+A schedule rewrites loops that are there; a register tile with edges, remainders and an epilogue is
+shorter and plainer when it is written as what it is. The statements are TVM's own, vectors are
+explicit: what stands here is what LLVM gets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from tvm import tirx
+from tvm.tirx import stmt as statements
+
+_SCHEDULED = "tirx.is_scheduled"
+OPERATIONS = "ingot.operations"
+FAMILY = "ingot.family"
+
+
+class Emitter:
+    """Collects the statements of a prim func's body, loops and conditions as context managers."""
+
+    def __init__(self) -> None:
+        """Begins an empty body."""
+        self._open: list[list[tirx.Stmt]] = [[]]
+
+    def emit(self, statement: tirx.Stmt) -> None:
+        """Appends a statement to the innermost open loop or condition."""
+        self._open[-1].append(statement)
+
+    def body(self) -> tirx.Stmt:
+        """Returns what was emitted as one statement."""
+        assert len(self._open) == 1, "a loop is still open"
+        return _sequence(self._open[0])
+
+    @contextlib.contextmanager
+    def loop(
+        self,
+        extent: int | tirx.Expr,
+        name: str,
+        *,
+        kind: statements.ForKind = statements.ForKind.SERIAL,
+        start: int | tirx.Expr = 0,
+    ) -> Iterator[tirx.Expr]:
+        """Opens a loop over ``start … start + extent - 1``; yields its variable.
+
+        A loop of one iteration is left out, and yields ``start``.
+        """
+        if isinstance(extent, int) and extent == 1:
+            yield tirx.IntImm("int32", start) if isinstance(start, int) else start
+            return
+        variable = tirx.Var(name, "int32" if isinstance(extent, int) else str(extent.ty.dtype))
+        self._open.append([])
+        yield variable
+        body = _sequence(self._open.pop())
+        self.emit(statements.For(variable, start, extent, kind, body))
+
+    def parallel(
+        self, extent: int | tirx.Expr, name: str
+    ) -> contextlib.AbstractContextManager[tirx.Expr]:
+        """Opens a loop whose iterations the thread pool shares in contiguous, equal parts."""
+        return self.loop(extent, name, kind=statements.ForKind.PARALLEL)
+
+    def vectorized(
+        self, lanes: int, name: str = "lane"
+    ) -> contextlib.AbstractContextManager[tirx.Expr]:
+        """Opens a loop that becomes vector code."""
+        return self.loop(lanes, name, kind=statements.ForKind.VECTORIZED)
+
+    @contextlib.contextmanager
+    def when(self, condition: tirx.Expr) -> Iterator[None]:
+        """Opens a condition without an else."""
+        self._open.append([])
+        yield
+        self.emit(statements.IfThenElse(condition, _sequence(self._open.pop()), None))
+
+    def bind(self, name: str, value: tirx.Expr) -> tirx.Var:
+        """Evaluates an expression once, here; returns the variable that holds it."""
+        variable = tirx.Var(name, value.ty)
+        self.emit(statements.Bind(variable, value))
+        return variable
+
+    def allocate(
+        self,
+        name: str,
+        shape: Sequence[int | tirx.Expr],
+        dtype: str = "float32",
+        scope: str = "local",
+    ) -> tirx.Buffer:
+        """Allocates a buffer up to the end of the open loop.
+
+        Args:
+            name: Its name.
+            shape: Its shape.
+            dtype: Its element type.
+            scope: ``local`` for registers and the stack (constant indices stay in registers),
+                ``global`` for scratch memory of the thread that runs.
+        """
+        buffer = tirx.decl_buffer(shape, dtype, name, scope=scope)
+        self.emit(statements.AllocBuffer(buffer))
+        return buffer
+
+    def store(
+        self, buffer: tirx.Buffer, value: tirx.Expr, indices: Sequence[int | tirx.Expr]
+    ) -> None:
+        """Stores a scalar, or a vector at indices whose last is a ramp."""
+        self.emit(statements.BufferStore(buffer, value, list(indices)))
+
+
+def _sequence(body: list[tirx.Stmt]) -> tirx.Stmt:
+    if not body:
+        return statements.Evaluate(tirx.const(0, "int32"))
+    return body[0] if len(body) == 1 else statements.SeqStmt(body)
+
+
+def load(buffer: tirx.Buffer, *indices: int | tirx.Expr) -> tirx.Expr:
+    """Loads a scalar, or a vector where the last index is a ramp."""
+    return tirx.BufferLoad(buffer, list(indices))
+
+
+def vector_at(start: int | tirx.Expr, lanes: int) -> tirx.Expr:
+    """The indices of a vector: ``lanes`` consecutive elements from ``start`` on."""
+    return tirx.Ramp(start, 1, lanes)
+
+
+def splat(value: float | tirx.Expr, lanes: int) -> tirx.Expr:
+    """A vector with the same float32 value in each lane."""
+    scalar = tirx.const(value, "float32") if isinstance(value, float) else value
+    return tirx.Broadcast(scalar, lanes)
+
+
+def prim_func(
+    parameters: Sequence[tirx.Buffer],
+    body: tirx.Stmt,
+    *,
+    name: str | None = None,
+    family: str | None = None,
+    operations: int | None = None,
+) -> tirx.PrimFunc:
+    """Makes a finished prim func: no schedule touches it again.
+
+    Without ``tirx.noalias`` LLVM would have to keep accumulators in memory.
+
+    Args:
+        parameters: Its buffers, inputs first.
+        body: Its body.
+        name: Its global symbol, where it has to have one.
+        family: The kernel family, for the profile.
+        operations: Arithmetic operations of one call, a multiply-add counted as two.
+    """
+    function = tirx.PrimFunc(list(parameters), body)
+    function = function.with_attr("tirx.noalias", True).with_attr(_SCHEDULED, True)
+    if name is not None:
+        function = function.with_attr("global_symbol", name)
+    if family is not None:
+        function = function.with_attr(FAMILY, family)
+    if operations is not None:
+        function = function.with_attr(OPERATIONS, operations)
+    return function
