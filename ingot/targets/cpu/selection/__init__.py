@@ -1,0 +1,59 @@
+"""Selecting kernels: Relax calls become calls of prim funcs that Ingot writes itself.
+
+A rule takes one operator's calls. Where it returns None the call stays, TVM legalizes it, and the
+schedules for plain loops take what comes of it.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Mapping
+
+import tvm
+from tvm import relax
+
+from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.selection.base import Selection, Selector
+
+SELECTORS: dict[str, Selector] = {}
+
+
+@relax.expr_functor.mutator
+class _Selector(relax.PyExprMutator):  # type: ignore[misc]
+    def __init__(
+        self, module: tvm.IRModule, cpu: CpuDescription, rules: Mapping[str, Selector]
+    ) -> None:
+        super().__init__(module)
+        self._rules = rules
+        self._uses: collections.Counter[relax.Var] = collections.Counter()
+        self.selection = Selection(
+            self.builder_, cpu, self.lookup_binding, lambda variable: self._uses[variable]
+        )
+
+    def count_uses(self, function: relax.Function) -> None:
+        def visit(expression: relax.Expr) -> None:
+            if isinstance(expression, relax.Call):
+                self._uses.update(
+                    argument for argument in expression.args if isinstance(argument, relax.Var)
+                )
+
+        relax.analysis.post_order_visit(function, visit)
+
+    def visit_call_(self, call: relax.Call) -> relax.Expr:
+        call = self.visit_expr_post_order(call)
+        rule = self._rules.get(getattr(call.op, "name", ""))
+        selected = None if rule is None else rule(self.selection, call)
+        return call if selected is None else selected
+
+
+def select_kernels(
+    module: tvm.IRModule, cpu: CpuDescription, rules: Mapping[str, Selector] = SELECTORS
+) -> tvm.IRModule:
+    """Replaces the calls of ``main`` for which Ingot has kernels of its own."""
+    selector = _Selector(module, cpu, rules)
+    function = module["main"]
+    selector.count_uses(function)
+    rewritten = selector.visit_expr(function)
+    module = selector.builder_.get()
+    module["main"] = rewritten
+    return module

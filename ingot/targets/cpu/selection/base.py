@@ -1,0 +1,58 @@
+"""What a rule that selects a kernel for a Relax call gets to see and to use."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from tvm import relax, tirx
+
+from ingot.targets.cpu.machine import CpuDescription
+
+# TVM's classes of prim funcs, by which FuseOps decides what may be merged.
+OP_PATTERN = "op_pattern"
+OUT_ELEMENTWISE_FUSABLE = 4
+OPAQUE = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """The surroundings of a call for which a kernel is selected.
+
+    Attributes:
+        builder: The block builder of the function that is being rewritten.
+        cpu: The processor that code is made for.
+        producer: Returns the expression that a variable is bound to, or None.
+        uses: Returns how many times a variable is read.
+    """
+
+    builder: relax.BlockBuilder
+    cpu: CpuDescription
+    producer: Callable[[relax.Var], relax.Expr | None]
+    uses: Callable[[relax.Var], int]
+
+    def call(
+        self,
+        function: tirx.PrimFunc,
+        name: str,
+        inputs: Sequence[relax.Expr],
+        result: relax.TensorType,
+        *,
+        pattern: int = OPAQUE,
+    ) -> relax.Expr:
+        """Adds a prim func to the module and returns the call of it.
+
+        Args:
+            function: Takes the inputs' buffers, then the result's.
+            name: The function's name; made unique.
+            inputs: The tensors that it reads.
+            result: The type of what it writes.
+            pattern: What FuseOps may do with it.
+        """
+        function = function.with_attr(OP_PATTERN, pattern)
+        variable = self.builder.add_func(function.without_attr("global_symbol"), name)
+        return relax.call_tir(variable, list(inputs), result)
+
+
+Selector: TypeAlias = Callable[[Selection, relax.Call], "relax.Expr | None"]
