@@ -4,6 +4,10 @@ TVM keeps one thread pool per calling thread. It sizes a pool when the pool is m
 the cores, and pins the caller to the cores it uses. Ingot makes each pool large enough for every
 core that the process may use, leaves the affinity of all threads alone, and sets the number of
 workers in use before a call when it differs from the last one on that thread.
+
+The size that a pool would have is asked for again at every parallel loop, and where it is one (on a
+machine of two cores, by TVM's halving) the loop runs on the caller alone, whatever the pool is. So
+the variable that states it stays set in the environment of the process.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from ingot.runtime.library import global_function
 _BIG_CORES_FIRST = 1
 # A pool cannot grow; idle workers sleep, so a small machine gets room for more threads than cores.
 _SMALLEST_POOL = 8
+_POOL_SIZE_VARIABLE = "TVM_NUM_THREADS"
 
 _local = threading.local()
 
@@ -72,7 +77,10 @@ def use_threads(threads: int) -> None:
             f"{threads} threads asked for, but this thread's pool was made for {pool_size}: open "
             "the session with the most threads first, or run it from another thread"
         )
-    with _environment(TVM_NUM_THREADS=str(pool_size), TVM_BIND_THREADS="0"):
+    # Written once: another thread may be reading the environment.
+    if os.environ.get(_POOL_SIZE_VARIABLE) != str(pool_size):
+        os.environ[_POOL_SIZE_VARIABLE] = str(pool_size)
+    with _environment(TVM_BIND_THREADS="0"):
         global_function("runtime.config_threadpool")(_BIG_CORES_FIRST, threads)
     _local.pool_size = pool_size
     _local.threads = threads

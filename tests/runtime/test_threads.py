@@ -5,11 +5,28 @@ from __future__ import annotations
 import concurrent.futures
 import os
 
+import numpy as np
 import pytest
+import tvm
+from tvm.script import tirx as T
 
 from ingot.errors import UsageError
 from ingot.runtime.library import global_function
 from ingot.runtime.threads import available_cores, resolve_threads, use_threads
+from ingot.targets.cpu.machine import describe_cpu
+
+
+@pytest.fixture(scope="module")
+def who_runs() -> tvm.runtime.Executable:
+    """Compiled code of a parallel loop: each iteration stores the thread that runs it."""
+
+    @T.prim_func
+    def who(threads: T.Buffer((4,), "uint64")):
+        T.func_attr({"tirx.noalias": True})
+        for i in T.parallel(4):
+            threads[i] = T.call_extern("uint64", "pthread_self")
+
+    return tvm.compile(tvm.IRModule({"who": who}), describe_cpu("native", None).tvm_target())
 
 
 def threads_in_use(threads: int) -> int:
@@ -38,3 +55,27 @@ def test_more_than_the_pool_holds_is_refused() -> None:
 
 def test_none_means_every_core_that_the_process_may_use() -> None:
     assert resolve_threads(None) == available_cores() == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(("threads", "runners"), [(1, 1), (2, 2), (4, 4)])
+@pytest.mark.parametrize("inherited", [None, "1"])
+def test_a_parallel_loop_runs_on_as_many_threads(
+    who_runs: tvm.runtime.Executable,
+    monkeypatch: pytest.MonkeyPatch,
+    threads: int,
+    runners: int,
+    inherited: str | None,
+) -> None:
+    """Also where TVM would by itself make pools of one: a machine of two cores, or its variable."""
+    monkeypatch.delenv("TVM_NUM_THREADS", raising=False)
+    if inherited is not None:
+        monkeypatch.setenv("TVM_NUM_THREADS", inherited)
+
+    def distinct_runners() -> int:
+        use_threads(threads)
+        found = tvm.runtime.tensor(np.zeros(4, np.uint64))
+        who_runs["who"](found)
+        return len(set(found.numpy().tolist()))
+
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        assert executor.submit(distinct_runners).result() == runners
