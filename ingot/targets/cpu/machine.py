@@ -113,8 +113,8 @@ def describe_cpu(mcpu: str, threads: int | None) -> CpuDescription:
         features=tuple(sorted(names[name] for name in usable)),
         vector_bytes=_vector_bytes(architecture, usable),
         vector_registers=32 if architecture == "aarch64" or "avx512f" in usable else 16,
-        l1d_bytes=_cache_bytes(level=1, default=32 * _KIB),
-        l2_bytes=_cache_bytes(level=2, default=512 * _KIB),
+        l1d_bytes=cache_bytes(level=1, default=32 * _KIB),
+        l2_bytes=cache_bytes(level=2, default=512 * _KIB),
         cores=threads or available_cores(),
     )
 
@@ -147,7 +147,7 @@ def _vector_bytes(architecture: str, features: set[str]) -> int:
 
 
 @functools.cache
-def _cache_bytes(level: int, default: int) -> int:
+def cache_bytes(level: int, default: int) -> int:
     """Returns the size of this machine's data cache of a level, or a common default."""
     for index in sorted(_CACHES.glob("index*")):
         kind = (index / "type").read_text().strip()

@@ -1,0 +1,174 @@
+"""This machine's peaks, measured: multiply-adds per second, and bytes per second from each memory.
+
+A kernel's time is bounded from below by the larger of its operations ÷ peak and its bytes ÷
+bandwidth (Williams, Waterman and Patterson, "Roofline: an insightful visual performance model for
+multicore architectures", CACM 2009). A machine's clock varies, with turbo, heat and, on a virtual
+machine, neighbours: peaks are compared only with what is measured next to them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tvm
+
+from ingot.runtime.threads import resolve_threads, use_threads
+from ingot.targets.cpu.machine import CpuDescription, cache_bytes, describe_cpu
+from ingot.targets.cpu.probe_kernels import accumulators, probe_module
+
+_MIB = 1 << 20
+_FLOAT_BYTES = 4
+# Seconds: a burst must dwarf the start of its threads, a peak must outlast a neighbour's turn.
+_BURST_SECONDS = 0.004
+_PEAK_SECONDS = 0.12
+_FEWEST_BURSTS = 5
+# Bytes of the buffer that is read from memory: far beyond any cache, within any machine's means.
+_LEAST_STREAM = 64 * _MIB
+_MOST_STREAM = 512 * _MIB
+_CACHES_STREAMED = 4
+# A buffer that stays in the second level takes half of it: the rest is for what else runs. One that
+# does not, but stays in the third, is a few times as large; more would measure page translation.
+_RESIDENT_PART = 0.5
+_BEYOND = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Roofline:
+    """Peaks of this machine with a number of threads.
+
+    Attributes:
+        threads: Number of threads.
+        gflops: Float32 operations per second, in 10^9; a multiply-add is two.
+        l2_gbs: Bytes read per second from the second-level caches of as many cores, in 10^9.
+        l3_gbs: From the third-level cache; from memory where there is none.
+        dram_gbs: From memory.
+        l2_bytes: Size of the second-level caches of as many cores.
+        l3_bytes: Size of the third-level cache, 0 where there is none.
+    """
+
+    threads: int
+    gflops: float
+    l2_gbs: float
+    l3_gbs: float
+    dram_gbs: float
+    l2_bytes: int
+    l3_bytes: int
+
+    def bandwidth(self, size: int) -> float:
+        """Returns the bandwidth, in 10^9 bytes per second, of the nearest memory that holds it.
+
+        What a kernel touches may lie further away than where it fits, so this bounds from above.
+        """
+        if size <= self.l2_bytes:
+            return max(self.l2_gbs, self.l3_gbs)
+        return self.l3_gbs if size <= self.l3_bytes else self.dram_gbs
+
+    def seconds(self, operations: float, size: int) -> float:
+        """Returns the least time that operations on ``size`` bytes take."""
+        return max(operations / self.gflops, size / self.bandwidth(size)) / 1e9
+
+    def mean_with(self, other: Roofline) -> Roofline:
+        """Returns the mean with the peaks of another moment, with the same number of threads."""
+        means = {
+            name: (getattr(self, name) + getattr(other, name)) / 2
+            for name in ("gflops", "l2_gbs", "l3_gbs", "dram_gbs")
+        }
+        return dataclasses.replace(self, **means)
+
+
+class Probe:
+    """The compiled probe loops of this machine; what it measures is of the moment it is asked."""
+
+    def __init__(self, cpu: CpuDescription | None = None) -> None:
+        """Compiles the loops (about 0.1 s).
+
+        Args:
+            cpu: What the loops are compiled for, by default this machine.
+        """
+        self._cpu = cpu or describe_cpu("native", None)
+        self._code = tvm.compile(probe_module(self._cpu), self._cpu.tvm_target())
+
+    def roofline(self, threads: int | None = None) -> Roofline:
+        """Measures all peaks, each as the best of several bursts; takes less than two seconds.
+
+        Args:
+            threads: Number of threads, by default as many as this process may run at once.
+        """
+        threads = resolve_threads(threads)
+        l2, l3 = self._cpu.l2_bytes * threads, cache_bytes(level=3, default=0)
+        streamed = min(max(_CACHES_STREAMED * l3, _LEAST_STREAM), _MOST_STREAM)
+        dram = self._read_gbs(threads, streamed)
+        in_l3 = min(_BEYOND * l2, int(_RESIDENT_PART * l3))
+        return Roofline(
+            threads=threads,
+            gflops=self.multiply_adds(threads).peak(),
+            l2_gbs=self._read_gbs(threads, int(_RESIDENT_PART * l2)),
+            l3_gbs=self._read_gbs(threads, in_l3) if in_l3 > l2 else dram,
+            dram_gbs=dram,
+            l2_bytes=l2,
+            l3_bytes=l3,
+        )
+
+    def multiply_adds(self, threads: int) -> Burst:
+        """Returns a burst of float32 multiply-adds in registers alone, on all threads."""
+        count, lanes = accumulators(self._cpu), self._cpu.float_lanes
+        # Sums grow until the products round away: they never overflow.
+        factors = tvm.runtime.tensor(np.full((2, lanes), 0.5, np.float32))
+        sums = tvm.runtime.tensor(np.zeros((threads, count * lanes), np.float32))
+        operations = 2 * count * lanes * threads
+        return Burst(self._code["multiply_add"], (factors, sums), threads, operations)
+
+    def _read_gbs(self, threads: int, size: int) -> float:
+        """Gigabytes per second that the threads read, each from its part of ``size`` bytes."""
+        row = accumulators(self._cpu) * self._cpu.float_lanes
+        blocks = max(1, size // (threads * row * _FLOAT_BYTES))
+        # Written, so that it is memory of its own: untouched pages all map to one page of zeros.
+        data = tvm.runtime.tensor(np.ones((threads, blocks, row), np.float32))
+        sums = tvm.runtime.empty((threads, row), "float32")
+        read = threads * blocks * row * _FLOAT_BYTES
+        return Burst(self._code["read_sum"], (data, sums), threads, read).peak()
+
+
+class Burst:
+    """A loop that runs for some milliseconds, with a known amount of work.
+
+    Attributes:
+        work: What one call does: operations, or bytes read.
+    """
+
+    def __init__(
+        self, function: Callable[..., None], arguments: tuple[Any, ...], threads: int, work: int
+    ) -> None:
+        """Takes a function of ``arguments`` and a number of rounds, of ``work`` each.
+
+        The number of rounds is then chosen so that a call takes some milliseconds.
+        """
+        self._function, self._arguments, self._threads = function, arguments, threads
+        self._rounds = 1
+        # The best of three: waking the threads may take longer than a burst.
+        while (seconds := min(self._timed() for _ in range(3))) < _BURST_SECONDS:
+            # Small steps: the first ones are too short to tell how many rounds it takes.
+            growth = _BURST_SECONDS / max(seconds, _BURST_SECONDS / 8)
+            self._rounds = int(self._rounds * growth) + 1
+        self.work = work * self._rounds
+
+    def __call__(self) -> None:
+        """Runs once."""
+        use_threads(self._threads)
+        self._function(*self._arguments, self._rounds)
+
+    def peak(self) -> float:
+        """Returns the work done per nanosecond, which is 10^9 per second, in the best of runs."""
+        taken: list[float] = []
+        while len(taken) < _FEWEST_BURSTS or sum(taken) < _PEAK_SECONDS:
+            taken.append(self._timed())
+        return self.work / min(taken) / 1e9
+
+    def _timed(self) -> float:
+        started = time.perf_counter()
+        self()
+        return time.perf_counter() - started

@@ -1,0 +1,70 @@
+"""Peaks bound times; measuring them gives plausible numbers on any machine."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from ingot.targets.cpu.probe import Burst, Probe, Roofline
+
+PEAKS = Roofline(
+    threads=2,
+    gflops=200.0,
+    l2_gbs=180.0,
+    l3_gbs=100.0,
+    dram_gbs=40.0,
+    l2_bytes=1_000_000,
+    l3_bytes=32_000_000,
+)
+
+
+@pytest.mark.parametrize(
+    ("size", "gbs"),
+    [(1, 180), (1_000_000, 180), (1_000_001, 100), (32_000_000, 100), (32_000_001, 40)],
+)
+def test_the_bandwidth_is_that_of_the_nearest_memory_that_holds_the_bytes(
+    size: int, gbs: float
+) -> None:
+    assert PEAKS.bandwidth(size) == gbs
+
+
+@pytest.mark.parametrize(
+    ("operations", "size", "seconds"),
+    [
+        (200e9, 100, 1.0),  # the operations decide
+        (10, 40_000_000, 1e-3),  # the bytes do
+        (0, 0, 0.0),
+    ],
+)
+def test_the_least_time_is_that_of_what_takes_longer(
+    operations: float, size: int, seconds: float
+) -> None:
+    assert PEAKS.seconds(operations, size) == pytest.approx(seconds)
+
+
+def test_the_mean_with_another_moment_is_that_of_each_peak() -> None:
+    slower = Roofline(2, 100.0, 90.0, 50.0, 20.0, 1_000_000, 32_000_000)
+    assert PEAKS.mean_with(slower) == Roofline(2, 150.0, 135.0, 75.0, 30.0, 1_000_000, 32_000_000)
+
+
+def test_a_burst_is_long_and_does_the_work_it_says() -> None:
+    asked: list[int] = []
+
+    def work(microseconds: int, rounds: int) -> None:
+        asked.append(microseconds * rounds)
+        time.sleep(asked[-1] / 1e6)
+
+    burst = Burst(work, (10,), threads=1, work=10)
+    asked.clear()
+    burst()
+    assert asked == [burst.work]
+    assert burst.work > 100
+    assert 0 < burst.peak() <= 1e-3  # one per microsecond at most
+
+
+def test_this_machine_has_peaks() -> None:
+    peaks = Probe().roofline(1)
+    assert peaks.threads == 1
+    assert min(peaks.gflops, peaks.l2_gbs, peaks.l3_gbs, peaks.dram_gbs) > 0.1
+    assert peaks.l2_bytes > 0
