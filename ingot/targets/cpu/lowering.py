@@ -10,8 +10,10 @@ import tvm
 from tvm import relax
 
 from ingot.targets.cpu.constants import fold_constant_layouts
+from ingot.targets.cpu.layout import channels_last
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules import schedule_module
+from ingot.targets.cpu.selection import select_kernels
 from ingot.targets.cpu.weights import hoist_weights
 
 
@@ -33,11 +35,16 @@ class LoweredModule:
 def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
     """Lowers a Relax module to scheduled prim funcs, its weights taken out."""
     with cpu.tvm_target():
-        module = fold_constant_layouts(module)
+        module = channels_last(fold_constant_layouts(module))
         module = tvm.transform.Sequential(
             [
                 relax.transform.DecomposeOpsForInference(),
                 relax.transform.CanonicalizeBindings(),
+            ]
+        )(module)
+        module = select_kernels(module, cpu)
+        module = tvm.transform.Sequential(
+            [
                 relax.backend.DispatchSampling(),
                 relax.backend.DispatchSortScan(),
                 relax.transform.LegalizeOps(),

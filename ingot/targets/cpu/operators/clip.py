@@ -11,7 +11,9 @@ from tvm.relax.frontend.onnx import onnx_frontend
 
 
 def clip(builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]) -> Any:
-    """Converts ``Clip``; constant bounds become attributes of one element-wise operator.
+    """Converts ``Clip``; constant bounds become a maximum and a minimum.
+
+    TVM has a ``clip`` of its own, but the passes that convert layouts stop at it.
 
     Args:
         builder: The block builder to emit to.
@@ -26,7 +28,10 @@ def clip(builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, A
     ]
     if None in bounds or not dtype.startswith("float"):
         return onnx_frontend.Clip._impl_v13(builder, inputs, attributes, None)
-    return relax.op.clip(data, *bounds)
+    lowest, highest = (relax.const(bound, dtype) for bound in bounds)
+    if bounds[0] != -math.inf:
+        data = builder.emit(relax.op.maximum(data, lowest))
+    return data if bounds[1] == math.inf else relax.op.minimum(data, highest)
 
 
 def _constant(bound: Any, default: float) -> float | None:

@@ -6,11 +6,16 @@ import tvm
 from tvm import s_tir, tirx
 
 from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.schedules.convolution import schedule_convolution
 from ingot.targets.cpu.schedules.elementwise import inline_chains, schedule_elementwise
+from ingot.targets.cpu.schedules.epilogue import NotFusable, take_apart
+from ingot.targets.cpu.schedules.matmul import schedule_matmul
 from ingot.targets.cpu.schedules.reduction import schedule_reduction
+from ingot.targets.cpu.selection.base import ANCHOR
 from ingot.targets.cpu.schedules.structure import is_reduction, is_spatial, leaf_blocks
 
 _SCHEDULED = "tirx.is_scheduled"
+_FAMILIES = {"convolution": schedule_convolution, "matmul": schedule_matmul}
 
 
 def schedule_module(module: tvm.IRModule, cpu: CpuDescription) -> tuple[tvm.IRModule, list[str]]:
@@ -39,6 +44,9 @@ def _can_be_scheduled(function: tirx.PrimFunc) -> bool:
 
 def schedule_function(function: tirx.PrimFunc, cpu: CpuDescription) -> tirx.PrimFunc:
     """Schedules a prim func: element-wise chains inlined, then each block that is left."""
+    written = _write_kernel(function, cpu)
+    if written is not None:
+        return written
     schedule = s_tir.Schedule(function)
     blocks = inline_chains(schedule, leaf_blocks(schedule))
     epilogues: set[str] = set()
@@ -50,3 +58,13 @@ def schedule_function(function: tirx.PrimFunc, cpu: CpuDescription) -> tirx.Prim
         elif is_spatial(schedule, block):
             schedule_elementwise(schedule, block, cpu)
     return schedule.mod["main"].with_attr(_SCHEDULED, True)
+
+
+def _write_kernel(function: tirx.PrimFunc, cpu: CpuDescription) -> tirx.PrimFunc | None:
+    """Writes the code of a prim func that begins with an anchor; None where it does not."""
+    try:
+        kernel = take_apart(function)
+    except NotFusable:
+        return None
+    family = kernel.annotations.get(ANCHOR)
+    return None if family is None else _FAMILIES[str(family)](kernel, cpu)

@@ -48,13 +48,13 @@ class Emitter:
         A loop of one iteration is left out, and yields ``start``.
         """
         if isinstance(extent, int) and extent == 1:
-            yield tirx.IntImm("int32", start) if isinstance(start, int) else start
+            yield index(start)
             return
-        variable = tirx.Var(name, "int32" if isinstance(extent, int) else str(extent.ty.dtype))
+        variable = tirx.Var(name, "int64")
         self._open.append([])
         yield variable
         body = _sequence(self._open.pop())
-        self.emit(statements.For(variable, start, extent, kind, body))
+        self.emit(statements.For(variable, index(start), index(extent), kind, body))
 
     def parallel(
         self, extent: int | tirx.Expr, name: str
@@ -97,7 +97,7 @@ class Emitter:
             scope: ``local`` for registers and the stack (constant indices stay in registers),
                 ``global`` for scratch memory of the thread that runs.
         """
-        buffer = tirx.decl_buffer(shape, dtype, name, scope=scope)
+        buffer = tirx.decl_buffer([index(size) for size in shape], dtype, name, scope=scope)
         self.emit(statements.AllocBuffer(buffer))
         return buffer
 
@@ -105,7 +105,7 @@ class Emitter:
         self, buffer: tirx.Buffer, value: tirx.Expr, indices: Sequence[int | tirx.Expr]
     ) -> None:
         """Stores a scalar, or a vector at indices whose last is a ramp."""
-        self.emit(statements.BufferStore(buffer, value, list(indices)))
+        self.emit(statements.BufferStore(buffer, value, [index(i) for i in indices]))
 
 
 def _sequence(body: list[tirx.Stmt]) -> tirx.Stmt:
@@ -114,14 +114,19 @@ def _sequence(body: list[tirx.Stmt]) -> tirx.Stmt:
     return body[0] if len(body) == 1 else statements.SeqStmt(body)
 
 
+def index(value: int | tirx.Expr) -> tirx.Expr:
+    """An index or an extent; Relax's dimensions, and so all of them, are int64."""
+    return tirx.IntImm("int64", value) if isinstance(value, int) else value
+
+
 def load(buffer: tirx.Buffer, *indices: int | tirx.Expr) -> tirx.Expr:
     """Loads a scalar, or a vector where the last index is a ramp."""
-    return tirx.BufferLoad(buffer, list(indices))
+    return tirx.BufferLoad(buffer, [index(i) for i in indices])
 
 
 def vector_at(start: int | tirx.Expr, lanes: int) -> tirx.Expr:
     """The indices of a vector: ``lanes`` consecutive elements from ``start`` on."""
-    return tirx.Ramp(start, 1, lanes)
+    return tirx.Ramp(index(start), index(1), lanes)
 
 
 def splat(value: float | tirx.Expr, lanes: int) -> tirx.Expr:

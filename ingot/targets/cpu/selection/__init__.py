@@ -14,8 +14,10 @@ from tvm import relax
 
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.selection.base import Selection, Selector
+from ingot.targets.cpu.selection.convolution import CONVOLUTION_SELECTORS
+from ingot.targets.cpu.selection.matmul import MATMUL_SELECTORS
 
-SELECTORS: dict[str, Selector] = {}
+SELECTORS: dict[str, Selector] = {**CONVOLUTION_SELECTORS, **MATMUL_SELECTORS}
 
 
 @relax.expr_functor.mutator

@@ -1,0 +1,299 @@
+"""Convolution, direct, in NHWC with packed weights.
+
+A tile is a few neighbouring pixels of one row of the image by a panel of output channels. For each
+tap of the kernel it is a matmul along the input channels, on the image as it lies in memory:
+nothing is copied into columns. Taps that fall into the padding are not multiplied at all: rows of
+the kernel outside of the image are left out of the loop's bounds, and tiles at the left and right
+edge have code of their own, in which the affected pixels do not take part. Georganas et al.,
+"Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures" (2018).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from tvm import tirx
+
+from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.schedules.blocking import WORTH_A_LAUNCH, choose_blocking
+from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func, vector_at
+from ingot.targets.cpu.schedules.epilogue import FusedKernel
+from ingot.targets.cpu.schedules.matmul import part
+from ingot.targets.cpu.schedules.microkernel import Accumulators
+from ingot.targets.cpu.schedules.tiles import Panels, split_rows
+
+# Up to this many steps per row of the kernel are written out instead of looped over: the first
+# layer of a network, which reads three channels.
+_STEPS_WRITTEN_OUT = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """A spatial axis of a convolution.
+
+    Attributes:
+        size: Of the input.
+        result: Of the output.
+        kernel: Taps.
+        stride: Step between outputs, in inputs.
+        padding: Zeros before the input.
+        dilation: Distance of two taps.
+    """
+
+    size: int
+    result: int
+    kernel: int
+    stride: int
+    padding: int
+    dilation: int
+
+    def inside(self, output: int, tap: int) -> bool:
+        """Whether a tap of an output falls on the input."""
+        return 0 <= output * self.stride - self.padding + tap * self.dilation < self.size
+
+    def source(self, output: tirx.Expr, tap: int | tirx.Expr) -> tirx.Expr:
+        """The input's position under a tap of an output."""
+        return output * index(self.stride) + index(tap) * index(self.dilation) - index(self.padding)
+
+    @property
+    def padded(self) -> bool:
+        """Whether some tap of some output falls into the padding."""
+        return not all(
+            self.inside(output, tap)
+            for output in (0, self.result - 1)
+            for tap in (0, self.kernel - 1)
+        )
+
+    def taps(self, output: tirx.Expr) -> tuple[tirx.Expr, tirx.Expr]:
+        """The first tap of an output that falls on the input, and one more than the last."""
+        if not self.padded:
+            return index(0), index(self.kernel)
+        first = output * index(self.stride) - index(self.padding)
+        step = index(self.dilation)
+        low = tirx.Max(index(0), (step - 1 - first) // step)
+        high = tirx.Min(index(self.kernel), (index(self.size) - first + step - 1) // step)
+        return low, high
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """Equal tiles of a row of the image in which the same taps fall on the input.
+
+    Attributes:
+        start: The first pixel.
+        count: Number of tiles.
+        pixels: Pixels of each.
+        rows_by_tap: Per tap along the row, the pixels of a tile that take part.
+    """
+
+    start: int
+    count: int
+    pixels: int
+    rows_by_tap: tuple[tuple[int, ...], ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether all pixels take part at each tap."""
+        return all(len(rows) == self.pixels for rows in self.rows_by_tap)
+
+
+def segments(axis: Axis, vectors: int, cpu: CpuDescription) -> list[Segment]:
+    """Cuts a row of the image into tiles, neighbours with the same code joined."""
+    found: list[Segment] = []
+    for run in split_rows(axis.result, vectors, cpu):
+        for tile in range(run.count):
+            start = run.start + tile * run.rows
+            taps = tuple(
+                tuple(p for p in range(run.rows) if axis.inside(start + p, tap))
+                for tap in range(axis.kernel)
+            )
+            last = found[-1] if found else None
+            if last is not None and (last.pixels, last.rows_by_tap) == (run.rows, taps):
+                found[-1] = dataclasses.replace(last, count=last.count + 1)
+            else:
+                found.append(Segment(start, 1, run.rows, taps))
+    return found
+
+
+@dataclasses.dataclass
+class _Convolution:
+    """A convolution while it is written."""
+
+    emitter: Emitter
+    kernel: FusedKernel
+    cpu: CpuDescription
+    height: Axis
+    width: Axis
+    channels: int
+    groups: int
+    channels_first: bool
+    panels: Panels
+
+    def source(self, image: tirx.Expr, y: tirx.Expr, x: tirx.Expr, channel: tirx.Expr) -> tirx.Expr:
+        if self.channels_first:
+            return load(self.kernel.parameters[0], image, channel, y, x)
+        return load(self.kernel.parameters[0], image, y, x, channel)
+
+    def pixel_row(self, image: tirx.Expr, y: tirx.Expr, panel: tirx.Expr, columns: int) -> None:
+        """Writes the code of a row of the image for a panel."""
+        vectors = -(-columns // self.panels.lanes)
+        for segment in segments(self.width, vectors, self.cpu):
+            with self.emitter.loop(segment.count, "tile") as tile:
+                start = index(segment.start) + tile * index(segment.pixels)
+                self.tile(image, y, start, segment, panel, columns)
+
+    def tile(
+        self,
+        image: tirx.Expr,
+        y: tirx.Expr,
+        start: tirx.Expr,
+        segment: Segment,
+        panel: tirx.Expr,
+        columns: int,
+    ) -> None:
+        """Writes the code of one tile."""
+        emitter, lanes = self.emitter, self.panels.lanes
+        accumulators = Accumulators(emitter, segment.pixels, -(-columns // lanes), lanes)
+        low, high = self.height.taps(y)
+        extent: int | tirx.Expr = high - low if self.height.padded else self.height.kernel
+        with emitter.loop(extent, "tap_y", start=low) as tap_y:
+            source_y = self.height.source(y, tap_y)
+            self._taps(accumulators, image, source_y, start, segment, panel, tap_y)
+        accumulators.store(
+            self.kernel.epilogue,
+            lambda pixel: [image, y, start + index(pixel)],
+            panel * index(self.panels.width),
+            columns,
+        )
+
+    def _taps(
+        self,
+        accumulators: Accumulators,
+        image: tirx.Expr,
+        y: tirx.Expr,
+        start: tirx.Expr,
+        segment: Segment,
+        panel: tirx.Expr,
+        tap_y: tirx.Expr,
+    ) -> None:
+        emitter, lanes = self.emitter, self.panels.lanes
+        weights, width = self.kernel.parameters[1], self.width
+        first_channel = self._group_channel(panel)
+        contiguous = (
+            segment.whole and width.dilation == 1 and not self.channels_first and self.groups == 1
+        )
+
+        def step(tap: int, at: tirx.Expr, rows: tuple[int, ...]) -> None:
+            accumulators.step(
+                at,
+                lambda pixel, k: self.source(
+                    image, y, width.source(start + index(pixel), tap), first_channel + k
+                ),
+                lambda vector, k: load(
+                    weights, panel, tap_y, tap, k, vector_at(vector * lanes, lanes)
+                ),
+                rows,
+            )
+
+        everyone = tuple(range(segment.pixels))
+        if width.kernel * self.channels <= _STEPS_WRITTEN_OUT:
+            for tap, rows in enumerate(segment.rows_by_tap):
+                for channel in range(self.channels if rows else 0):
+                    step(tap, index(channel), rows)
+        elif contiguous:
+            # Neighbouring taps lie behind one another, in the image and in the weights.
+            with emitter.loop(width.kernel * self.channels, "k") as k:
+                step(0, k, everyone)
+        else:
+            for tap, rows in enumerate(segment.rows_by_tap):
+                if rows:
+                    with emitter.loop(self.channels, "k") as k:
+                        step(tap, k, rows)
+
+    def _group_channel(self, panel: tirx.Expr) -> tirx.Expr:
+        """The first input channel of the group that a panel belongs to."""
+        if self.groups == 1:
+            return index(0)
+        panels = self.panels.count // self.groups
+        return panel // index(panels) * index(self.channels)
+
+
+def schedule_convolution(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
+    """Writes the code of a convolution and of its epilogue.
+
+    The anchor's annotations give ``strides``, ``padding`` (before), ``dilation``, ``groups``,
+    ``channels_first`` (how the image lies) and the panels' ``vectors``.
+    """
+    emitter = Emitter()
+    notes = kernel.annotations
+    image, weights = kernel.parameters[0], kernel.parameters[1]
+    batch, *_, columns = kernel.epilogue.result.shape
+    first = bool(notes["channels_first"])
+    axes = [
+        Axis(
+            int(image.shape[axis + (2 if first else 1)]),
+            int(kernel.epilogue.result.shape[axis + 1]),
+            int(weights.shape[axis + 1]),
+            *(int(notes[name][axis]) for name in ("strides", "padding", "dilation")),
+        )
+        for axis in range(2)
+    ]
+    panels = Panels(int(columns), cpu.float_lanes, int(notes["vectors"]))
+    convolution = _Convolution(
+        emitter, kernel, cpu, *axes, int(weights.shape[3]), int(notes["groups"]), first, panels
+    )
+    operations = _write_tasks(convolution, batch)
+    return prim_func(kernel.parameters, emitter.body(), family="convolution", operations=operations)
+
+
+def _write_tasks(convolution: _Convolution, batch: tirx.Expr) -> int | None:
+    emitter, panels, height = convolution.emitter, convolution.panels, convolution.height
+    per_image = (
+        2 * height.result * convolution.width.result * panels.columns
+        * height.kernel * convolution.width.kernel * convolution.channels
+    )  # fmt: skip
+    images = int(batch.value) if isinstance(batch, tirx.IntImm) else None
+    source_channels = convolution.channels * convolution.groups
+    blocking = choose_blocking(
+        row_units=height.result * (images or 1),
+        row_bytes=4.0 * convolution.width.size * source_channels * height.stride,
+        panels=panels.count,
+        panel_bytes=4.0
+        * math.prod(int(size) for size in convolution.kernel.parameters[1].shape[1:]),
+        operations=float(per_image * (images or 1)),
+        cpu=convolution.cpu,
+    )
+    units: int = height.result * (images or 1)
+    tasks: int | tirx.Expr = blocking.tasks if images else index(blocking.tasks) * batch
+    small = images is not None and per_image * images < WORTH_A_LAUNCH
+    with emitter.loop(tasks, "task") if small else emitter.parallel(tasks, "task") as task:
+        offset: tirx.Expr = index(0)
+        if images is None:
+            offset = task // index(blocking.tasks) * index(height.result)
+            task = task % index(blocking.tasks)
+        group, block = task // index(blocking.row_blocks), task % index(blocking.row_blocks)
+        low, high = part(block, units, blocking.row_blocks)
+        low = emitter.bind("first_row", low + offset)
+        high = emitter.bind("last_row", high + offset)
+
+        def rows_of(panel: tirx.Expr, columns: int) -> None:
+            with emitter.loop(high - low, "row", start=low) as row:
+                image = emitter.bind("image", row // index(height.result))
+                y = emitter.bind("y", row % index(height.result))
+                convolution.pixel_row(image, y, panel, columns)
+
+        panels_low, panels_high = part(group, panels.count, blocking.panel_groups)
+        _panel_range(convolution, panels_low, panels_high, rows_of)
+    return per_image * images if images else None
+
+
+def _panel_range(convolution, low, high, body):  # type: ignore[no-untyped-def]
+    panels, emitter = convolution.panels, convolution.emitter
+    if panels.full:
+        end = tirx.Min(high, index(panels.full)) if panels.last_columns else high
+        with emitter.loop(end - low, "panel", start=low) as panel:
+            body(panel, panels.width)
+    if panels.last_columns:
+        with emitter.when(high > index(panels.full)):
+            body(index(panels.full), panels.last_columns)

@@ -1,0 +1,231 @@
+"""What follows an anchor in its fused prim func: bias, activation, residual add.
+
+FuseTIR leaves one block per operator. An epilogue is the chain of element-wise blocks behind the
+anchor, as expressions of one accumulator, to be evaluated on registers where a tile is stored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import tvm_ffi
+from tvm import s_tir, tirx
+from tvm.tirx import stmt as statements
+
+from ingot.targets.cpu.schedules.emission import Emitter, index, load
+from ingot.targets.cpu.schedules.rewriting import rewrite_loads, substitute
+
+
+class NotFusable(Exception):
+    """A prim func is not an anchor with element-wise blocks behind it; says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Epilogue:
+    """An element-wise function of an accumulator at a position of the result.
+
+    Attributes:
+        accumulator: Stands for the accumulated value.
+        coordinates: Stand for the position, one per axis.
+        steps: Values in the order in which they are computed, each with what stands for it.
+        result: Where the last of them is stored, at the position.
+    """
+
+    accumulator: tirx.Var
+    coordinates: tuple[tirx.Var, ...]
+    steps: tuple[tuple[tirx.Var, tirx.Expr], ...]
+    result: tirx.Buffer
+
+    def store(
+        self,
+        emitter: Emitter,
+        accumulators: tirx.Buffer,
+        offset: int,
+        position: Sequence[tirx.Expr],
+        *,
+        lanes: int,
+        valid: int,
+    ) -> None:
+        """Stores one vector of accumulators.
+
+        Args:
+            emitter: Where the statements go.
+            accumulators: A buffer of one axis.
+            offset: Where in it the vector begins.
+            position: The position of the vector's first element; it runs along the last axis.
+            lanes: Elements of the vector.
+            valid: How many of them belong to the result.
+        """
+        if valid >= lanes:
+            with emitter.vectorized(lanes) as lane:
+                self._evaluate(emitter, load(accumulators, index(offset) + lane), position, lane)
+            return
+        for single in range(valid):
+            self._evaluate(emitter, load(accumulators, offset + single), position, index(single))
+
+    def _evaluate(
+        self, emitter: Emitter, value: tirx.Expr, position: Sequence[tirx.Expr], lane: tirx.Expr
+    ) -> None:
+        place = [*position[:-1], position[-1] + lane]
+        known: dict[tirx.Var, tirx.Expr] = dict(zip(self.coordinates, place, strict=True))
+        known[self.accumulator] = value
+        final = value
+        for variable, expression in self.steps:
+            final = substitute(expression, known)
+            if variable is not self.steps[-1][0]:
+                known[variable] = emitter.bind(variable.name, final)
+        emitter.store(self.result, final, place)
+
+    def by_rows(self, emitter: Emitter, decode: Callable[[tirx.Expr], list[tirx.Expr]]) -> Epilogue:
+        """Returns the same function of a row and a column, all axes but the last made one.
+
+        Buffers of the result's shape are read as matrices, so that addresses stay plain sums.
+
+        Args:
+            emitter: Where the views are declared.
+            decode: Returns the leading coordinates of a row.
+        """
+        row, column = tirx.Var("row", "int64"), self.coordinates[-1]
+        shape = list(self.result.shape)
+        views: dict[tirx.Buffer, tirx.Buffer] = {}
+
+        def as_matrix(buffer: tirx.Buffer) -> tirx.Buffer:
+            if buffer not in views:
+                views[buffer] = matrix_view(emitter, buffer)
+            return views[buffer]
+
+        def through_view(node: tirx.Expr) -> tirx.Expr:
+            same = len(node.source.shape) == len(shape) and all(
+                tvm_ffi.structural_equal(a, b)
+                for a, b in zip(node.source.shape, shape, strict=True)
+            )
+            if same and self._is_position(node.indices):
+                return load(as_matrix(node.source), row, column)
+            return node
+
+        leading = dict(zip(self.coordinates[:-1], decode(row), strict=True))
+        steps = tuple(
+            (
+                variable,
+                substitute(rewrite_loads(expression, through_view), leading),
+            )
+            for variable, expression in self.steps
+        )
+        return Epilogue(self.accumulator, (row, column), steps, as_matrix(self.result))
+
+    def _is_position(self, indices: Sequence[tirx.Expr]) -> bool:
+        return _same_position(indices, self.coordinates, self.result.shape)
+
+
+def matrix_view(emitter: Emitter, buffer: tirx.Buffer) -> tirx.Buffer:
+    """Declares a view of a compact buffer with all axes but the last made one."""
+    rows: tirx.Expr = index(1)
+    for size in buffer.shape[:-1]:
+        rows = rows * size
+    view = tirx.decl_buffer([rows, buffer.shape[-1]], str(buffer.ty.dtype), f"{buffer.name}_rows")
+    emitter.emit(statements.DeclBuffer(view, data=buffer.data))
+    return view
+
+
+@dataclasses.dataclass(frozen=True)
+class FusedKernel:
+    """A fused prim func taken apart.
+
+    Attributes:
+        parameters: Its parameters.
+        anchor: The block that accumulates.
+        epilogue: What follows it.
+    """
+
+    parameters: tuple[tirx.Buffer, ...]
+    anchor: s_tir.SBlock
+    epilogue: Epilogue
+
+    @property
+    def annotations(self) -> Mapping[str, object]:
+        """What the selection of the anchor noted on its block."""
+        return dict(self.anchor.annotations)
+
+
+def take_apart(function: tirx.PrimFunc) -> FusedKernel:
+    """Splits a fused prim func into its anchor, the first block, and its epilogue.
+
+    Raises:
+        NotFusable: A block behind the anchor is not element-wise on the anchor's result.
+    """
+    anchor, *following = _blocks(function.body)
+    result = anchor.writes[0].source
+    shape = result.shape
+    coordinates = tuple(tirx.Var(f"axis_{axis}", "int64") for axis in range(len(shape)))
+    accumulator = tirx.Var("accumulated", str(result.ty.dtype))
+    values = {result: accumulator}
+    steps = []
+    for block in following:
+        store = _elementwise_store(block, coordinates, shape)
+        axes = [variable.var for variable in block.iter_vars]
+        expression = substitute(store.value, dict(zip(axes, coordinates, strict=True)))
+        expression = rewrite_loads(expression, _reader(values, coordinates, shape))
+        result = store.buffer
+        values[result] = tirx.Var(store.buffer.name, str(expression.ty.dtype))
+        steps.append((values[result], expression))
+    if not any(result.same_as(parameter) for parameter in function.params):
+        raise NotFusable("its last block does not write the result")
+    epilogue = Epilogue(accumulator, coordinates, tuple(steps), result)
+    return FusedKernel(tuple(function.params), anchor, epilogue)
+
+
+def _blocks(body: tirx.Stmt) -> list[s_tir.SBlock]:
+    """The blocks below the root, in order."""
+    statement = body.block.body
+    found = []
+    for part in statement.seq if isinstance(statement, statements.SeqStmt) else [statement]:
+        while isinstance(part, statements.For):
+            part = part.body
+        if not isinstance(part, s_tir.SBlockRealize):
+            raise NotFusable("a statement is not a block")
+        found.append(part.block)
+    return found
+
+
+def _elementwise_store(
+    block: s_tir.SBlock, coordinates: Sequence[tirx.Var], shape: Sequence[tirx.Expr]
+) -> statements.BufferStore:
+    store = block.body
+    axes = [variable.var for variable in block.iter_vars]
+    if not isinstance(store, statements.BufferStore) or block.init is not None:
+        raise NotFusable(f"block {block.name_hint} is not element-wise")
+    same_shape = len(store.buffer.shape) == len(shape) and all(
+        tvm_ffi.structural_equal(a, b) for a, b in zip(store.buffer.shape, shape, strict=True)
+    )
+    if not same_shape or len(axes) != len(coordinates):
+        raise NotFusable(f"block {block.name_hint} has another shape than the anchor")
+    if not _same_position(store.indices, axes, shape):
+        raise NotFusable(f"block {block.name_hint} rearranges the anchor's result")
+    return store
+
+
+def _reader(
+    values: Mapping[tirx.Buffer, tirx.Var],
+    coordinates: Sequence[tirx.Var],
+    shape: Sequence[tirx.Expr],
+) -> Callable[[tirx.Expr], tirx.Expr]:
+    def read(node: tirx.Expr) -> tirx.Expr:
+        for buffer, value in values.items():
+            if node.source.same_as(buffer):
+                if not _same_position(node.indices, coordinates, shape):
+                    raise NotFusable(f"{buffer.name} is read at another position")
+                return value
+        return node
+
+    return read
+
+
+def _same_position(
+    indices: Sequence[tirx.Expr], axes: Sequence[tirx.Var], shape: Sequence[tirx.Expr]
+) -> bool:
+    """Whether indices are the axes; where an axis has one element, any index is that one."""
+    return len(indices) == len(axes) and all(
+        at.same_as(axis) or (isinstance(size, tirx.IntImm) and int(size.value) == 1)
+        for at, axis, size in zip(indices, axes, shape, strict=True)
+    )

@@ -1,0 +1,246 @@
+"""Matmul with packed weights, and what is one: fully connected layers, 1x1 convolution in NHWC.
+
+The result's rows are the product of all its leading axes, so that neither a small batch nor a small
+image leaves tiles half full. The weights come as [panel][K][panel width]: a tile reads them as
+one stream, and its rows as a few more, along K. A tile accumulates over all of K in registers;
+splitting K to keep a panel in the first-level cache was measured slower (the prefetchers hide the
+second level, storing and reloading partial sums is not hidden).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+from tvm import sym, tirx
+
+from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.schedules.blocking import WORTH_A_LAUNCH, Blocking, choose_blocking
+from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func, vector_at
+from ingot.targets.cpu.schedules.epilogue import FusedKernel, matrix_view
+from ingot.targets.cpu.schedules.microkernel import Accumulators
+from ingot.targets.cpu.schedules.tiles import Panels, Run, most_rows, split_rows
+
+# Tiles of a row block where the number of rows is known only at run time.
+_TILES_OF_A_DYNAMIC_BLOCK = 32
+
+
+@dataclasses.dataclass
+class _Matmul:
+    """A matmul while it is written.
+
+    Attributes:
+        emitter: Where the statements go.
+        kernel: The fused prim func.
+        cpu: The processor.
+        weights: [panel][K][panel width], further axes of one element or kernel taps between.
+        panels: The columns' panels.
+        depth: Length of the reduction.
+        row_operand: Loads the element of a row at a step.
+    """
+
+    emitter: Emitter
+    kernel: FusedKernel
+    cpu: CpuDescription
+    weights: tirx.Buffer
+    panels: Panels
+    depth: int
+    row_operand: Callable[[tirx.Expr, tirx.Expr], tirx.Expr]
+
+    def tile(self, first_row: tirx.Expr, rows: int, panel: tirx.Expr, columns: int) -> None:
+        """Writes the code of one tile."""
+        emitter, lanes = self.emitter, self.panels.lanes
+        vectors = -(-columns // lanes)
+        accumulators = Accumulators(emitter, rows, vectors, lanes)
+        middle = [0] * (len(self.weights.shape) - 3)
+        with emitter.loop(self.depth, "k") as k:
+            accumulators.step(
+                k,
+                lambda row, at: self.row_operand(first_row + index(row), at),
+                lambda vector, at: load(
+                    self.weights, panel, *middle, at, vector_at(vector * lanes, lanes)
+                ),
+            )
+        accumulators.store(
+            self.kernel.epilogue,
+            lambda row: [first_row + index(row)],
+            panel * index(self.panels.width),
+            columns,
+        )
+
+    def panel_range(
+        self, low: tirx.Expr, high: tirx.Expr, body: Callable[[tirx.Expr, int], None]
+    ) -> None:
+        """Goes through the panels ``low … high - 1``, the narrower last one included."""
+        panels, emitter = self.panels, self.emitter
+        if panels.full:
+            end = high if not panels.last_columns else tirx.Min(high, index(panels.full))
+            with emitter.loop(_minus(end, low), "panel", start=low) as panel:
+                body(panel, panels.width)
+        if panels.last_columns:
+            with emitter.when(high > index(panels.full)):
+                body(index(panels.full), panels.last_columns)
+
+
+def _minus(end: tirx.Expr, start: tirx.Expr) -> tirx.Expr:
+    return sym.Analyzer().simplify(end - start)
+
+
+def schedule_matmul(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
+    """Writes the code of a matmul and of its epilogue.
+
+    The anchor's annotations give ``depth``, the panels' ``vectors`` and ``strides``, the last for a
+    1x1 convolution that skips pixels.
+    """
+    emitter = Emitter()
+    rows_buffer, weights = kernel.parameters[0], kernel.parameters[1]
+    result = kernel.epilogue.result
+    leading = list(result.shape[:-1])
+    notes = kernel.annotations
+    depth, columns = int(notes["depth"]), int(result.shape[-1])
+    panels = Panels(columns, cpu.float_lanes, int(notes["vectors"]))
+    strides = [int(stride) for stride in notes.get("strides", ())]
+
+    def decode(row: tirx.Expr) -> list[tirx.Expr]:
+        return _decode(row, leading)
+
+    epilogue = kernel.epilogue.by_rows(emitter, decode)
+    kernel = dataclasses.replace(kernel, epilogue=epilogue)
+    if any(stride != 1 for stride in strides):
+        steps = [index(stride) for stride in (1, *strides)]
+
+        def row_operand(row: tirx.Expr, at: tirx.Expr) -> tirx.Expr:
+            place = [i * step for i, step in zip(decode(row), steps, strict=True)]
+            return load(rows_buffer, *place, at)
+    else:
+        matrix = matrix_view(emitter, rows_buffer)
+
+        def row_operand(row: tirx.Expr, at: tirx.Expr) -> tirx.Expr:
+            return load(matrix, row, at)
+
+    matmul = _Matmul(emitter, kernel, cpu, weights, panels, depth, row_operand)
+    extent = _product(leading)
+    if isinstance(extent, int):
+        _static_rows(matmul, extent)
+        operations = 2 * extent * depth * columns
+    else:
+        _dynamic_rows(matmul, extent)
+        operations = None
+    return prim_func(kernel.parameters, emitter.body(), family="matmul", operations=operations)
+
+
+def _static_rows(matmul: _Matmul, extent: int) -> None:
+    panels, emitter = matmul.panels, matmul.emitter
+    runs = split_rows(extent, min(panels.vectors, -(-panels.columns // panels.lanes)), matmul.cpu)
+    tiles = sum(run.count for run in runs)
+    operations = 2.0 * extent * matmul.depth * panels.columns
+    blocking = choose_blocking(
+        row_units=tiles,
+        row_bytes=4.0 * matmul.depth * extent / tiles,
+        panels=panels.count,
+        panel_bytes=4.0 * matmul.depth * panels.width,
+        operations=operations,
+        cpu=matmul.cpu,
+    )
+    with _tasks(emitter, blocking.tasks, operations) as task:
+        group = task // index(blocking.row_blocks)
+        block = task % index(blocking.row_blocks)
+        low, high = part(block, tiles, blocking.row_blocks)
+        low, high = emitter.bind("first_tile", low), emitter.bind("last_tile", high)
+
+        def rows_of(panel: tirx.Expr, columns: int) -> None:
+            before = 0
+            for run in runs:
+                _tiles_of_run(matmul, run, before, (low, high), len(runs) == 1, panel, columns)
+                before += run.count
+
+        matmul.panel_range(*part(group, panels.count, blocking.panel_groups), rows_of)
+
+
+def _tiles_of_run(
+    matmul: _Matmul,
+    run: Run,
+    before: int,
+    bounds: tuple[tirx.Expr, tirx.Expr],
+    alone: bool,
+    panel: tirx.Expr,
+    columns: int,
+) -> None:
+    """Writes the loop over those tiles of a run that a task has."""
+    low, high = bounds
+    if not alone:
+        low = tirx.Max(low, index(before))
+        high = tirx.Min(high, index(before + run.count))
+    with matmul.emitter.loop(high - low, "tile", start=low) as tile:
+        first = (tile - index(before)) * index(run.rows) + index(run.start)
+        matmul.tile(first, run.rows, panel, columns)
+
+
+def _dynamic_rows(matmul: _Matmul, extent: tirx.Expr) -> None:
+    """Full tiles in blocks, then one of several narrower tiles for the remainder."""
+    panels, emitter = matmul.panels, matmul.emitter
+    rows = most_rows(panels.vectors, matmul.cpu)
+    full = extent // index(rows)
+    block_tiles = index(_TILES_OF_A_DYNAMIC_BLOCK)
+    blocks = tirx.Max((full + block_tiles - 1) // block_tiles, index(1))
+    groups = _dynamic_groups(panels.count)
+    with emitter.parallel(blocks * index(groups), "task") as task:
+        group, block = emitter.bind("group", task // blocks), emitter.bind("block", task % blocks)
+
+        def rows_of(panel: tirx.Expr, columns: int) -> None:
+            low = block * block_tiles
+            high = tirx.Min(low + block_tiles, full)
+            with emitter.loop(high - low, "tile", start=low) as tile:
+                matmul.tile(tile * index(rows), rows, panel, columns)
+            for remainder in range(1, rows):
+                with emitter.when(
+                    tirx.all(
+                        (extent % index(rows)).equal(index(remainder)),
+                        (block + 1).equal(blocks),
+                    )
+                ):
+                    matmul.tile(full * index(rows), remainder, panel, columns)
+
+        matmul.panel_range(*part(group, panels.count, groups), rows_of)
+
+
+def _dynamic_groups(panels: int) -> int:
+    """Parts that the panels are cut into where the rows are unknown: at most 32, equal if it can be."""
+    candidates = range(1, min(panels, 32) + 1)
+    return min(candidates, key=lambda groups: (-(-panels // groups) * groups - panels, -groups))
+
+
+def _tasks(emitter: Emitter, tasks: int, operations: float):  # type: ignore[no-untyped-def]
+    if tasks == 1 or operations < WORTH_A_LAUNCH:
+        return emitter.loop(tasks, "task")
+    return emitter.parallel(tasks, "task")
+
+
+def part(number: tirx.Expr, units: int, parts: int) -> tuple[tirx.Expr, tirx.Expr]:
+    """Returns the bounds of one of several nearly equal, contiguous parts."""
+    if units % parts == 0:
+        each = index(units // parts)
+        return number * each, number * each + each
+    return number * index(units) // index(parts), (number + 1) * index(units) // index(parts)
+
+
+def _decode(row: tirx.Expr, sizes: list[tirx.Expr]) -> list[tirx.Expr]:
+    """Returns the coordinates of a row in the axes that it was made of."""
+    coordinates: list[tirx.Expr] = []
+    for size in reversed(sizes[1:]):
+        coordinates.insert(0, row % size)
+        row = row // size
+    return [row, *coordinates] if sizes else []
+
+
+def _product(sizes: list[tirx.Expr]) -> int | tirx.Expr:
+    if all(isinstance(size, tirx.IntImm) for size in sizes):
+        return math.prod(int(size.value) for size in sizes)
+    extent: tirx.Expr = index(1)
+    for size in sizes:
+        extent = extent * size
+    return sym.Analyzer().simplify(extent)
+
+
+__all__ = ["Blocking", "part", "schedule_matmul"]

@@ -1,0 +1,82 @@
+"""The innermost loop of convolution and matmul: a tile of accumulators in registers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tvm import tirx
+
+from ingot.targets.cpu.schedules.emission import Emitter, index, load, splat, vector_at
+from ingot.targets.cpu.schedules.epilogue import Epilogue
+
+# Loads a scalar of a row's operand at a step of the reduction.
+RowOperand = Callable[[int, tirx.Expr], tirx.Expr]
+# Loads a vector of a panel's weights at a step of the reduction.
+PanelOperand = Callable[[int, tirx.Expr], tirx.Expr]
+
+
+class Accumulators:
+    """A tile of ``rows`` x ``vectors`` accumulators.
+
+    All its indices are constants, so that LLVM keeps each vector in a register.
+    """
+
+    def __init__(self, emitter: Emitter, rows: int, vectors: int, lanes: int) -> None:
+        """Allocates the tile and sets it to zero."""
+        self.rows, self.vectors, self.lanes = rows, vectors, lanes
+        self._emitter = emitter
+        self._buffer = emitter.allocate("accumulators", [rows * vectors * lanes])
+        for vector in range(rows * vectors):
+            emitter.store(self._buffer, splat(0.0, lanes), [vector_at(vector * lanes, lanes)])
+
+    def step(
+        self,
+        at: tirx.Expr,
+        row_operand: RowOperand,
+        panel_operand: PanelOperand,
+        rows: Sequence[int] | None = None,
+    ) -> None:
+        """Adds one step of the reduction: an outer product of a column and a row vector.
+
+        Args:
+            at: The step.
+            row_operand: The rows' scalars.
+            panel_operand: The panel's vectors.
+            rows: The rows that take part; all by default.
+        """
+        emitter, lanes = self._emitter, self.lanes
+        weights = [
+            emitter.bind("weights", panel_operand(vector, at)) for vector in range(self.vectors)
+        ]
+        for row in range(self.rows) if rows is None else rows:
+            value = emitter.bind("value", splat(row_operand(row, at), lanes))
+            for vector, weight in enumerate(weights):
+                place = vector_at((row * self.vectors + vector) * lanes, lanes)
+                emitter.store(self._buffer, load(self._buffer, place) + value * weight, [place])
+
+    def store(
+        self,
+        epilogue: Epilogue,
+        position: Callable[[int], Sequence[tirx.Expr]],
+        column: tirx.Expr,
+        columns: int,
+    ) -> None:
+        """Stores the tile through an epilogue.
+
+        Args:
+            epilogue: What is made of the accumulated values.
+            position: Returns the leading coordinates of a row.
+            column: The tile's first column.
+            columns: How many of its columns belong to the result.
+        """
+        for row in range(self.rows):
+            leading = position(row)
+            for vector in range(self.vectors):
+                epilogue.store(
+                    self._emitter,
+                    self._buffer,
+                    (row * self.vectors + vector) * self.lanes,
+                    [*leading, column + index(vector * self.lanes)],
+                    lanes=self.lanes,
+                    valid=columns - vector * self.lanes,
+                )
