@@ -63,6 +63,24 @@ class Member:
 
 
 @dataclasses.dataclass(frozen=True)
+class KernelCost:
+    """What one call of a kernel computes and moves.
+
+    Attributes:
+        operators: The operators that it computes, in order, joined by ``+``.
+        operations: Arithmetic operations, a multiply-add being two; None where a dimension is
+            symbolic.
+        bytes: Bytes of inputs and outputs, each once; None where a dimension is symbolic.
+        calls: From how many places of the model it is called.
+    """
+
+    operators: str
+    operations: int | None
+    bytes: int | None
+    calls: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Manifest:
     """The contents of ``manifest.json``.
 
@@ -106,6 +124,25 @@ class Manifest:
         """The records of the passes that ran, in order."""
         records: Sequence[Mapping[str, Any]] = self.measured.get("passes", ())
         return records
+
+    @property
+    def kernels(self) -> dict[str, KernelCost]:
+        """The kernels by name, of all places that state them; a place may state none."""
+        return {
+            name: KernelCost(**cost)
+            for part in self.placement.values()
+            for name, cost in part.get("kernels", {}).items()
+        }
+
+    @property
+    def operations(self) -> int | None:
+        """Arithmetic operations of an inference; None where a kernel's are unknown."""
+        counts = [
+            None if kernel.operations is None else kernel.operations * kernel.calls
+            for kernel in self.kernels.values()
+        ]
+        known = [count for count in counts if count is not None]
+        return sum(known) if counts and len(known) == len(counts) else None
 
     def to_json(self) -> str:
         """Returns the manifest as JSON, keys in a fixed order."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from ingot.compiler.build import Artifact
 from ingot.errors import ArtifactError
-from ingot.runtime.manifest import Manifest, TensorSpec
+from ingot.runtime.manifest import KernelCost, Manifest, TensorSpec
 
 
 def test_round_trip(small_artifact: Artifact) -> None:
@@ -35,3 +37,29 @@ def test_damaged_manifests_are_refused(text: str) -> None:
 
 def test_a_spec_reads_as_users_write_shapes() -> None:
     assert str(TensorSpec("x", "int8", ("N", 3))) == "x: int8[N, 3]"
+
+
+class TestKernels:
+    CONVOLUTION = KernelCost("conv2d+relu", operations=1000, bytes=80, calls=3)
+    SOFTMAX = KernelCost("softmax", operations=10, bytes=40, calls=1)
+
+    def manifest(self, artifact: Artifact, **kernels: KernelCost) -> Manifest:
+        costs = {name: dataclasses.asdict(cost) for name, cost in kernels.items()}
+        placement = {"cpu": {"executor": "tvm", "nodes": 4, "kernels": costs}}
+        changed = dataclasses.replace(artifact.manifest, placement=placement)
+        return Manifest.from_json(changed.to_json())
+
+    def test_their_costs_are_read_back(self, small_artifact: Artifact) -> None:
+        manifest = self.manifest(small_artifact, a=self.CONVOLUTION, b=self.SOFTMAX)
+        assert manifest.kernels == {"a": self.CONVOLUTION, "b": self.SOFTMAX}
+
+    def test_an_inference_costs_each_kernel_as_often_as_it_is_called(
+        self, small_artifact: Artifact
+    ) -> None:
+        manifest = self.manifest(small_artifact, a=self.CONVOLUTION, b=self.SOFTMAX)
+        assert manifest.operations == 3 * 1000 + 10
+
+    def test_one_open_cost_leaves_the_sum_open(self, small_artifact: Artifact) -> None:
+        open_cost = dataclasses.replace(self.SOFTMAX, operations=None)
+        assert self.manifest(small_artifact, a=self.CONVOLUTION, b=open_cost).operations is None
+        assert self.manifest(small_artifact).operations is None

@@ -1,0 +1,168 @@
+"""The cost of a kernel is what its operators compute, not how its loops are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import tvm
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tvm import relax, tirx
+from tvm.script import tirx as T
+
+from ingot.runtime.manifest import KernelCost
+from ingot.targets.cpu.cost import kernel_costs, operator_chain
+
+Emit = Callable[[relax.BlockBuilder, list[relax.Var]], relax.Expr]
+FEW = settings(max_examples=25, deadline=None)
+
+
+def fused(emit: Emit, *shapes: tuple[int | tirx.Var, ...], dtypes: str = "") -> tvm.IRModule:
+    """A module whose ``main`` is what ``emit`` makes of inputs, fused as for the CPU."""
+    builder = relax.BlockBuilder()
+    types = dtypes.split() or ["float32"] * len(shapes)
+    inputs = [
+        relax.Var(f"x{position}", relax.TensorType(shape, dtype))
+        for position, (shape, dtype) in enumerate(zip(shapes, types, strict=True))
+    ]
+    with builder.function("main", inputs):
+        with builder.dataflow():
+            result = builder.emit_output(emit(builder, inputs))
+        builder.emit_func_output(result)
+    passes = [
+        relax.transform.LegalizeOps(),
+        relax.transform.AnnotateTIROpPattern(),
+        relax.transform.FuseOps(),
+        relax.transform.FuseTIR(),
+    ]
+    return tvm.transform.Sequential(passes)(builder.get())
+
+
+def only_cost(module: tvm.IRModule) -> KernelCost:
+    (cost,) = kernel_costs(module).values()
+    return cost
+
+
+@FEW
+@given(
+    sizes=st.tuples(*[st.integers(1, 3)] * 3),
+    image=st.tuples(st.integers(5, 9), st.integers(5, 9)),
+    kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    stride=st.integers(1, 2),
+    padding=st.integers(0, 2),
+    groups=st.sampled_from([1, 2]),
+)
+def test_a_convolution_costs_its_products_and_nothing_for_padding(
+    sizes: tuple[int, int, int],
+    image: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: int,
+    padding: int,
+    groups: int,
+) -> None:
+    batch, inputs, outputs = sizes[0], groups * sizes[1], groups * sizes[2]
+
+    def convolution(builder: relax.BlockBuilder, x: list[relax.Var]) -> relax.Expr:
+        return relax.op.nn.conv2d(x[0], x[1], strides=stride, padding=padding, groups=groups)
+
+    module = fused(convolution, (batch, inputs, *image), (outputs, inputs // groups, *kernel))
+    height, width = (
+        (size + 2 * padding - k) // stride + 1 for size, k in zip(image, kernel, strict=True)
+    )
+    cost = only_cost(module)
+    pixels = batch * height * width
+    assert cost.operations == 2 * pixels * outputs * np.prod(kernel) * inputs // groups
+    whole = 4 * (batch * inputs * np.prod(image) + pixels * outputs)
+    assert cost.bytes == whole + 4 * outputs * inputs // groups * np.prod(kernel)
+
+
+def test_an_epilogue_costs_an_operation_for_each_element_and_its_own_inputs() -> None:
+    def block(builder: relax.BlockBuilder, x: list[relax.Var]) -> relax.Expr:
+        product = builder.emit(relax.op.matmul(x[0], x[1]))
+        biased = builder.emit(relax.op.add(product, x[2]))
+        return relax.op.clip(biased, 0.0, 6.0)
+
+    cost = only_cost(fused(block, (5, 7), (7, 11), (11,)))
+    assert cost.operators == "matmul+add+clip"
+    assert cost.operations == 2 * 5 * 7 * 11 + 55 + 2 * 55  # a clip is a minimum and a maximum
+    assert cost.bytes == 4 * (35 + 77 + 11 + 55)
+
+
+@pytest.mark.parametrize(
+    ("emit", "operations"),
+    [
+        (lambda b, x: relax.op.nn.softmax(x[0]), 5 * 60),  # maximum, difference, exp, sum, quotient
+        (lambda b, x: relax.op.sigmoid(x[0]), 60),
+        (lambda b, x: relax.op.sum(x[0], axis=1), 60),
+        (lambda b, x: relax.op.permute_dims(x[0]), 0),
+        (lambda b, x: relax.op.nn.pad(x[0], [1, 1, 2, 2]), 0),
+        (lambda b, x: relax.op.greater(x[0], relax.const(0.0)), 60),
+    ],
+    ids=["softmax", "sigmoid", "sum", "transpose", "pad", "greater"],
+)
+def test_operations_are_arithmetic_on_data_alone(emit: Emit, operations: int) -> None:
+    assert only_cost(fused(emit, (6, 10))).operations == operations
+
+
+def test_of_a_table_only_the_rows_that_are_taken_are_moved() -> None:
+    def take(builder: relax.BlockBuilder, x: list[relax.Var]) -> relax.Expr:
+        return relax.op.take(x[0], x[1], axis=0)
+
+    module = fused(take, (1000, 16), (3,), dtypes="float32 int64")
+    cost = only_cost(module)
+    assert cost.operators == "take"
+    assert cost.bytes == 3 * 16 * 4 + 3 * 8 + 3 * 16 * 4
+
+
+def test_a_symbolic_dimension_leaves_the_cost_open() -> None:
+    module = fused(lambda b, x: relax.op.exp(x[0]), (tirx.Var("n", "int64"), 4))
+    assert only_cost(module) == KernelCost("exp", None, None, 1)
+
+
+def test_calls_are_counted_by_place() -> None:
+    def twice(builder: relax.BlockBuilder, x: list[relax.Var]) -> relax.Expr:
+        once = builder.emit(relax.op.nn.softmax(x[0]))
+        return relax.op.nn.softmax(once)
+
+    assert only_cost(fused(twice, (4, 4))).calls == 2
+
+
+def written_kernel(attributes: dict[str, object]) -> tvm.IRModule:
+    """A kernel that is vectorized already: 8 sums of 4 floats."""
+
+    @T.prim_func
+    def kernel(x: T.Buffer((32,), "float32"), y: T.Buffer((32,), "float32")):
+        for i in range(8):
+            y[T.ramp(i * 4, 1, 4)] = x[T.ramp(i * 4, 1, 4)] + x[T.ramp(i * 4, 1, 4)]
+
+    return tvm.IRModule({"packed_kernel": kernel.with_attrs(attributes)})
+
+
+def test_a_kernel_may_state_its_cost() -> None:
+    stated = {"ingot.operations": 123, "ingot.family": "conv2d+relu"}
+    assert only_cost(written_kernel(stated)) == KernelCost("conv2d+relu", 123, 2 * 128, 0)
+    assert only_cost(written_kernel({**stated, "ingot.bytes": 77})).bytes == 77
+
+
+def test_a_vector_of_operations_is_as_many() -> None:
+    assert only_cost(written_kernel({})).operations == 32
+    assert only_cost(written_kernel({})).bytes == 2 * 128
+
+
+@pytest.mark.parametrize(
+    ("name", "chain"),
+    [
+        ("fused_conv2d12_add7_tir_sigmoid3_multiply7", "conv2d+add+sigmoid+multiply"),
+        ("max_pool2d", "max_pool2d"),
+        ("max_pool2d3", "max_pool2d"),
+        ("fused_layer_norm1_strided_slice_take2", "layer_norm+strided_slice+take"),
+        ("conv2d_transpose", "conv2d_transpose"),
+        ("attention", "attention"),
+        ("reshape10", "reshape"),
+        ("something_of_my_own", "something+of+my+own"),
+    ],
+)
+def test_operators_are_read_from_the_name(name: str, chain: str) -> None:
+    assert operator_chain(name) == chain
