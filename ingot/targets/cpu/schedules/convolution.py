@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 from tvm import tirx
 
@@ -21,7 +22,7 @@ from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func
 from ingot.targets.cpu.schedules.epilogue import FusedKernel
 from ingot.targets.cpu.schedules.matmul import part
 from ingot.targets.cpu.schedules.microkernel import Accumulators
-from ingot.targets.cpu.schedules.tiles import Panels, split_rows
+from ingot.targets.cpu.schedules.tiles import Panels, Run, split_rows
 
 # Up to this many steps per row of the kernel are written out instead of looped over: the first
 # layer of a network, which reads three channels.
@@ -98,10 +99,10 @@ class Segment:
         return all(len(rows) == self.pixels for rows in self.rows_by_tap)
 
 
-def segments(axis: Axis, vectors: int, cpu: CpuDescription) -> list[Segment]:
-    """Cuts a row of the image into tiles, neighbours with the same code joined."""
+def segments(axis: Axis, runs: Sequence[Run]) -> list[Segment]:
+    """Cuts tiles of a row of the image by which taps they have; neighbours with the same code join."""
     found: list[Segment] = []
-    for run in split_rows(axis.result, vectors, cpu):
+    for run in runs:
         for tile in range(run.count):
             start = run.start + tile * run.rows
             taps = tuple(
@@ -138,8 +139,12 @@ class _Convolution:
     def pixel_row(self, image: tirx.Expr, y: tirx.Expr, panel: tirx.Expr, columns: int) -> None:
         """Writes the code of a row of the image for a panel."""
         vectors = -(-columns // self.panels.lanes)
-        for segment in segments(self.width, vectors, self.cpu):
-            with self.emitter.loop(segment.count, "tile") as tile:
+        runs = split_rows(self.width.result, vectors, self.cpu)
+        for segment in segments(self.width, runs):
+            with (
+                self.emitter.function("segment"),
+                self.emitter.loop(segment.count, "tile") as tile,
+            ):
                 start = index(segment.start) + tile * index(segment.pixels)
                 self.tile(image, y, start, segment, panel, columns)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
+import tvm
 from tvm import tirx
 from tvm.tirx import stmt as statements
 
@@ -24,6 +25,7 @@ class Emitter:
     def __init__(self) -> None:
         """Begins an empty body."""
         self._open: list[list[tirx.Stmt]] = [[]]
+        self._functions = 0
 
     def emit(self, statement: tirx.Stmt) -> None:
         """Appends a statement to the innermost open loop or condition."""
@@ -74,6 +76,20 @@ class Emitter:
         self._open.append([])
         yield
         self.emit(statements.IfThenElse(condition, _sequence(self._open.pop()), None))
+
+    @contextlib.contextmanager
+    def function(self, name: str) -> Iterator[None]:
+        """Opens a machine function of its own, called here and never inlined.
+
+        LLVM allocates registers per function. In one with many tiles it gives up on keeping each
+        tile's accumulators in registers; in a function with one it does not.
+        """
+        self._open.append([])
+        yield
+        body = _sequence(self._open.pop())
+        self._functions += 1
+        label = tvm.ir.StringImm(f"{name}_{self._functions}")
+        self.emit(statements.AttrStmt(tirx.const(0, "int32"), "compute_scope", label, body))
 
     def bind(self, name: str, value: tirx.Expr) -> tirx.Var:
         """Evaluates an expression once, here; returns the variable that holds it."""
@@ -126,13 +142,15 @@ def load(buffer: tirx.Buffer, *indices: int | tirx.Expr) -> tirx.Expr:
 
 def vector_at(start: int | tirx.Expr, lanes: int) -> tirx.Expr:
     """The indices of a vector: ``lanes`` consecutive elements from ``start`` on."""
+    if lanes == 1:
+        return index(start)
     return tirx.Ramp(index(start), index(1), lanes)
 
 
 def splat(value: float | tirx.Expr, lanes: int) -> tirx.Expr:
     """A vector with the same float32 value in each lane."""
     scalar = tirx.const(value, "float32") if isinstance(value, float) else value
-    return tirx.Broadcast(scalar, lanes)
+    return scalar if lanes == 1 else tirx.Broadcast(scalar, lanes)
 
 
 def prim_func(

@@ -172,7 +172,10 @@ def _tiles_of_run(
     if not alone:
         low = tirx.Max(low, index(before))
         high = tirx.Min(high, index(before + run.count))
-    with matmul.emitter.loop(high - low, "tile", start=low) as tile:
+    with (
+        matmul.emitter.function("tiles"),
+        matmul.emitter.loop(high - low, "tile", start=low) as tile,
+    ):
         first = (tile - index(before)) * index(run.rows) + index(run.start)
         matmul.tile(first, run.rows, panel, columns)
 
@@ -191,15 +194,15 @@ def _dynamic_rows(matmul: _Matmul, extent: tirx.Expr) -> None:
         def rows_of(panel: tirx.Expr, columns: int) -> None:
             low = block * block_tiles
             high = tirx.Min(low + block_tiles, full)
-            with emitter.loop(high - low, "tile", start=low) as tile:
+            with (
+                emitter.function("tiles"),
+                emitter.loop(high - low, "tile", start=low) as tile,
+            ):
                 matmul.tile(tile * index(rows), rows, panel, columns)
             for remainder in range(1, rows):
-                with emitter.when(
-                    tirx.all(
-                        (extent % index(rows)).equal(index(remainder)),
-                        (block + 1).equal(blocks),
-                    )
-                ):
+                left_over = (extent % index(rows)).equal(index(remainder))
+                last_block = (block + 1).equal(blocks)
+                with emitter.when(tirx.all(left_over, last_block)), emitter.function("tile"):
                     matmul.tile(full * index(rows), remainder, panel, columns)
 
         matmul.panel_range(*part(group, panels.count, groups), rows_of)
