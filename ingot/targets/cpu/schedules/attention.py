@@ -1,0 +1,482 @@
+"""Scaled dot-product attention, softmax(Q Kᵀ · scale + mask) V, in one kernel.
+
+A task takes a few query rows of one head (two vectors' worth) through all three steps; the scores of
+these rows stay in the first- or second-level cache and never become a tensor.
+
+Scores are kept transposed, [keys][query rows], so that the lanes of a vector are query rows:
+
+* K and V are read where they lie, [.., key, feature], without packing: the scores' multiply-adds
+  broadcast single elements of K against vectors of transposed query rows, those of the result
+  broadcast single weights against vectors of V's features. Only the task's few query rows are
+  transposed (and scaled) first. So splitting the rows among threads repeats no work.
+* The softmax's maximum and sum run down the keys, without reductions across lanes, and any number
+  of keys needs no masked remainder.
+* A mask that differs per query starts the scores, transposed; one that does not is broadcast.
+
+The sum of weights is divided out of the result's rows (as in Dao et al., "FlashAttention", 2022), not
+out of the weights. Both products accumulate in registers: a tile of ``rows`` keys x vectors of query
+rows, then of query rows x vectors of features (see ``tiles``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+from tvm import tirx
+
+from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.schedules.emission import (
+    Emitter,
+    index,
+    load,
+    prim_func,
+    splat,
+    vector_at,
+)
+from ingot.targets.cpu.schedules.lanes import transpose
+from ingot.targets.cpu.schedules.tasks import share_tasks
+from ingot.targets.cpu.schedules.tiles import choose_panels, most_rows, split_rows
+
+Dim: TypeAlias = "int | tirx.Expr"
+
+_LOWEST = -3.4028234663852886e38
+_TWO_VECTORS = 2
+_STACK = "global"
+
+
+@dataclasses.dataclass(frozen=True)
+class Operand:
+    """How a tensor [batch, heads, positions, features] lies in memory.
+
+    Attributes:
+        shape: The dimensions of its buffer.
+        axes: What each of them counts: ``b`` (batch), ``h`` (heads), ``s`` (positions), ``d``
+            (features), or several of them, the last one fastest: ``hd`` for the features of all
+            heads. A letter that is nowhere counts one.
+    """
+
+    shape: tuple[Dim, ...]
+    axes: tuple[str, ...]
+
+    def indices(self, at: Mapping[str, Dim], extents: Mapping[str, Dim]) -> list[Dim]:
+        """Returns the buffer's indices of an element.
+
+        Args:
+            at: Its position, by letter.
+            extents: The extents, by letter.
+        """
+        indices = []
+        for letters in self.axes:
+            place = at[letters[0]]
+            for letter in letters[1:]:
+                place = place * extents[letter] + at[letter]
+            indices.append(place)
+        return indices
+
+
+@dataclasses.dataclass(frozen=True)
+class Mask:
+    """A tensor that is added to the scores.
+
+    Attributes:
+        shape: The dimensions of its buffer: up to [batch, heads, queries, keys], fewer from the left.
+        broadcast: For each, True where it is one element long, False where it is not, None where
+            that is known at run time only.
+    """
+
+    shape: tuple[Dim, ...]
+    broadcast: tuple[bool | None, ...]
+
+    @property
+    def varies_by_query(self) -> bool:
+        """Whether query rows may differ in their masks."""
+        return len(self.shape) > 1 and self.broadcast[-2] is not True
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether neighbouring keys' elements are neighbours in memory."""
+        return self.broadcast[-1] is False
+
+    def indices(self, at: Mapping[str, Dim]) -> list[Dim]:
+        """Returns the buffer's indices for batch ``b``, head ``h``, query ``q`` and key ``k``."""
+        letters = "bhqk"[4 - len(self.shape) :]
+        return [
+            _broadcast_index(at[letter], dim, broadcast)
+            for letter, dim, broadcast in zip(letters, self.shape, self.broadcast, strict=True)
+        ]
+
+
+def _broadcast_index(position: Dim, dim: Dim, broadcast: bool | None) -> Dim:
+    if broadcast is None:
+        return tirx.min(index(position), index(dim) - 1)
+    return 0 if broadcast else position
+
+
+@dataclasses.dataclass(frozen=True)
+class Attention:
+    """An attention to make a kernel for.
+
+    Attributes:
+        batch: Number of batches.
+        heads: Heads of each.
+        queries: Query rows of each head.
+        keys: Keys of each head.
+        features: Features of a query and of a key.
+        value_features: Features of a value and of a result.
+        scale: What the products of queries and keys are multiplied with.
+        query: How Q lies in memory; its features are neighbours.
+        key: How K does.
+        value: How V does; its features are neighbours.
+        result: How the result is to lie; its features are neighbours.
+        mask: The mask, if there is one.
+    """
+
+    batch: Dim
+    heads: Dim
+    queries: Dim
+    keys: Dim
+    features: int
+    value_features: int
+    scale: float
+    query: Operand
+    key: Operand
+    value: Operand
+    result: Operand
+    mask: Mask | None = None
+
+    def operations(self) -> int | None:
+        """Operations of the two products, None where a dimension is symbolic."""
+        dims = (self.batch, self.heads, self.queries, self.keys)
+        sizes = [dim for dim in dims if isinstance(dim, int)]
+        if len(sizes) < len(dims):
+            return None
+        return 2 * math.prod(sizes) * (self.features + self.value_features)
+
+
+def attention(problem: Attention, cpu: CpuDescription) -> tirx.PrimFunc:
+    """Writes the kernel; its parameters are Q, K, V, the mask if there is one, and the result.
+
+    Rows of which the mask excludes all keys by minus infinity become zeros.
+    """
+    return _Kernel(problem, cpu).function()
+
+
+class _Kernel:
+    """The kernel's body while it is written, and what its steps share."""
+
+    batch: tirx.Var
+    head: tirx.Var
+    first_row: tirx.Var
+
+    def __init__(self, problem: Attention, cpu: CpuDescription) -> None:
+        self.problem = problem
+        self.cpu = cpu
+        self.lanes = cpu.float_lanes
+        self.vectors = self._choose_vectors()
+        self.rows = self.vectors * self.lanes
+        self.emitter = Emitter()
+        self.query = tirx.decl_buffer(problem.query.shape, "float32", "query")
+        self.key = tirx.decl_buffer(problem.key.shape, "float32", "key")
+        self.value = tirx.decl_buffer(problem.value.shape, "float32", "value")
+        self.result = tirx.decl_buffer(problem.result.shape, "float32", "result")
+        self.mask = problem.mask and tirx.decl_buffer(problem.mask.shape, "float32", "mask")
+
+    def _choose_vectors(self) -> int:
+        """Two vectors of query rows, unless that leaves many lanes empty."""
+        queries = self.problem.queries
+        if not isinstance(queries, int):
+            return _TWO_VECTORS
+        narrow = _ceil_div(queries, self.lanes)
+        wide = _ceil_div(queries, _TWO_VECTORS * self.lanes) * _TWO_VECTORS
+        return 1 if narrow < 0.9 * wide else _TWO_VECTORS
+
+    def function(self) -> tirx.PrimFunc:
+        problem, emitter = self.problem, self.emitter
+        operations = problem.operations()
+        tiles = _ceil_div(problem.queries, self.rows)
+        tasks = problem.batch * problem.heads * tiles
+        work = tasks * self.rows * problem.keys * 2 * (problem.features + problem.value_features)
+
+        def emit_task(task: tirx.Expr) -> None:
+            head = task // index(tiles)
+            self.batch = emitter.bind("batch", head // index(problem.heads))
+            self.head = emitter.bind("head", head % index(problem.heads))
+            self.first_row = emitter.bind("first_row", task % index(tiles) * self.rows)
+            self._task()
+
+        share_tasks(emitter, tasks, work, emit_task)
+        buffers = [self.query, self.key, self.value, self.mask, self.result]
+        return prim_func(
+            [buffer for buffer in buffers if buffer is not None],
+            emitter.body(),
+            family="attention",
+            operations=operations,
+        )
+
+    def _task(self) -> None:
+        problem, emitter = self.problem, self.emitter
+        queries = emitter.allocate("queries", (problem.features * self.rows,), scope="global")
+        scores = emitter.allocate("scores", (problem.keys * self.rows,), scope="global")
+        self._transpose_into(queries, problem.features, self._read_query, problem.scale)
+        if problem.mask is not None and problem.mask.varies_by_query:
+            blocks = problem.mask.has_vectors
+            self._transpose_into(scores, problem.keys, self._read_mask, 1.0, blocks=blocks)
+        self._scores(queries, scores)
+        inverses = self._exponentials(scores, self._largest(scores))
+        self._results(scores, inverses)
+
+    # What is read. Query rows beyond the last one are taken to be the last.
+
+    def _row(self, row: Dim) -> Dim:
+        queries = self.problem.queries
+        position = self.first_row + row
+        if self._all_rows_exist():
+            return position
+        return tirx.min(position, index(queries) - 1)
+
+    def _all_rows_exist(self) -> bool:
+        queries = self.problem.queries
+        return isinstance(queries, int) and queries % self.rows == 0
+
+    def _at(self, **position: Dim) -> dict[str, Dim]:
+        return {"b": self.batch, "h": self.head, **position}
+
+    def _extents(self, positions: Dim, features: int) -> dict[str, Dim]:
+        return {"b": self.problem.batch, "h": self.problem.heads, "s": positions, "d": features}
+
+    def _read_query(self, row: Dim, feature: Dim, lanes: int) -> tirx.Expr:
+        at = self._at(s=self._row(row), d=feature)
+        extents = self._extents(self.problem.queries, self.problem.features)
+        return _load(self.query, self.problem.query.indices(at, extents), lanes)
+
+    def _read_key(self, position: Dim, feature: Dim) -> tirx.Expr:
+        at = self._at(s=position, d=feature)
+        extents = self._extents(self.problem.keys, self.problem.features)
+        return load(self.key, *self.problem.key.indices(at, extents))
+
+    def _read_value(self, position: Dim, feature: Dim, lanes: int) -> tirx.Expr:
+        at = self._at(s=position, d=feature)
+        extents = self._extents(self.problem.keys, self.problem.value_features)
+        return _load(self.value, self.problem.value.indices(at, extents), lanes)
+
+    def _read_mask(self, row: Dim, position: Dim, lanes: int) -> tirx.Expr:
+        assert self.problem.mask is not None
+        at = self._at(q=self._row(row), k=position)
+        return _load(self.mask, self.problem.mask.indices(at), lanes)
+
+    # Query rows and masks become columns.
+
+    def _transpose_into(
+        self,
+        target: tirx.Buffer,
+        width: Dim,
+        read: Callable[[Dim, Dim, int], tirx.Expr],
+        scale: float,
+        *,
+        blocks: bool = True,
+    ) -> None:
+        """Writes the tile's rows as columns: ``target[column * rows + row]``."""
+        emitter, lanes = self.emitter, self.lanes
+        done = width // lanes * lanes if blocks else 0
+        with emitter.loop(done // lanes, "block") as block:
+            for vector in range(0, self.rows, lanes):
+                rows = [read(vector + row, block * lanes, lanes) for row in range(lanes)]
+                for lane, column in enumerate(transpose(emitter, rows)):
+                    start = (block * lanes + lane) * self.rows + vector
+                    scaled = column if scale == 1.0 else column * splat(scale, lanes)
+                    emitter.store(target, scaled, [vector_at(start, lanes)])
+        with emitter.loop(width - done, "left", start=done) as column:
+            with emitter.loop(self.rows, "row") as row:
+                value = read(row, column, 1)
+                scaled = value if scale == 1.0 else value * tirx.const(scale, "float32")
+                emitter.store(target, scaled, [column * self.rows + row])
+
+    # Scores.
+
+    def _scores(self, queries: tirx.Buffer, scores: tirx.Buffer) -> None:
+        keys, buffers = self.problem.keys, (queries, scores)
+        if isinstance(keys, int):
+            for run in split_rows(keys, self.vectors, self.cpu):
+                self._score_run(run.start, run.count, run.rows, buffers)
+            return
+        height = most_rows(self.vectors, self.cpu)
+        full = keys // height
+        self._score_run(0, full, height, buffers)
+        rest = self.emitter.bind("rest", keys - full * height)
+        for rows in range(1, height):
+            with self.emitter.when(rest == rows):
+                self._score_run(full * height, 1, rows, buffers)
+
+    def _score_run(
+        self, start: Dim, count: Dim, height: int, buffers: tuple[tirx.Buffer, ...]
+    ) -> None:
+        with self.emitter.loop(count, "tile") as tile:
+            self._score_tile(self.emitter.bind("key", tile * height + start), height, *buffers)
+
+    def _score_tile(
+        self,
+        first: tirx.Var,
+        height: int,
+        queries: tirx.Buffer,
+        scores: tirx.Buffer,
+    ) -> None:
+        """Multiplies some keys with the tile's query rows."""
+        emitter, lanes, rows = self.emitter, self.lanes, self.rows
+        sums = emitter.allocate("sums", (height * rows,), scope=_STACK)
+        places = [(key, lane) for key in range(height) for lane in range(0, rows, lanes)]
+        for key, lane in places:
+            start = vector_at((first + key) * rows + lane, lanes)
+            value = self._first_score(first + key, scores, start)
+            emitter.store(sums, value, [vector_at(key * rows + lane, lanes)])
+        with emitter.loop(self.problem.features, "feature") as feature:
+            query = [
+                emitter.bind("query", load(queries, vector_at(feature * rows + lane, lanes)))
+                for lane in range(0, rows, lanes)
+            ]
+            for key in range(height):
+                single = emitter.bind("key", splat(self._read_key(first + key, feature), lanes))
+                for vector, part in enumerate(query):
+                    place = vector_at(key * rows + vector * lanes, lanes)
+                    emitter.store(sums, load(sums, place) + single * part, [place])
+        for key, lane in places:
+            score = load(sums, vector_at(key * rows + lane, lanes))
+            emitter.store(scores, score, [vector_at((first + key) * rows + lane, lanes)])
+
+    def _first_score(self, key: tirx.Expr, scores: tirx.Buffer, start: tirx.Expr) -> tirx.Expr:
+        if self.problem.mask is None:
+            return splat(0.0, self.lanes)
+        if self.problem.mask.varies_by_query:
+            return load(scores, start)
+        return splat(self._read_mask(0, key, 1), self.lanes)
+
+    # Weights and the result.
+
+    def _largest(self, scores: tirx.Buffer) -> tirx.Buffer:
+        """Returns the largest score of each query row.
+
+        A pass of its own: the registers of the scores' tiles are all taken.
+        """
+        emitter, lanes = self.emitter, self.lanes
+        places = [vector_at(lane, lanes) for lane in range(0, self.rows, lanes)]
+        largest = emitter.allocate("largest", (self.rows,), scope=_STACK)
+        for place in places:
+            emitter.store(largest, splat(_LOWEST, lanes), [place])
+        with emitter.loop(self.problem.keys, "key") as key:
+            for vector, place in enumerate(places):
+                score = load(scores, vector_at(key * self.rows + vector * lanes, lanes))
+                emitter.store(largest, tirx.max(load(largest, place), score), [place])
+        return largest
+
+    def _exponentials(self, scores: tirx.Buffer, largest: tirx.Buffer) -> tirx.Buffer:
+        """Makes weights of scores; returns the inverses of the weights' sums."""
+        emitter, lanes = self.emitter, self.lanes
+        places = [vector_at(lane, lanes) for lane in range(0, self.rows, lanes)]
+        sums = emitter.allocate("weight_sums", (self.rows,), scope=_STACK)
+        peaks = [emitter.bind("peak", load(largest, place)) for place in places]
+        for place in places:
+            emitter.store(sums, splat(0.0, lanes), [place])
+        with emitter.loop(self.problem.keys, "key") as key:
+            for vector, (place, peak) in enumerate(zip(places, peaks, strict=True)):
+                column = vector_at(key * self.rows + vector * lanes, lanes)
+                weight = emitter.bind("weight", tirx.exp(load(scores, column) - peak))
+                emitter.store(scores, weight, [column])
+                emitter.store(sums, load(sums, place) + weight, [place])
+        inverses = emitter.allocate("inverses", (self.rows,), scope=_STACK)
+        for place in places:
+            total = emitter.bind("total", load(sums, place))
+            # The largest score's weight is one: only where all are minus infinity the sum is less.
+            inverse = tirx.Select(
+                total < splat(0.5, lanes), splat(0.0, lanes), splat(1.0, lanes) / total
+            )
+            emitter.store(inverses, inverse, [place])
+        return inverses
+
+    def _results(self, weights: tirx.Buffer, inverses: tirx.Buffer) -> None:
+        features = self.problem.value_features
+        panels = choose_panels(features, self.rows, self.cpu)
+        starts = range(0, panels.width, self.lanes)
+        with self.emitter.loop(panels.full, "panel") as panel:
+            columns = [panel * panels.width + start for start in starts]
+            self._result_panel(columns, weights, inverses)
+        if panels.last_columns:
+            # A vector that would reach beyond the last column begins earlier instead.
+            starts = range(features - panels.last_columns, features, self.lanes)
+            columns = [index(max(0, min(start, features - self.lanes))) for start in starts]
+            self._result_panel(columns, weights, inverses)
+
+    def _result_panel(
+        self, columns: Sequence[tirx.Expr], weights: tirx.Buffer, inverses: tirx.Buffer
+    ) -> None:
+        for run in split_rows(self.rows, len(columns), self.cpu):
+            for tile in range(run.count):
+                first = run.start + tile * run.rows
+                self._result_tile(range(first, first + run.rows), columns, weights, inverses)
+
+    def _result_tile(
+        self,
+        rows: range,
+        columns: Sequence[tirx.Expr],
+        weights: tirx.Buffer,
+        inverses: tirx.Buffer,
+    ) -> None:
+        """Multiplies some rows of weights with some vectors of V's columns."""
+        emitter = self.emitter
+        lanes = min(self.lanes, self.problem.value_features)
+        width = len(columns) * lanes
+        sums = emitter.allocate("sums", (len(rows) * width,), scope=_STACK)
+        places = [
+            [(start + lane, column) for lane, column in zip(range(0, width, lanes), columns)]
+            for start in range(0, len(rows) * width, width)
+        ]
+        for start in range(0, len(rows) * width, lanes):
+            emitter.store(sums, _splat(0.0, lanes), [_vector_at(start, lanes)])
+        with emitter.loop(self.problem.keys, "key") as key:
+            values = [
+                emitter.bind("value", self._read_value(key, column, lanes)) for column in columns
+            ]
+            for row, row_places in zip(rows, places, strict=True):
+                single = load(weights, key * self.rows + row)
+                weight = emitter.bind("weight", _splat(single, lanes))
+                for (start, _), value in zip(row_places, values, strict=True):
+                    place = _vector_at(start, lanes)
+                    emitter.store(sums, load(sums, place) + weight * value, [place])
+        for row, row_places in zip(rows, places, strict=True):
+            with self._where_row_exists(row):
+                inverse = emitter.bind("inverse", _splat(load(inverses, row), lanes))
+                for start, column in row_places:
+                    value = load(sums, _vector_at(start, lanes)) * inverse
+                    emitter.store(self.result, value, self._result_indices(row, column, lanes))
+
+    def _where_row_exists(self, row: int) -> contextlib.AbstractContextManager[None]:
+        if self._all_rows_exist():
+            return contextlib.nullcontext()
+        return self.emitter.when(self.first_row + row < self.problem.queries)
+
+    def _result_indices(self, row: int, column: Dim, lanes: int) -> list[Dim]:
+        at = self._at(s=self.first_row + row, d=column)
+        extents = self._extents(self.problem.queries, self.problem.value_features)
+        *outer, last = self.problem.result.indices(at, extents)
+        return [*outer, _vector_at(last, lanes)]
+
+
+def _ceil_div(dim: Dim, by: int) -> Dim:
+    return (dim + (by - 1)) // by
+
+
+def _load(buffer: tirx.Buffer, indices: list[Dim], lanes: int) -> tirx.Expr:
+    *outer, last = indices
+    return load(buffer, *outer, _vector_at(last, lanes))
+
+
+def _vector_at(start: Dim, lanes: int) -> Dim:
+    return start if lanes == 1 else vector_at(start, lanes)
+
+
+def _splat(value: float | tirx.Expr, lanes: int) -> tirx.Expr:
+    if lanes > 1:
+        return splat(value, lanes)
+    return tirx.const(value, "float32") if isinstance(value, float) else value
