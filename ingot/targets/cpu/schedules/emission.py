@@ -124,6 +124,26 @@ class Emitter:
         self.emit(statements.BufferStore(buffer, value, [index(i) for i in indices]))
 
 
+    def prefetch(
+        self, buffer: tirx.Buffer, *indices: int | tirx.Expr, level: int = 1, write: bool = False
+    ) -> None:
+        """Asks for the cache line of an element ahead of its use.
+
+        Args:
+            buffer: The buffer.
+            indices: The element; it may lie beyond the buffer's end.
+            level: The cache to bring it to, 1 or 2.
+            write: Whether it will be written.
+        """
+        address = tirx.address_of(load(buffer, *indices))
+        operands = [tirx.const(number, "int32") for number in (int(write), 4 - level, 1)]
+        self.emit(
+            statements.Evaluate(
+                tirx.call_llvm_intrin("void", "llvm.prefetch", address, *operands)
+            )
+        )
+
+
 def _sequence(body: list[tirx.Stmt]) -> tirx.Stmt:
     if not body:
         return statements.Evaluate(tirx.const(0, "int32"))

@@ -21,6 +21,9 @@ class NotFusable(Exception):
     """A prim func is not an anchor with element-wise blocks behind it; says why."""
 
 
+_FLOATS_OF_A_LINE = 16
+
+
 @dataclasses.dataclass(frozen=True)
 class Epilogue:
     """An element-wise function of an accumulator at a position of the result.
@@ -77,6 +80,36 @@ class Epilogue:
                 known[variable] = emitter.bind(variable.name, final)
         emitter.store(self.result, final, place)
 
+    def prefetch(self, emitter: Emitter, position: Sequence[tirx.Expr], columns: int) -> None:
+        """Asks for what `store` will read and write at a position, ahead of the accumulation.
+
+        Args:
+            emitter: Where the statements go.
+            position: The first element.
+            columns: How many elements along the last axis.
+        """
+        place = dict(zip(self.coordinates, position, strict=True))
+        buffers = [(self.result, list(self.coordinates), True)]
+        for buffer, indices in self._streams():
+            buffers.append((buffer, indices, False))
+        for buffer, indices, write in buffers:
+            *leading, first = (substitute(at, place) for at in indices)
+            for line in range(0, columns, _FLOATS_OF_A_LINE):
+                emitter.prefetch(buffer, *leading, first + index(line), write=write)
+
+    def _streams(self) -> list[tuple[tirx.Buffer, list[tirx.Expr]]]:
+        """The operands that have an element of their own for each of the result's."""
+        found: list[tuple[tirx.Buffer, list[tirx.Expr]]] = []
+
+        def note(node: tirx.Expr) -> tirx.Expr:
+            if _same_shape(node.source, self.result) and self._is_position(node.indices):
+                found.append((node.source, list(node.indices)))
+            return node
+
+        for _, expression in self.steps:
+            rewrite_loads(expression, note)
+        return found
+
     def by_rows(self, emitter: Emitter, decode: Callable[[tirx.Expr], list[tirx.Expr]]) -> Epilogue:
         """Returns the same function of a row and a column, all axes but the last made one.
 
@@ -87,7 +120,6 @@ class Epilogue:
             decode: Returns the leading coordinates of a row.
         """
         row, column = tirx.Var("row", "int64"), self.coordinates[-1]
-        shape = list(self.result.shape)
         views: dict[tirx.Buffer, tirx.Buffer] = {}
 
         def as_matrix(buffer: tirx.Buffer) -> tirx.Buffer:
@@ -173,6 +205,10 @@ def take_apart(function: tirx.PrimFunc) -> FusedKernel:
         raise NotFusable("its last block does not write the result")
     epilogue = Epilogue(accumulator, coordinates, tuple(steps), result)
     return FusedKernel(tuple(function.params), anchor, epilogue)
+
+
+def _same_shape(buffer: tirx.Buffer, other: tirx.Buffer) -> bool:
+    return tvm_ffi.structural_equal(list(buffer.shape), list(other.shape))
 
 
 def _blocks(body: tirx.Stmt) -> list[s_tir.SBlock]:

@@ -52,6 +52,9 @@ class _Matmul:
         """Writes the code of one tile."""
         emitter, lanes = self.emitter, self.panels.lanes
         vectors = -(-columns // lanes)
+        for row in range(rows):
+            position = [first_row + index(row), panel * index(self.panels.width)]
+            self.kernel.epilogue.prefetch(emitter, position, columns)
         accumulators = Accumulators(emitter, rows, vectors, lanes)
         middle = [0] * (len(self.weights.shape) - 3)
         with emitter.loop(self.depth, "k") as k:
