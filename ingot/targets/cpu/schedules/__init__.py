@@ -7,6 +7,7 @@ from tvm import s_tir, tirx
 
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules.convolution import schedule_convolution
+from ingot.targets.cpu.schedules.depthwise import schedule_depthwise
 from ingot.targets.cpu.schedules.elementwise import inline_chains, schedule_elementwise
 from ingot.targets.cpu.schedules.epilogue import NotFusable, take_apart
 from ingot.targets.cpu.schedules.matmul import schedule_matmul
@@ -15,7 +16,11 @@ from ingot.targets.cpu.selection.base import ANCHOR
 from ingot.targets.cpu.schedules.structure import is_reduction, is_spatial, leaf_blocks
 
 _SCHEDULED = "tirx.is_scheduled"
-_FAMILIES = {"convolution": schedule_convolution, "matmul": schedule_matmul}
+_FAMILIES = {
+    "convolution": schedule_convolution,
+    "depthwise": schedule_depthwise,
+    "matmul": schedule_matmul,
+}
 
 
 def schedule_module(module: tvm.IRModule, cpu: CpuDescription) -> tuple[tvm.IRModule, list[str]]:

@@ -54,6 +54,11 @@ class Accumulators:
                 place = vector_at((row * self.vectors + vector) * lanes, lanes)
                 emitter.store(self._buffer, load(self._buffer, place) + value * weight, [place])
 
+    def add(self, row: int, vector: int, value: tirx.Expr) -> None:
+        """Adds a vector to one of the accumulators."""
+        place = vector_at((row * self.vectors + vector) * self.lanes, self.lanes)
+        self._emitter.store(self._buffer, load(self._buffer, place) + value, [place])
+
     def store(
         self,
         epilogue: Epilogue,

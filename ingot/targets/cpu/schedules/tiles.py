@@ -66,12 +66,13 @@ def split_rows(extent: int, vectors: int, cpu: CpuDescription) -> tuple[Run, ...
     tallest = most_rows(vectors, cpu)
     fewest = -(-extent // tallest)
     return min(
-        (_even_split(extent, tiles) for tiles in range(fewest, min(fewest + 3, extent) + 1)),
+        (split_evenly(extent, tiles) for tiles in range(fewest, min(fewest + 3, extent) + 1)),
         key=lambda runs: _steps_of(runs, vectors),
     )
 
 
-def _even_split(extent: int, tiles: int) -> tuple[Run, ...]:
+def split_evenly(extent: int, tiles: int) -> tuple[Run, ...]:
+    """Splits rows into so many tiles of two neighbouring heights, the taller ones first."""
     low, taller = divmod(extent, tiles)
     runs = [Run(0, taller, low + 1), Run(taller * (low + 1), tiles - taller, low)]
     return tuple(run for run in runs if run.count)

@@ -19,6 +19,7 @@ from ingot.targets.cpu.selection.base import (
     Selection,
     Selector,
 )
+from ingot.targets.cpu.selection.depthwise import select_depthwise
 
 Floats = npt.NDArray[np.float32]
 
@@ -75,7 +76,7 @@ def select_convolution(selection: Selection, call: relax.Call) -> relax.Expr | N
     kernel_height, kernel_width, channels, columns = array.shape
     groups = attributes.groups
     if groups > 1 and channels == 1:
-        return None
+        return select_depthwise(selection, call)
     width = int(call.ty.shape[2])
     pointwise = (kernel_height, kernel_width, groups) == (1, 1, 1) and not any(attributes.padding)
     batch = call.ty.shape[0]

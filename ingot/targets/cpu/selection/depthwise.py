@@ -1,0 +1,62 @@
+"""Depthwise convolutions that become kernels of Ingot's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from tvm import relax, te
+
+from ingot.targets.cpu.schedules.emission import index
+from ingot.targets.cpu.selection.base import (
+    ANCHOR,
+    OP_PATTERN,
+    OUT_ELEMENTWISE_FUSABLE,
+    Selection,
+)
+from ingot.targets.cpu.selection.window import Window
+
+
+def select_depthwise(selection: Selection, call: relax.Call) -> relax.Expr | None:
+    """Selects the kernel of a convolution with one filter per channel.
+
+    Args:
+        selection: The surroundings.
+        call: A float32 convolution in NHWC of an image whose size is known, weights in HWIO,
+            constant, with one input channel per group.
+
+    Returns:
+        The call of the kernel, or None where a channel has several filters.
+    """
+    image, weights = call.args
+    array = weights.value.numpy()
+    kernel_height, kernel_width, _, columns = array.shape
+    if int(call.attrs.groups) != columns:
+        return None
+    return selection.builder.call_te(
+        _anchor(Window.of(call, (kernel_height, kernel_width)), list(call.ty.shape)),
+        image,
+        relax.const(np.ascontiguousarray(array[:, :, 0, :])),
+        primfunc_name_hint="depthwise",
+        primfunc_attrs={OP_PATTERN: OUT_ELEMENTWISE_FUSABLE},
+    )
+
+
+def _anchor(window: Window, shape: list[Any]) -> Any:
+    """The convolution as plain loops; weights are [kernel height, kernel width, channels]."""
+
+    def depthwise(image: te.Tensor, weights: te.Tensor) -> te.Tensor:
+        taps = window.reduce_axes()
+
+        def value(n: Any, y: Any, x: Any, c: Any) -> Any:
+            operand = window.read(image, n, y, x, c, taps, outside=0.0)
+            return te.sum(operand * weights[(*taps, c)], axis=taps)
+
+        return te.compute(
+            (image.shape[0], *map(index, map(int, shape[1:]))),
+            value,
+            name="depthwise",
+            attrs={ANCHOR: "depthwise", **window.notes()},
+        )
+
+    return depthwise

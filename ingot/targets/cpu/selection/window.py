@@ -1,0 +1,80 @@
+"""The window that a convolution or a pooling slides over an image in NHWC."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from tvm import relax, te, tirx
+
+from ingot.targets.cpu.schedules.emission import index
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """A window of two axes, height first.
+
+    Attributes:
+        kernel: Taps.
+        strides: Steps between outputs, in inputs.
+        padding: Elements before the image.
+        dilation: Distances of two taps.
+    """
+
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+
+    @classmethod
+    def of(cls, call: relax.Call, kernel: tuple[int, int]) -> Window:
+        """Returns the window of a call of a convolution or a pooling."""
+        attrs = call.attrs
+        top, left = (int(size) for size in list(attrs.padding)[:2])
+        stride_y, stride_x = (int(size) for size in attrs.strides)
+        dilation_y, dilation_x = (int(size) for size in attrs.dilation)
+        return cls(kernel, (stride_y, stride_x), (top, left), (dilation_y, dilation_x))
+
+    def reduce_axes(self) -> list[Any]:
+        """Axes over the taps."""
+        return [
+            te.reduce_axis((index(0), index(extent)), name)
+            for extent, name in zip(self.kernel, ("tap_y", "tap_x"), strict=True)
+        ]
+
+    def read(
+        self,
+        image: te.Tensor,
+        n: Any,
+        y: Any,
+        x: Any,
+        c: Any,
+        taps: Sequence[Any],
+        outside: float,
+    ) -> Any:
+        """The image under a tap of an output; ``outside`` is what the padding holds."""
+        place = [
+            output * stride + tap * dilation - before
+            for output, stride, tap, dilation, before in zip(
+                (y, x), self.strides, taps, self.dilation, self.padding, strict=True
+            )
+        ]
+        inside = tirx.all(
+            *(
+                condition
+                for at, size in zip(place, image.shape[1:3], strict=True)
+                for condition in (at >= 0, at < size)
+            )
+        )
+        value = image(n, *place, c)
+        return tirx.if_then_else(inside, value, tirx.const(outside, "float32"))
+
+    def notes(self) -> dict[str, list[int]]:
+        """The window as annotations of a block."""
+        return {
+            "kernel": list(self.kernel),
+            "strides": list(self.strides),
+            "padding": list(self.padding),
+            "dilation": list(self.dilation),
+        }
