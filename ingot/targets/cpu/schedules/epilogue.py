@@ -128,11 +128,7 @@ class Epilogue:
             return views[buffer]
 
         def through_view(node: tirx.Expr) -> tirx.Expr:
-            same = len(node.source.shape) == len(shape) and all(
-                tvm_ffi.structural_equal(a, b)
-                for a, b in zip(node.source.shape, shape, strict=True)
-            )
-            if same and self._is_position(node.indices):
+            if _same_shape(node.source, self.result) and self._is_position(node.indices):
                 return load(as_matrix(node.source), row, column)
             return node
 
