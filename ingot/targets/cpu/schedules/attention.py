@@ -199,8 +199,6 @@ class _Kernel:
         operations = problem.operations()
         tiles = _ceil_div(problem.queries, self.rows)
         tasks = problem.batch * problem.heads * tiles
-        work = tasks * self.rows * problem.keys * 2 * (problem.features + problem.value_features)
-
         def emit_task(task: tirx.Expr) -> None:
             head = task // index(tiles)
             self.batch = emitter.bind("batch", head // index(problem.heads))
@@ -208,7 +206,12 @@ class _Kernel:
             self.first_row = emitter.bind("first_row", task % index(tiles) * self.rows)
             self._task()
 
-        share_tasks(emitter, tasks, work, emit_task)
+        if operations is None:
+            # Two copies of so much code would cost more than a parallel loop of little work.
+            with emitter.parallel(tasks, "task") as task:
+                emit_task(task)
+        else:
+            share_tasks(emitter, tasks, operations, emit_task)
         buffers = [self.query, self.key, self.value, self.mask, self.result]
         return prim_func(
             [buffer for buffer in buffers if buffer is not None],
@@ -307,9 +310,11 @@ class _Kernel:
         full = keys // height
         self._score_run(0, full, height, buffers)
         rest = self.emitter.bind("rest", keys - full * height)
-        for rows in range(1, height):
-            with self.emitter.when(rest == rows):
-                self._score_run(full * height, 1, rows, buffers)
+        # What is left is cut into powers of two, so that a few tiles' code serves all remainders.
+        for power in reversed(range((height - 1).bit_length())):
+            with self.emitter.when((rest // 2**power) % 2 > 0):
+                done = self.emitter.bind("done", keys - rest % 2 ** (power + 1))
+                self._score_run(done, 1, 2**power, buffers)
 
     def _score_run(
         self, start: Dim, count: Dim, height: int, buffers: tuple[tirx.Buffer, ...]

@@ -7,17 +7,21 @@ schedules for plain loops take what comes of it.
 from __future__ import annotations
 
 import collections
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import tvm
 from tvm import relax
 
 from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.selection.attention import ATTENTION_SELECTORS
 from ingot.targets.cpu.selection.base import Selection, Selector
 from ingot.targets.cpu.selection.convolution import CONVOLUTION_SELECTORS
 from ingot.targets.cpu.selection.matmul import MATMUL_SELECTORS
 
 SELECTORS: dict[str, Selector] = {**CONVOLUTION_SELECTORS, **MATMUL_SELECTORS}
+
+# Patterns of several calls come before rules for single ones, which would take them apart.
+PHASES: tuple[Mapping[str, Selector], ...] = (*ATTENTION_SELECTORS, SELECTORS)
 
 
 @relax.expr_functor.mutator
@@ -49,13 +53,25 @@ class _Selector(relax.PyExprMutator):  # type: ignore[misc]
 
 
 def select_kernels(
-    module: tvm.IRModule, cpu: CpuDescription, rules: Mapping[str, Selector] = SELECTORS
+    module: tvm.IRModule, cpu: CpuDescription, phases: Sequence[Mapping[str, Selector]] = PHASES
 ) -> tvm.IRModule:
-    """Replaces the calls of ``main`` for which Ingot has kernels of its own."""
+    """Replaces the calls of ``main`` for which Ingot has kernels of its own.
+
+    Args:
+        module: The Relax module.
+        cpu: The processor that code is made for.
+        phases: Rules by operator; a phase sees what the ones before it left.
+    """
+    for rules in phases:
+        module = _apply(module, cpu, rules)
+    return module
+
+
+def _apply(module: tvm.IRModule, cpu: CpuDescription, rules: Mapping[str, Selector]) -> tvm.IRModule:
     selector = _Selector(module, cpu, rules)
     function = module["main"]
     selector.count_uses(function)
     rewritten = selector.visit_expr(function)
     module = selector.builder_.get()
     module["main"] = rewritten
-    return module
+    return relax.transform.DeadCodeElimination(["main"])(module)
