@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -127,6 +128,25 @@ class Session:
             np.copyto(array, produced[name], casting="no")
             produced[name] = array
         return produced
+
+    @contextlib.contextmanager
+    def instrumented(self, instrument: Callable[..., int]) -> Iterator[None]:
+        """Has a function called before and after each call that the code makes.
+
+        Args:
+            instrument: Called with the function, its name, whether this is before the call, its
+                result, and its arguments; returns 0.
+        """
+        self._set_instrument(instrument)
+        try:
+            yield
+        finally:
+            self._set_instrument(None)
+
+    def _set_instrument(self, instrument: Callable[..., int] | None) -> None:
+        with self._lock:
+            if self._machine is not None:
+                self._machine["set_instrument"](instrument)
 
     def close(self) -> None:
         """Releases the code and the mapped weights; ``run`` is refused from now on."""
