@@ -90,6 +90,9 @@ class Emitter:
         self._functions += 1
         label = tvm.ir.StringImm(f"{name}_{self._functions}")
         self.emit(statements.AttrStmt(tirx.const(0, "int32"), "compute_scope", label, body))
+        # TVM goes on with the function's debug location, which LLVM refuses where an enclosing loop
+        # ends here, with no statement between that has its own.
+        self.emit(statements.Evaluate(tirx.call_llvm_intrin("void", "llvm.donothing")))
 
     def bind(self, name: str, value: tirx.Expr) -> tirx.Var:
         """Evaluates an expression once, here; returns the variable that holds it."""
