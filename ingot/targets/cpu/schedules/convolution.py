@@ -107,7 +107,7 @@ class Segment:
 
 
 def segments(axis: Axis, runs: Sequence[Run]) -> list[Segment]:
-    """Cuts tiles of a row of the image by which taps they have; neighbours with the same code join."""
+    """Cuts tiles of a row of the image by their taps; equal neighbours are joined."""
     found: list[Segment] = []
     for run in runs:
         for tile in range(run.count):
@@ -162,6 +162,7 @@ class StagedRows:
         """
         height, width = axes
         channels = int(source.shape[1])
+        zero = tirx.const(0.0, "float32")
         reach = (height.kernel - 1) * height.dilation + 1
         padded = (width.result - 1) * width.stride + (width.kernel - 1) * width.dilation + 1
         taken = min(width.size, padded - width.padding)
@@ -240,6 +241,10 @@ class _Convolution:
     ) -> None:
         """Writes the code of one tile."""
         emitter, lanes = self.emitter, self.panels.lanes
+        first_column = panel * index(self.panels.width)
+        for pixel in range(segment.pixels):
+            position = [image, y, start + index(pixel), first_column]
+            self.kernel.epilogue.prefetch(emitter, position, columns)
         accumulators = Accumulators(emitter, segment.pixels, -(-columns // lanes), lanes)
         low, high = self.height.taps(y)
         extent: int | tirx.Expr = high - low if self.height.padded else self.height.kernel
@@ -249,7 +254,7 @@ class _Convolution:
         accumulators.store(
             self.kernel.epilogue,
             lambda pixel: [image, y, start + index(pixel)],
-            panel * index(self.panels.width),
+            first_column,
             columns,
         )
 

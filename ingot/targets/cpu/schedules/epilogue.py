@@ -21,7 +21,7 @@ class NotFusable(Exception):
     """A prim func is not an anchor with element-wise blocks behind it; says why."""
 
 
-_FLOATS_OF_A_LINE = 16
+FLOATS_OF_A_LINE = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Epilogue:
             buffers.append((buffer, indices, False))
         for buffer, indices, write in buffers:
             *leading, first = (substitute(at, place) for at in indices)
-            for line in range(0, columns, _FLOATS_OF_A_LINE):
+            for line in range(0, columns, FLOATS_OF_A_LINE):
                 emitter.prefetch(buffer, *leading, first + index(line), write=write)
 
     def _streams(self) -> list[tuple[tirx.Buffer, list[tirx.Expr]]]:

@@ -18,9 +18,13 @@ from tvm import sym, tirx
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules.blocking import WORTH_A_LAUNCH, Blocking, choose_blocking
 from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func, vector_at
-from ingot.targets.cpu.schedules.epilogue import FusedKernel, matrix_view
+from ingot.targets.cpu.schedules.epilogue import FLOATS_OF_A_LINE, FusedKernel, matrix_view
 from ingot.targets.cpu.schedules.microkernel import Accumulators
 from ingot.targets.cpu.schedules.tiles import Panels, Run, most_rows, split_rows
+
+# Weights are asked for a panel ahead where at most so many tiles use a panel: with more of them,
+# the time that the first of them waits does not count.
+_MOST_SHARES = 64
 
 # Tiles of a row block where the number of rows is known only at run time.
 _TILES_OF_A_DYNAMIC_BLOCK = 32
@@ -48,8 +52,24 @@ class _Matmul:
     depth: int
     row_operand: Callable[[tirx.Expr, tirx.Expr], tirx.Expr]
 
-    def tile(self, first_row: tirx.Expr, rows: int, panel: tirx.Expr, columns: int) -> None:
-        """Writes the code of one tile."""
+    def tile(
+        self,
+        first_row: tirx.Expr,
+        rows: int,
+        panel: tirx.Expr,
+        columns: int,
+        share: tuple[tirx.Expr, int] | None = None,
+    ) -> None:
+        """Writes the code of one tile.
+
+        Args:
+            first_row: Its first row.
+            rows: Number of its rows.
+            panel: Its panel.
+            columns: Columns of the panel.
+            share: Which of how many tiles of the panel this is, where each is to ask for its share
+                of the next panel's weights.
+        """
         emitter, lanes = self.emitter, self.panels.lanes
         vectors = -(-columns // lanes)
         for row in range(rows):
@@ -57,7 +77,8 @@ class _Matmul:
             self.kernel.epilogue.prefetch(emitter, position, columns)
         accumulators = Accumulators(emitter, rows, vectors, lanes)
         middle = [0] * (len(self.weights.shape) - 3)
-        with emitter.loop(self.depth, "k") as k:
+
+        def step(k: tirx.Expr) -> None:
             accumulators.step(
                 k,
                 lambda row, at: self.row_operand(first_row + index(row), at),
@@ -65,6 +86,24 @@ class _Matmul:
                     self.weights, panel, *middle, at, vector_at(vector * lanes, lanes)
                 ),
             )
+
+        done = 0
+        if share is not None and 1 < share[1] <= _MOST_SHARES:
+            tile, tiles = share
+            parts = -(-self.depth // tiles)
+            steps = self.depth // parts
+            done = parts * steps
+            with emitter.loop(parts, "share") as number:
+                ahead = tile * index(parts) + number
+                for column in range(0, self.panels.width, FLOATS_OF_A_LINE):
+                    emitter.prefetch(
+                        self.weights, panel + index(1), *middle, ahead, column, level=2
+                    )
+                with emitter.loop(steps, "k") as k:
+                    step(number * index(steps) + k)
+        if done < self.depth:
+            with emitter.loop(self.depth - done, "k", start=done) as k:
+                step(k)
         accumulators.store(
             self.kernel.epilogue,
             lambda row: [first_row + index(row)],
@@ -155,7 +194,7 @@ def _static_rows(matmul: _Matmul, extent: int) -> None:
         def rows_of(panel: tirx.Expr, columns: int) -> None:
             before = 0
             for run in runs:
-                _tiles_of_run(matmul, run, before, (low, high), len(runs) == 1, panel, columns)
+                _tiles_of_run(matmul, run, before, (low, high), tiles, panel, columns)
                 before += run.count
 
         matmul.panel_range(*part(group, panels.count, blocking.panel_groups), rows_of)
@@ -166,13 +205,13 @@ def _tiles_of_run(
     run: Run,
     before: int,
     bounds: tuple[tirx.Expr, tirx.Expr],
-    alone: bool,
+    tiles: int,
     panel: tirx.Expr,
     columns: int,
 ) -> None:
     """Writes the loop over those tiles of a run that a task has."""
     low, high = bounds
-    if not alone:
+    if run.count < tiles:
         low = tirx.Max(low, index(before))
         high = tirx.Min(high, index(before + run.count))
     with (
@@ -180,7 +219,7 @@ def _tiles_of_run(
         matmul.emitter.loop(high - low, "tile", start=low) as tile,
     ):
         first = (tile - index(before)) * index(run.rows) + index(run.start)
-        matmul.tile(first, run.rows, panel, columns)
+        matmul.tile(first, run.rows, panel, columns, (tile, tiles))
 
 
 def _dynamic_rows(matmul: _Matmul, extent: tirx.Expr) -> None:
