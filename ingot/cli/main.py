@@ -33,6 +33,7 @@ COMMANDS = {
     "compile": _Command("compile", "compile_command", "Compile a model to an artifact."),
     "run": _Command("run", "run_command", "Run an artifact once on arrays from files."),
     "bench": _Command("bench", "bench", "Time a model or an artifact against its peers."),
+    "profile": _Command("profile", "profile", "Show the time of each kernel of a model."),
     "report": _Command("report", "report", "Compare variants of a model in accuracy and speed."),
     "inspect": _Command("inspect", "inspect", "Show what an artifact says of itself."),
     "verify": _Command("verify", "verify", "Check an artifact: whole, fit for here, right."),

@@ -13,6 +13,18 @@ _THIN = "\N{NARROW NO-BREAK SPACE}"
 
 def milliseconds(value: float | None) -> str:
     """A time in ms with three significant digits, without the unit."""
+    return three_digits(value)
+
+
+def percent(value: float | None) -> str:
+    """A percentage with its unit, to a tenth below ten."""
+    if value is None:
+        return MISSING
+    return f"{value:.0f}{_THIN}%" if value >= 10 else f"{value:.1f}{_THIN}%"
+
+
+def three_digits(value: float | None) -> str:
+    """A number of at least a thousandth with three significant digits."""
     if value is None:
         return MISSING
     if value >= 100:

@@ -1,0 +1,62 @@
+"""A profile puts each kernel's time beside its work and beside what the machine can do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ingot.compiler.build import Artifact
+from ingot.errors import UsageError
+from ingot.report.profile import ModelProfile, profile_model
+from ingot.runtime.manifest import KernelCost
+from tests.costs import with_costs
+
+COST = KernelCost("conv2d+relu", operations=3_000_000, bytes=2_000, calls=1)
+
+
+@pytest.fixture(scope="module")
+def costed(small_artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> ModelProfile:
+    """The profile of an artifact whose every kernel has the cost above, on two images."""
+    path = tmp_path_factory.mktemp("costed") / "small.ingot"
+    with_costs(small_artifact.path, path, {"image": np.zeros((2, 3, 16, 16), np.float32)}, COST)
+    shapes = {"image": (2, 3, 16, 16)}
+    return profile_model(None, artifact=path, name="small", threads=1, runs=3, shapes=shapes)
+
+
+def test_it_says_what_was_run(costed: ModelProfile) -> None:
+    assert (costed.model, costed.precision, costed.threads) == ("small", "fp32", 1)
+    assert costed.input_shapes == {"image": (2, 3, 16, 16)}
+    assert costed.inferences == 3
+    assert costed.roofline.threads == 1
+
+
+def test_a_kernel_has_its_rates_and_its_part_of_the_roofline(costed: ModelProfile) -> None:
+    for row in costed.rows:
+        assert row.operators == "conv2d+relu"
+        assert row.gops == pytest.approx(3_000_000 / row.ms / 1e6)
+        assert row.gbs == pytest.approx(2_000 / row.ms / 1e6)
+        # The operations decide here: their least time against the time taken.
+        assert row.percent_of_roofline == pytest.approx(100 * row.gops / costed.roofline.gflops)
+
+
+def test_the_whole_inference_has_the_work_of_all_kernels(costed: ModelProfile) -> None:
+    operations = 3_000_000 * len(costed.rows)
+    assert costed.gops == pytest.approx(operations / costed.ms / 1e6)
+    assert costed.percent_of_roofline == pytest.approx(100 * costed.gops / costed.roofline.gflops)
+    assert costed.kernels_ms == pytest.approx(sum(row.ms for row in costed.rows))
+
+
+def test_what_has_no_cost_has_a_time_all_the_same(small_artifact: Artifact, tmp_path: Path) -> None:
+    path = tmp_path / "small.ingot"
+    image = {"image": np.zeros((1, 3, 16, 16), np.float32)}
+    with_costs(small_artifact.path, path, image, KernelCost("conv2d", None, None, 1))
+    found = profile_model(None, artifact=path, name="small", threads=1, runs=1)
+    assert (found.gops, found.percent_of_roofline) == (None, None)
+    assert all(row.ms > 0 and row.gops is None and row.gbs is None for row in found.rows)
+
+
+def test_an_open_dimension_needs_a_shape(small_model: Path) -> None:
+    with pytest.raises(UsageError, match="image"):
+        profile_model(small_model, name="small", shapes={"image": (1, 3)})
