@@ -285,17 +285,21 @@ class _Kernel:
         """Writes the tile's rows as columns: ``target[column * rows + row]``."""
         emitter, lanes = self.emitter, self.lanes
         done = width // lanes * lanes if blocks else 0
-        with emitter.loop(done // lanes, "block") as block:
-            for vector in range(0, self.rows, lanes):
-                rows = [read(vector + row, block * lanes, lanes) for row in range(lanes)]
-                for lane, column in enumerate(transpose(emitter, rows)):
-                    start = (block * lanes + lane) * self.rows + vector
-                    scaled = column if scale == 1.0 else column * splat(scale, lanes)
-                    emitter.store(target, scaled, [vector_at(start, lanes)])
-        with emitter.loop(width - done, "left", start=done) as column:
-            with emitter.loop(self.rows, "row") as row:
-                value = read(row, column, 1)
-                scaled = value if scale == 1.0 else value * tirx.const(scale, "float32")
+        if not isinstance(done, int) or done > 0:
+            with emitter.loop(done // lanes, "block") as block:
+                for first in range(0, self.rows, lanes):
+                    rows = [read(first + row, block * lanes, lanes) for row in range(lanes)]
+                    for lane, column in enumerate(transpose(emitter, rows)):
+                        start = (block * lanes + lane) * self.rows + first
+                        scaled = column if scale == 1.0 else column * splat(scale, lanes)
+                        emitter.store(target, scaled, [vector_at(start, lanes)])
+        left = width - done
+        if not isinstance(left, int) or left > 0:
+            with (
+                emitter.loop(left, "left", start=done) as column,
+                emitter.loop(self.rows, "row") as row,
+            ):
+                scaled = read(row, column, 1) * tirx.const(scale, "float32")
                 emitter.store(target, scaled, [column * self.rows + row])
 
     # Scores.
@@ -404,9 +408,10 @@ class _Kernel:
         features = self.problem.value_features
         panels = choose_panels(features, self.rows, self.cpu)
         starts = range(0, panels.width, self.lanes)
-        with self.emitter.loop(panels.full, "panel") as panel:
-            columns = [panel * panels.width + start for start in starts]
-            self._result_panel(columns, weights, inverses)
+        if panels.full:
+            with self.emitter.loop(panels.full, "panel") as panel:
+                columns = [panel * panels.width + start for start in starts]
+                self._result_panel(columns, weights, inverses)
         if panels.last_columns:
             # A vector that would reach beyond the last column begins earlier instead.
             starts = range(features - panels.last_columns, features, self.lanes)

@@ -1,0 +1,266 @@
+"""Softmax, layer norm and RMS norm over the last axis: one pass over memory, a row at a time.
+
+A row is read from memory once and then stays in the first-level cache, so that further passes over
+it cost little: layer norm takes the mean first and the squares of the differences from it second,
+which loses no digits where the mean is large against the deviation, as a one-pass sum of squares does
+(Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance", 1983). Sums and maxima run in
+several vectors, because one chain of additions would wait for each; their order is fixed by the
+width alone, so that neither threads nor the number of rows change a bit. Rows are dealt to threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
+
+from tvm import tirx
+from tvm.tirx import stmt as statements
+
+from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.schedules.emission import (
+    Emitter,
+    index,
+    load,
+    prim_func,
+    splat,
+    vector_at,
+)
+from ingot.targets.cpu.schedules.lanes import reduce_lanes
+from ingot.targets.cpu.schedules.tasks import share_tasks
+
+Dim: TypeAlias = "int | tirx.Expr"
+
+# Independent chains of a sum: the latency of an addition (4 cycles) times its rate is 8 vectors on
+# current cores, but two loads per cycle feed no more than four of them at that latency.
+_CHAINS = 4
+_LOWEST = -3.4028234663852886e38
+# What an element takes, in operations at the rate of multiply-adds.
+_SOFTMAX_WORK = 48
+_NORM_WORK = 12
+# Operations of an element: a maximum, a difference, an exponential (16), a sum, a product.
+_SOFTMAX_OPERATIONS = 20
+# A sum, a difference, a square and its sum, a difference and two products and a sum.
+_NORM_OPERATIONS = 8
+
+Term: TypeAlias = Callable[[tirx.Expr, int], tirx.Expr]
+
+
+@dataclasses.dataclass(frozen=True)
+class Norm:
+    """A normalization of rows.
+
+    Attributes:
+        shape: The tensor's dimensions, the last one a number.
+        epsilon: What is added to the variance or the mean square.
+        centered: Whether the mean is subtracted (layer norm) or not (RMS norm).
+        scaled: Whether there is a factor for each column.
+        shifted: Whether there is a summand for each column.
+    """
+
+    shape: tuple[Dim, ...]
+    epsilon: float
+    centered: bool = True
+    scaled: bool = True
+    shifted: bool = True
+
+
+def softmax(shape: Sequence[Dim], cpu: CpuDescription) -> tirx.PrimFunc:
+    """Writes softmax over the last axis; parameters are the tensor and the result."""
+    source = tirx.decl_buffer(shape, "float32", "source")
+    result = tirx.decl_buffer(shape, "float32", "result")
+    emitter = Emitter()
+    rows, width = _product(shape[:-1]), shape[-1]
+    values, weights = flat(emitter, source), flat(emitter, result)
+
+    def emit_row(row: tirx.Expr) -> None:
+        line = _Line(emitter, cpu, width, emitter.bind("first", row * width))
+        peak = line.reduce(
+            lambda at, lanes: load(values, vector_at(at, lanes)), tirx.max, float("-inf")
+        )
+
+        def exponential(at: tirx.Expr, lanes: int) -> tirx.Expr:
+            difference = load(values, vector_at(at, lanes)) - splat(peak, lanes)
+            weight = emitter.bind("weight", tirx.exp(difference))
+            emitter.store(weights, weight, [vector_at(at, lanes)])
+            return weight
+
+        total = line.reduce(exponential, _add, 0.0)
+        inverse = emitter.bind("inverse", tirx.const(1.0, "float32") / total)
+
+        def divide(at: tirx.Expr, lanes: int) -> None:
+            weight = load(weights, vector_at(at, lanes)) * splat(inverse, lanes)
+            emitter.store(weights, weight, [vector_at(at, lanes)])
+
+        line.each(divide)
+
+    elements = rows * width
+    share_tasks(emitter, rows, elements * _SOFTMAX_WORK, emit_row)
+    return prim_func(
+        [source, result],
+        emitter.body(),
+        family="softmax",
+        operations=elements * _SOFTMAX_OPERATIONS if isinstance(elements, int) else None,
+    )
+
+
+def norm(problem: Norm, cpu: CpuDescription) -> tirx.PrimFunc:
+    """Writes layer norm or RMS norm; parameters are the tensor, factors, summands, and the result."""
+    width = problem.shape[-1]
+    assert isinstance(width, int)
+    emitter = Emitter()
+    source = tirx.decl_buffer(problem.shape, "float32", "source")
+    result = tirx.decl_buffer(problem.shape, "float32", "result")
+    factors = tirx.decl_buffer((width,), "float32", "factors")
+    summands = tirx.decl_buffer((width,), "float32", "summands")
+    values, normalized = flat(emitter, source), flat(emitter, result)
+    rows = _product(problem.shape[:-1])
+
+    def emit_row(row: tirx.Expr) -> None:
+        line = _Line(emitter, cpu, width, emitter.bind("first", row * width))
+        mean = None
+        if problem.centered:
+            total = line.reduce(lambda at, lanes: load(values, vector_at(at, lanes)), _add, 0.0)
+            mean = emitter.bind("mean", total * tirx.const(1.0 / width, "float32"))
+
+        def deviation(at: tirx.Expr, lanes: int) -> tirx.Expr:
+            value = load(values, vector_at(at, lanes))
+            return emitter.bind("value", value if mean is None else value - splat(mean, lanes))
+
+        def square(at: tirx.Expr, lanes: int) -> tirx.Expr:
+            value = deviation(at, lanes)
+            return value * value
+
+        squares = line.reduce(square, _add, 0.0)
+        variance = squares * tirx.const(1.0 / width, "float32")
+        root = tirx.sqrt(variance + tirx.const(problem.epsilon, "float32"))
+        inverse = emitter.bind("inverse", tirx.const(1.0, "float32") / root)
+
+        def normalize(at: tirx.Expr, lanes: int) -> None:
+            column = vector_at(at - line.first, lanes)
+            value = deviation(at, lanes) * splat(inverse, lanes)
+            if problem.scaled:
+                value = value * load(factors, column)
+            if problem.shifted:
+                value = value + load(summands, column)
+            emitter.store(normalized, value, [vector_at(at, lanes)])
+
+        line.each(normalize)
+
+    elements = rows * width
+    share_tasks(emitter, rows, elements * _NORM_WORK, emit_row)
+    columns = [factors] * problem.scaled + [summands] * problem.shifted
+    return prim_func(
+        [source, *columns, result],
+        emitter.body(),
+        family="norm",
+        operations=elements * _NORM_OPERATIONS if isinstance(elements, int) else None,
+    )
+
+
+class _Line:
+    """A row of a flat buffer, gone through in vectors and in what is left over."""
+
+    def __init__(
+        self, emitter: Emitter, cpu: CpuDescription, width: Dim, first: tirx.Expr
+    ) -> None:
+        self.emitter = emitter
+        self.lanes = cpu.float_lanes
+        self.width = width
+        self.first = first
+
+    def reduce(
+        self, term: Term, combine: Callable[[tirx.Expr, tirx.Expr], tirx.Expr], neutral: float
+    ) -> tirx.Var:
+        """Combines what ``term`` makes of all parts of the row (at an index, of some lanes)."""
+        emitter, lanes = self.emitter, self.lanes
+        places = [vector_at(chain * lanes, lanes) for chain in range(_CHAINS)]
+        chains = emitter.allocate("chains", (_CHAINS * lanes,), scope="global")
+        for place in places:
+            emitter.store(chains, splat(neutral, lanes), [place])
+
+        def add(at: tirx.Expr, chain: int) -> None:
+            value = emitter.bind("term", term(at, lanes))
+            emitter.store(chains, combine(load(chains, places[chain]), value), [places[chain]])
+
+        self._vectors(add)
+        pairs = [load(chains, place) for place in places]
+        while len(pairs) > 1:
+            pairs = [combine(a, b) for a, b in zip(pairs[::2], pairs[1::2], strict=True)]
+        total = reduce_lanes(emitter, pairs[0], lanes, combine)
+        if isinstance(self.width, int):
+            for at, part in self._parts():
+                rest = reduce_lanes(emitter, term(at, part), part, combine)
+                total = emitter.bind("total", combine(total, rest))
+            return total
+        rest = emitter.allocate("rest", (1,), scope="global")
+        emitter.store(rest, total, [0])
+        with self._singles() as at:
+            emitter.store(rest, combine(load(rest, 0), term(at, 1)), [0])
+        return emitter.bind("total", load(rest, 0))
+
+    def each(self, action: Callable[[tirx.Expr, int], None]) -> None:
+        """Does something with all parts of the row."""
+        self._vectors(lambda at, chain: action(at, self.lanes))
+        if isinstance(self.width, int):
+            for at, part in self._parts():
+                action(at, part)
+        else:
+            with self._singles() as at:
+                action(at, 1)
+
+    def _vectors(self, action: Callable[[tirx.Expr, int], None]) -> None:
+        """Goes through whole vectors, as many at a time as there are chains."""
+        block = _CHAINS * self.lanes
+        if not isinstance(self.width, int) or self.width >= block:
+            with self.emitter.loop(self.width // block, "block") as number:
+                for chain in range(_CHAINS):
+                    action(self.first + number * block + chain * self.lanes, chain)
+        start = self.width // block * block
+        left = (self.width - start) // self.lanes
+        if isinstance(left, int):
+            for chain in range(left):
+                action(self.first + start + chain * self.lanes, chain)
+        else:
+            with self.emitter.loop(left, "vector") as number:
+                action(self.first + start + number * self.lanes, 0)
+
+    def _parts(self) -> list[tuple[tirx.Expr, int]]:
+        """What is left of a known width, in vectors of fewer lanes, powers of two."""
+        assert isinstance(self.width, int)
+        parts = []
+        at = self.width // self.lanes * self.lanes
+        lanes = self.lanes // 2
+        while lanes:
+            if at + lanes <= self.width:
+                parts.append((self.first + at, lanes))
+                at += lanes
+            lanes //= 2
+        return parts
+
+    @contextlib.contextmanager
+    def _singles(self) -> Iterator[tirx.Expr]:
+        """A loop over what is left of a symbolic width, one element at a time."""
+        start = self.width // self.lanes * self.lanes
+        with self.emitter.loop(self.width - start, "single", start=start) as number:
+            yield self.first + number
+
+
+def flat(emitter: Emitter, buffer: tirx.Buffer) -> tirx.Buffer:
+    """Returns a one-dimensional view of a buffer."""
+    size = _product(buffer.shape)
+    view = tirx.decl_buffer((index(size),), buffer.dtype, f"{buffer.name}_flat", data=buffer.data)
+    emitter.emit(statements.DeclBuffer(view, data=buffer.data))
+    return view
+
+
+def _product(dims: Sequence[Dim]) -> Dim:
+    product: Dim = 1
+    for dim in dims:
+        product = product * (int(dim) if isinstance(dim, tirx.IntImm) else dim)
+    return product
+
+
+def _add(first: tirx.Expr, second: tirx.Expr) -> tirx.Expr:
+    return first + second
