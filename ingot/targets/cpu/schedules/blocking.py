@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+from tvm import tirx
+
 from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.schedules.emission import index
 
 # Waking the pool's threads and waiting for them costs a few microseconds, in which one core
 # does this many operations: smaller loops are not worth it.
@@ -93,3 +96,11 @@ def _divisions(units: int) -> list[int]:
     parts |= {2**power for power in range(1, 9) if 2**power <= units}
     parts |= {number for number in range(2, min(units, 128) + 1) if units % number == 0}
     return sorted(part for part in parts if part <= 256 or part == units)
+
+
+def part(number: tirx.Expr, units: int, parts: int) -> tuple[tirx.Expr, tirx.Expr]:
+    """Returns the bounds of one of several nearly equal, contiguous parts."""
+    if units % parts == 0:
+        each = index(units // parts)
+        return number * each, number * each + each
+    return number * index(units) // index(parts), (number + 1) * index(units) // index(parts)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from tvm import tirx
 
 from ingot.targets.cpu.machine import CpuDescription
-from ingot.targets.cpu.schedules.blocking import WORTH_A_LAUNCH, choose_blocking
+from ingot.targets.cpu.schedules.blocking import choose_blocking, part
 from ingot.targets.cpu.schedules.emission import (
     Emitter,
     index,
@@ -26,8 +26,8 @@ from ingot.targets.cpu.schedules.emission import (
     vector_at,
 )
 from ingot.targets.cpu.schedules.epilogue import FusedKernel
-from ingot.targets.cpu.schedules.matmul import part
-from ingot.targets.cpu.schedules.microkernel import Accumulators
+from ingot.targets.cpu.schedules.microkernel import Accumulators, each_panel
+from ingot.targets.cpu.schedules.tasks import share_tasks
 from ingot.targets.cpu.schedules.tiles import Panels, Run, split_rows
 
 # An image of few channels lies channels first, and neighbouring taps of it are not neighbours. From
@@ -360,8 +360,8 @@ def _write_tasks(convolution: _Convolution, batch: tirx.Expr) -> int | None:
     )
     apart = images // joined if images else batch
     tasks = blocking.tasks * apart if images else index(blocking.tasks) * batch
-    small = images is not None and per_image * images < WORTH_A_LAUNCH
-    with emitter.loop(tasks, "task") if small else emitter.parallel(tasks, "task") as task:
+
+    def emit_task(task: tirx.Expr) -> None:
         offset: tirx.Expr = index(0)
         if not (isinstance(apart, int) and apart == 1):
             offset = task // index(blocking.tasks) * index(height.result)
@@ -370,19 +370,22 @@ def _write_tasks(convolution: _Convolution, batch: tirx.Expr) -> int | None:
         low, high = part(block, units, blocking.row_blocks)
         low = emitter.bind("first_row", low + offset)
         high = emitter.bind("last_row", high + offset)
+        writer = convolution
         if staged:
-            most = -(-units // blocking.row_blocks)
-            convolution = _stage(convolution, low, high, most)
+            writer = _stage(convolution, low, high, -(-units // blocking.row_blocks))
 
         def rows_of(panel: tirx.Expr, columns: int) -> None:
             with emitter.loop(high - low, "row", start=low) as row:
                 image = emitter.bind("image", row // index(height.result))
                 y = emitter.bind("y", row % index(height.result))
-                convolution.pixel_row(image, y, panel, columns)
+                writer.pixel_row(image, y, panel, columns)
 
-        panels_low, panels_high = part(group, panels.count, blocking.panel_groups)
-        _panel_range(convolution, panels_low, panels_high, rows_of)
-    return per_image * images if images else None
+        group_bounds = part(group, panels.count, blocking.panel_groups)
+        each_panel(emitter, panels, group_bounds, rows_of)
+
+    total = per_image * images if images else None
+    share_tasks(emitter, tasks, total or batch * index(per_image), emit_task)
+    return total
 
 
 def _stage(convolution: _Convolution, low: tirx.Expr, high: tirx.Expr, most: int) -> _Convolution:
@@ -400,14 +403,3 @@ def _stage(convolution: _Convolution, low: tirx.Expr, high: tirx.Expr, most: int
         width=dataclasses.replace(width, size=int(rows.buffer.shape[1]), padding=0),
         staged=rows,
     )
-
-
-def _panel_range(convolution, low, high, body):  # type: ignore[no-untyped-def]
-    panels, emitter = convolution.panels, convolution.emitter
-    if panels.full:
-        end = tirx.Min(high, index(panels.full)) if panels.last_columns else high
-        with emitter.loop(end - low, "panel", start=low) as panel:
-            body(panel, panels.width)
-    if panels.last_columns:
-        with emitter.when(high > index(panels.full)):
-            body(index(panels.full), panels.last_columns)

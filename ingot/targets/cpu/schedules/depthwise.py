@@ -20,11 +20,10 @@ from collections.abc import Iterator
 from tvm import tirx
 
 from ingot.targets.cpu.machine import CpuDescription
-from ingot.targets.cpu.schedules.blocking import WORTH_A_LAUNCH
+from ingot.targets.cpu.schedules.blocking import WORTH_A_LAUNCH, part
 from ingot.targets.cpu.schedules.convolution import Axis, Segment, segments
 from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func, vector_at
 from ingot.targets.cpu.schedules.epilogue import FusedKernel
-from ingot.targets.cpu.schedules.matmul import part
 from ingot.targets.cpu.schedules.microkernel import Accumulators
 from ingot.targets.cpu.schedules.tiles import split_evenly
 

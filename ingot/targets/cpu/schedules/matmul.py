@@ -16,11 +16,12 @@ from collections.abc import Callable
 from tvm import sym, tirx
 
 from ingot.targets.cpu.machine import CpuDescription
-from ingot.targets.cpu.schedules.blocking import WORTH_A_LAUNCH, Blocking, choose_blocking
+from ingot.targets.cpu.schedules.blocking import choose_blocking, part
 from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func, vector_at
 from ingot.targets.cpu.schedules.epilogue import FLOATS_OF_A_LINE, FusedKernel, matrix_view
-from ingot.targets.cpu.schedules.microkernel import Accumulators
-from ingot.targets.cpu.schedules.tiles import Panels, Run, most_rows, split_rows
+from ingot.targets.cpu.schedules.microkernel import Accumulators, each_panel
+from ingot.targets.cpu.schedules.tasks import share_tasks
+from ingot.targets.cpu.schedules.tiles import Panels, most_rows, split_rows
 
 # Weights are asked for a panel ahead where at most so many tiles use a panel: with more of them,
 # the time that the first of them waits does not count.
@@ -111,23 +112,6 @@ class _Matmul:
             columns,
         )
 
-    def panel_range(
-        self, low: tirx.Expr, high: tirx.Expr, body: Callable[[tirx.Expr, int], None]
-    ) -> None:
-        """Goes through the panels ``low … high - 1``, the narrower last one included."""
-        panels, emitter = self.panels, self.emitter
-        if panels.full:
-            end = high if not panels.last_columns else tirx.Min(high, index(panels.full))
-            with emitter.loop(_minus(end, low), "panel", start=low) as panel:
-                body(panel, panels.width)
-        if panels.last_columns:
-            with emitter.when(high > index(panels.full)):
-                body(index(panels.full), panels.last_columns)
-
-
-def _minus(end: tirx.Expr, start: tirx.Expr) -> tirx.Expr:
-    return sym.Analyzer().simplify(end - start)
-
 
 def schedule_matmul(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
     """Writes the code of a matmul and of its epilogue.
@@ -185,7 +169,9 @@ def _static_rows(matmul: _Matmul, extent: int) -> None:
         operations=operations,
         cpu=matmul.cpu,
     )
-    with _tasks(emitter, blocking.tasks, operations) as task:
+    largest_block = -(-tiles // blocking.row_blocks)
+
+    def emit_task(task: tirx.Expr) -> None:
         group = task // index(blocking.row_blocks)
         block = task % index(blocking.row_blocks)
         low, high = part(block, tiles, blocking.row_blocks)
@@ -194,32 +180,23 @@ def _static_rows(matmul: _Matmul, extent: int) -> None:
         def rows_of(panel: tirx.Expr, columns: int) -> None:
             before = 0
             for run in runs:
-                _tiles_of_run(matmul, run, before, (low, high), tiles, panel, columns)
+                inside = (low, high)
+                if run.count < tiles:
+                    inside = (
+                        tirx.Max(low, index(before)),
+                        tirx.Min(high, index(before + run.count)),
+                    )
+                with (
+                    emitter.function("tiles"),
+                    emitter.loop(inside[1] - inside[0], "tile", start=inside[0]) as tile,
+                ):
+                    first = (tile - index(before)) * index(run.rows) + index(run.start)
+                    matmul.tile(first, run.rows, panel, columns, (tile - low, largest_block))
                 before += run.count
 
-        matmul.panel_range(*part(group, panels.count, blocking.panel_groups), rows_of)
+        each_panel(emitter, panels, part(group, panels.count, blocking.panel_groups), rows_of)
 
-
-def _tiles_of_run(
-    matmul: _Matmul,
-    run: Run,
-    before: int,
-    bounds: tuple[tirx.Expr, tirx.Expr],
-    tiles: int,
-    panel: tirx.Expr,
-    columns: int,
-) -> None:
-    """Writes the loop over those tiles of a run that a task has."""
-    low, high = bounds
-    if run.count < tiles:
-        low = tirx.Max(low, index(before))
-        high = tirx.Min(high, index(before + run.count))
-    with (
-        matmul.emitter.function("tiles"),
-        matmul.emitter.loop(high - low, "tile", start=low) as tile,
-    ):
-        first = (tile - index(before)) * index(run.rows) + index(run.start)
-        matmul.tile(first, run.rows, panel, columns, (tile, tiles))
+    share_tasks(emitter, blocking.tasks, int(operations), emit_task)
 
 
 def _dynamic_rows(matmul: _Matmul, extent: tirx.Expr) -> None:
@@ -247,27 +224,13 @@ def _dynamic_rows(matmul: _Matmul, extent: tirx.Expr) -> None:
                 with emitter.when(tirx.all(left_over, last_block)), emitter.function("tile"):
                     matmul.tile(full * index(rows), remainder, panel, columns)
 
-        matmul.panel_range(*part(group, panels.count, groups), rows_of)
+        each_panel(emitter, panels, part(group, panels.count, groups), rows_of)
 
 
 def _dynamic_groups(panels: int) -> int:
-    """Parts that the panels are cut into where the rows are unknown: at most 32, equal if it can be."""
+    """Parts to cut the panels into where the rows are unknown: at most 32, equal if possible."""
     candidates = range(1, min(panels, 32) + 1)
     return min(candidates, key=lambda groups: (-(-panels // groups) * groups - panels, -groups))
-
-
-def _tasks(emitter: Emitter, tasks: int, operations: float):  # type: ignore[no-untyped-def]
-    if tasks == 1 or operations < WORTH_A_LAUNCH:
-        return emitter.loop(tasks, "task")
-    return emitter.parallel(tasks, "task")
-
-
-def part(number: tirx.Expr, units: int, parts: int) -> tuple[tirx.Expr, tirx.Expr]:
-    """Returns the bounds of one of several nearly equal, contiguous parts."""
-    if units % parts == 0:
-        each = index(units // parts)
-        return number * each, number * each + each
-    return number * index(units) // index(parts), (number + 1) * index(units) // index(parts)
 
 
 def _decode(row: tirx.Expr, sizes: list[tirx.Expr]) -> list[tirx.Expr]:
@@ -286,6 +249,3 @@ def _product(sizes: list[tirx.Expr]) -> int | tirx.Expr:
     for size in sizes:
         extent = extent * size
     return sym.Analyzer().simplify(extent)
-
-
-__all__ = ["Blocking", "part", "schedule_matmul"]

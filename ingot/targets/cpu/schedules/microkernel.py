@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tvm import tirx
+from tvm import sym, tirx
 
 from ingot.targets.cpu.schedules.emission import Emitter, index, load, splat, vector_at
 from ingot.targets.cpu.schedules.epilogue import Epilogue
+from ingot.targets.cpu.schedules.tiles import Panels
 
 # Loads a scalar of a row's operand at a step of the reduction.
 RowOperand = Callable[[int, tirx.Expr], tirx.Expr]
@@ -85,3 +86,29 @@ class Accumulators:
                     lanes=self.lanes,
                     valid=columns - vector * self.lanes,
                 )
+
+
+def each_panel(
+    emitter: Emitter,
+    panels: Panels,
+    bounds: tuple[tirx.Expr, tirx.Expr],
+    body: Callable[[tirx.Expr, int], None],
+) -> None:
+    """Goes through the panels from the first bound up to the second.
+
+    Args:
+        emitter: Where the statements go.
+        panels: The panels.
+        bounds: The first panel, and one more than the last.
+        body: Writes the code for a panel and the number of its columns; called once for full
+            panels, and once for the narrower last one if there is one.
+    """
+    low, high = bounds
+    if panels.full:
+        end = tirx.Min(high, index(panels.full)) if panels.last_columns else high
+        extent = sym.Analyzer().simplify(end - low)
+        with emitter.loop(extent, "panel", start=low) as panel:
+            body(panel, panels.width)
+    if panels.last_columns:
+        with emitter.when(high > index(panels.full)):
+            body(index(panels.full), panels.last_columns)
