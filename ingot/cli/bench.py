@@ -131,7 +131,9 @@ def _print(rows: Sequence[BenchRow], machine: MachineFacts) -> None:
     table.add_column("model")
     for heading in ("threads", "Ingot ms", "p95", "p99", *(f"{peer} ms" for peer in peers)):
         table.add_column(heading, justify="right")
-    for heading in ("best peer ÷ Ingot", "95 % interval", "peak memory", "size", "compile"):
+    for heading in ("best peer ÷ Ingot", "95 % interval", "of roofline", "peak memory"):
+        table.add_column(heading, justify="right")
+    for heading in ("size", "compile"):
         table.add_column(heading, justify="right")
     for row in rows:
         own = row.latency["ingot"]
@@ -146,6 +148,7 @@ def _print(rows: Sequence[BenchRow], machine: MachineFacts) -> None:
             formats.MISSING
             if row.ratio is None
             else f"{formats.times(row.ratio_low)} to {formats.times(row.ratio_high)}",
+            formats.percent(row.percent_of_roofline),
             formats.size(row.peak_rss_mb * 1e6),
             formats.size(row.artifact_mb * 1e6),
             formats.seconds(row.compile_s),

@@ -9,17 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pydantic
+from onnx_ir.passes.common import ShapeInferencePass
 
-from ingot.compiler.ingest import Ingested, ingest
+from ingot.compiler.ingest import Ingested, bind_shapes, ingest
 from ingot.errors import UsageError
+from ingot.passes.storage import save
 from ingot.report import statistics
 from ingot.report.assembly import latency, model_facts
-from ingot.report.examples import Examples
+from ingot.report.examples import Examples, closed_shapes
 from ingot.report.measure import MeasureSettings, Progress, measure
-from ingot.report.process import InputSpec, Worker
+from ingot.report.process import InputSpec, Worker, WorkerName
 from ingot.report.schema import Latency
 from ingot.report.variants import Prepared, Variant, prepare
 from ingot.report.workers.protocol import Array
+from ingot.runtime import Manifest
 
 
 class BenchRow(pydantic.BaseModel):
@@ -35,11 +38,15 @@ class BenchRow(pydantic.BaseModel):
         ratio: The best peer's median ÷ Ingot's; above 1 Ingot is faster. None without peers.
         ratio_low: Lower end of its 95 % interval.
         ratio_high: Upper end.
-        percent_of_roofline: None: this command does not measure the machine's peak.
+        percent_of_roofline: The model's operations per second, a multiply-add being two, as a
+            percentage of ``peak_gops``; None where its operations are not known.
+        peak_gops: This machine's float32 peak in 10^9 operations per second, by the median of
+            bursts of multiply-adds that took turns with the variants; None likewise.
         compile_s: Seconds to compile; None for an artifact that was there before.
         artifact_mb: Size of the artifact.
         peak_rss_mb: Peak resident memory of Ingot's fresh process.
         peer_peak_rss_mb: The same of the best peer.
+        peers_peak_rss_mb: The same of each peer, by name.
         latency: All of each side's latency, by name, ``ingot`` among them.
     """
 
@@ -54,11 +61,13 @@ class BenchRow(pydantic.BaseModel):
     ratio: float | None
     ratio_low: float | None
     ratio_high: float | None
-    percent_of_roofline: float | None = None
+    percent_of_roofline: float | None
+    peak_gops: float | None
     compile_s: float | None
     artifact_mb: float
     peak_rss_mb: float
     peer_peak_rss_mb: float | None
+    peers_peak_rss_mb: dict[str, float]
     latency: dict[str, Latency]
 
 
@@ -74,6 +83,9 @@ def bench(
     progress: Progress | None = None,
 ) -> list[BenchRow]:
     """Times a model compiled by Ingot, or an artifact, against peers on random inputs.
+
+    A model is compiled for the shape that it is timed on: ``shapes``, an open batch being one.
+    Where Ingot's code is for a fixed shape, the peers are given the model bound to the same shape.
 
     Args:
         model: The ``.onnx`` file; peers need it, an artifact alone does not.
@@ -93,17 +105,71 @@ def bench(
         IngotError: The model cannot be compiled, or a variant failed.
     """
     own = Variant.compiled(artifact) if artifact is not None else variant or Variant.ingot("fp32")
-    chosen = [own, *(Variant.peer(peer) for peer in against)]
+    peers = [Variant.peer(peer) for peer in against]
     source = None if model is None else ingest(model, shapes=shapes, simplified=False)
-    size = 0
-    if source is not None and model is not None:
-        size = model_facts(source, model, name).size_bytes
+    shapes = dict(shapes or {})
+    if source is not None and artifact is None:
+        shapes = closed_shapes(source.original, shapes)
     with tempfile.TemporaryDirectory(prefix="ingot-bench-") as scratch:
+        folder = Path(scratch)
         tell = None if progress is None else lambda what: progress(what, 0, 0)
-        prepared = [
-            prepare(entry, model, size, Path(scratch), shapes=shapes, tell=tell) for entry in chosen
-        ]
-        return [_row(name, prepared, source, entry, shapes, progress) for entry in settings]
+        prepared = [prepare(own, model, 0, folder, shapes=shapes, tell=tell)]
+        assert prepared[0].manifest is not None
+        specs = input_specs(prepared[0].manifest)
+        inputs = _inputs(source, specs, shapes)
+        size = 0
+        if source is not None and model is not None and peers:
+            size = model_facts(source, model, name).size_bytes
+            if not any(_is_open(spec.shape) for spec in specs):
+                model = bound_model(source, model, inputs, folder / f"{model.stem}.onnx")
+        prepared += [prepare(peer, model, size, folder) for peer in peers]
+        return [_row(name, prepared, inputs, entry, progress) for entry in settings]
+
+
+def input_specs(manifest: Manifest) -> list[InputSpec]:
+    """The inputs that an artifact states."""
+    return [InputSpec(spec.name, spec.dtype, spec.shape) for spec in manifest.inputs]
+
+
+def _inputs(
+    source: Ingested | None, specs: Sequence[InputSpec], shapes: Mapping[str, Sequence[int]]
+) -> Mapping[str, Array]:
+    """Random inputs of the artifact's own shapes where they are fixed."""
+    if source is None:
+        return random_arrays(specs, shapes)
+    fixed = {spec.name: _sizes(spec.shape) for spec in specs if not _is_open(spec.shape)}
+    return Examples(None, source, {**fixed, **shapes}).timed
+
+
+def _is_open(shape: Sequence[int | str]) -> bool:
+    return any(isinstance(size, str) for size in shape)
+
+
+def _sizes(shape: Sequence[int | str]) -> tuple[int, ...]:
+    return tuple(size for size in shape if isinstance(size, int))
+
+
+def bound_model(source: Ingested, model: Path, inputs: Mapping[str, Array], output: Path) -> Path:
+    """Writes a model that is bound to the shapes of inputs, for engines that gain by it.
+
+    Args:
+        source: The model as it was read from ``model``.
+        model: Its file.
+        inputs: Arrays of the shapes.
+        output: The file to write.
+
+    Returns:
+        ``output``, or ``model`` itself where it has no open dimension.
+    """
+    graph = source.original.graph
+    given = [value.shape for value in graph.inputs if not value.is_initializer()]
+    if all(shape is not None and shape.is_static() for shape in given):
+        return model
+    bound = source.original.clone()
+    bind_shapes(bound, {name: array.shape for name, array in inputs.items()})
+    ShapeInferencePass()(bound)
+    save(bound, output)
+    return output
 
 
 def random_arrays(
@@ -144,29 +210,25 @@ def random_arrays(
 def _row(
     name: str,
     prepared: Sequence[Prepared],
-    source: Ingested | None,
+    inputs: Mapping[str, Array],
     settings: MeasureSettings,
-    shapes: Mapping[str, Sequence[int]] | None,
     progress: Progress | None,
 ) -> BenchRow:
+    manifest = prepared[0].manifest
+    operations = None if manifest is None else manifest.operations
     with contextlib.ExitStack() as stack:
-        workers = [
-            stack.enter_context(
-                Worker(
-                    entry.variant.name,
-                    entry.variant.engine,
-                    entry.path,
-                    threads=settings.threads,
-                    cpus=settings.cpus,
-                )
-            )
-            for entry in prepared
-        ]
-        if source is not None:
-            inputs = Examples(None, source, shapes).timed
-        else:
-            inputs = random_arrays(workers[0].inputs, shapes or {})
-        measured = measure(workers, inputs, settings, progress)
+
+        def start(name: str, engine: WorkerName, path: Path) -> Worker:
+            worker = Worker(name, engine, path, threads=settings.threads, cpus=settings.cpus)
+            return stack.enter_context(worker)
+
+        workers = [start(each.variant.name, each.variant.engine, each.path) for each in prepared]
+        probes = [start("the probe", "probe", prepared[0].path)] if operations else []
+        measured = measure([*workers, *probes], inputs, settings, progress)
+    peak_gops = None
+    if probes:
+        burst = float(np.median(measured.pop().milliseconds))
+        peak_gops = probes[0].facts["operations"] / burst / 1e6
     own, peers = measured[0], measured[1:]
     medians = {m.name: float(np.median(m.milliseconds)) for m in measured}
     best = min(peers, key=lambda peer: medians[peer.name], default=None)
@@ -183,12 +245,21 @@ def _row(
         ratio=None if ratio is None else ratio.value,
         ratio_low=None if ratio is None else ratio.low,
         ratio_high=None if ratio is None else ratio.high,
+        percent_of_roofline=_percent(operations, medians[own.name], peak_gops),
+        peak_gops=peak_gops,
         compile_s=None if build is None else build.seconds,
         artifact_mb=prepared[0].size_bytes / 1e6,
         peak_rss_mb=own.peak_bytes / 1e6,
         peer_peak_rss_mb=None if best is None else best.peak_bytes / 1e6,
+        peers_peak_rss_mb={engines[peer.name]: peer.peak_bytes / 1e6 for peer in peers},
         latency={engines[m.name]: latency(m) for m in measured},
     )
+
+
+def _percent(operations: int | None, milliseconds: float, peak_gops: float | None) -> float | None:
+    if operations is None or peak_gops is None:
+        return None
+    return 100.0 * operations / (milliseconds * 1e6) / peak_gops
 
 
 def _batch(inputs: Mapping[str, Array]) -> int:

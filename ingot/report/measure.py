@@ -2,7 +2,8 @@
 
 What is compared is measured alternately (ABBA), since a machine's speed drifts: turbo, heat and
 neighbours. Every round runs all variants forth and back, on the same CPUs and with the same number
-of threads; a drift that is linear over a round cancels.
+of threads; a drift that is linear over a round cancels. A variant begins when the processes of all
+are idle.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
 
 _TOPOLOGY = Path("/sys/devices/system/cpu")
-# Thread pools spin for some milliseconds after a run; the next variant must not pay for it.
-_SETTLE_SECONDS = 0.02
+# Thread pools spin after a run, some for 200 ms; the next variant must not pay for it. A window is
+# two of the system's ticks, in one of which a thread that spins would be caught.
+_SETTLE_WINDOW_SECONDS = 0.02
+_SETTLE_SECONDS = 2.0
 # A run shorter than this feels that the caches hold the variant that ran before it.
 _REFILL_SECONDS = 0.2
 
@@ -234,10 +237,21 @@ def _time_in_order(
 ) -> dict[int, Array]:
     times = {}
     for position in order:
-        time.sleep(_SETTLE_SECONDS)
+        settle(workers)
         block = blocks[position]
         times[position] = workers[position].time(block.uncounted + block.runs)[block.uncounted :]
     return times
+
+
+def settle(workers: Sequence[Worker]) -> None:
+    """Waits until no variant's process computes any more, two seconds at most."""
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    used = -1.0
+    while time.monotonic() < deadline:
+        before, used = used, sum(worker.cpu_seconds() for worker in workers)
+        if used == before:
+            return
+        time.sleep(_SETTLE_WINDOW_SECONDS)
 
 
 def _silent(what: str, done: int, total: int) -> None:

@@ -14,16 +14,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeAlias
 
+import psutil
+
 import ingot.errors
 from ingot.errors import IngotError, UsageError
 from ingot.report.workers.protocol import Array, read_frame, write_frame
 
 EngineName: TypeAlias = Literal["ingot", "onnxruntime", "openvino"]
+# What a process can run: a model's engine, or the probe of the machine's peak.
+WorkerName: TypeAlias = Literal["ingot", "onnxruntime", "openvino", "probe"]
 
 _INSTALL = {
     "onnxruntime": "pip install onnxruntime",
     "openvino": "pip install openvino",
     "ingot": "pip install 'apache-tvm-ffi>=0.1.14,<0.1.15'",
+    "probe": "pip install 'ingot[compile]'",
 }
 _GRACE_SECONDS = 5.0
 
@@ -50,7 +55,7 @@ class Worker:
     """
 
     def __init__(
-        self, name: str, engine: EngineName, path: Path, *, threads: int, cpus: tuple[int, ...]
+        self, name: str, engine: WorkerName, path: Path, *, threads: int, cpus: tuple[int, ...]
     ) -> None:
         """Starts the process and loads the model.
 
@@ -109,6 +114,11 @@ class Worker:
         """
         _, arrays = self._ask("time", runs=runs)
         return arrays["ns"]
+
+    def cpu_seconds(self) -> float:
+        """CPU time that the process has used so far, to the system's tick."""
+        times = psutil.Process(self.pid).cpu_times()
+        return float(times.user + times.system)
 
     def peak_bytes(self) -> int:
         """The most resident memory that the process has had so far."""

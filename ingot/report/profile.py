@@ -9,9 +9,8 @@ from pathlib import Path
 import pydantic
 
 from ingot.compiler.ingest import ingest
-from ingot.report.bench import random_arrays
+from ingot.report.bench import input_specs, random_arrays
 from ingot.report.examples import closed_shapes
-from ingot.report.process import InputSpec
 from ingot.report.variants import Variant, prepare
 from ingot.runtime import Session
 from ingot.runtime.manifest import KernelCost
@@ -118,8 +117,7 @@ def profile_model(
         prepared = prepare(own, model, 0, Path(folder), shapes=shapes, tell=tell)
         session = Session(prepared.path, threads=threads)
     with session:
-        specs = [InputSpec(spec.name, spec.dtype, spec.shape) for spec in session.inputs]
-        inputs = random_arrays(specs, shapes)
+        inputs = random_arrays(input_specs(session.manifest), shapes)
         if tell is not None:
             tell(f"timing the kernels of {name}")
         probe = Probe()

@@ -80,6 +80,7 @@ class Prepared:
         size_bytes: Of the file and of external data that belongs to it.
         precision: Of weights and activations.
         build: How the artifact came to be; None for a peer.
+        manifest: What the artifact says of itself; None for a peer.
     """
 
     variant: Variant
@@ -87,6 +88,7 @@ class Prepared:
     size_bytes: int
     precision: str
     build: Build | None
+    manifest: Manifest | None = None
 
 
 def with_unique_names(variants: Sequence[Variant]) -> list[Variant]:
@@ -146,7 +148,8 @@ def _prepared_artifact(variant: Variant, path: Path, seconds: float | None = Non
     if seconds is None:
         seconds = sum(manifest.measured.get("stage_seconds", {}).values())
     precision = str(manifest.precision.get("default", "fp32"))
-    return Prepared(variant, path, path.stat().st_size, precision, _build(manifest, seconds))
+    build = _build(manifest, seconds)
+    return Prepared(variant, path, path.stat().st_size, precision, build, manifest)
 
 
 def _build(manifest: Manifest, seconds: float | None) -> Build:
@@ -155,8 +158,15 @@ def _build(manifest: Manifest, seconds: float | None) -> Build:
         stage_seconds=dict(manifest.measured.get("stage_seconds", {})),
         recipe=dict(manifest.recipe),
         target=manifest.target.spec,
-        placement=dict(manifest.placement),
+        placement={place: _without_kernels(part) for place, part in manifest.placement.items()},
         passes=tuple(PassRecord.model_validate(record) for record in manifest.passes),
         notes=tuple(manifest.source.get("notes", ())),
         tools=dict(manifest.tools),
     )
+
+
+def _without_kernels(part: Any) -> Any:
+    """A part of the placement for a reader: which kernels there are is the profile's matter."""
+    if not isinstance(part, Mapping):
+        return part
+    return {key: value for key, value in part.items() if key != "kernels"}

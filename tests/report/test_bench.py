@@ -1,12 +1,16 @@
 """Rows of a benchmark's table."""
 
 import numpy as np
+import onnx
 import pytest
 
+from ingot.compiler.ingest import ingest
 from ingot.errors import InputError, UsageError
-from ingot.report.bench import bench, random_arrays
+from ingot.report.bench import bench, bound_model, random_arrays
 from ingot.report.measure import MeasureSettings, choose_cpus
 from ingot.report.process import InputSpec
+from ingot.runtime.manifest import KernelCost
+from tests.costs import with_costs
 
 SETTINGS = [MeasureSettings(threads=1, cpus=choose_cpus(1), runs=20, rounds=2)]
 
@@ -19,7 +23,7 @@ def test_a_model_against_a_peer(classifier):
     assert row.compile_s > 0
     assert row.peak_rss_mb > 1
     assert set(row.latency) == {"ingot", "onnxruntime"}
-    assert row.percent_of_roofline is None
+    assert row.peers_peak_rss_mb == {"onnxruntime": row.peer_peak_rss_mb}
 
 
 def test_an_artifact_alone(classifier, tmp_path):
@@ -33,6 +37,68 @@ def test_an_artifact_alone(classifier, tmp_path):
     assert row.compile_s == pytest.approx(sum(stages.values()))
     with pytest.raises(UsageError, match="needs the source model"):
         bench(None, artifact=artifact.path, name="m", against=["onnxruntime"], settings=SETTINGS)
+
+
+def test_percent_of_roofline_is_of_the_peak_measured_beside(classifier, tmp_path):
+    from ingot.compiler.build import compile_model
+
+    path = compile_model(classifier, tmp_path / "m.ingot").path
+    cost = KernelCost("matmul", operations=5_000, bytes=100, calls=2)
+    names = with_costs(path, tmp_path / "costed.ingot", {"x": np.zeros((1, 4), "f4")}, cost)
+    (row,) = bench(None, artifact=tmp_path / "costed.ingot", name="m", settings=SETTINGS)
+    gops = 2 * 5_000 * len(names) / row.ingot_ms / 1e6
+    assert row.percent_of_roofline == pytest.approx(100 * gops / row.peak_gops)
+    assert row.peak_gops > 0.1
+    # The probe is no variant.
+    assert set(row.latency) == {"ingot"}
+
+
+def test_without_costs_there_is_no_percentage(classifier, tmp_path):
+    from ingot.compiler.build import compile_model
+
+    path = compile_model(classifier, tmp_path / "m.ingot").path
+    cost = KernelCost("matmul", operations=None, bytes=None, calls=1)
+    with_costs(path, tmp_path / "open.ingot", {"x": np.zeros((1, 4), "f4")}, cost)
+    (row,) = bench(None, artifact=tmp_path / "open.ingot", name="m", settings=SETTINGS)
+    assert (row.percent_of_roofline, row.peak_gops) == (None, None)
+
+
+class TestShapes:
+    def test_an_open_batch_is_bound_for_all(self, make_classifier):
+        path = make_classifier(batch="N")
+        (row,) = bench(path, name="tiny", against=["onnxruntime"], settings=SETTINGS)
+        assert row.batch == 1
+        shapes = {"x": (3, 4)}
+        (row,) = bench(path, name="tiny", against=["onnxruntime"], settings=SETTINGS, shapes=shapes)
+        assert row.batch == 3
+
+    def test_an_artifact_of_a_fixed_shape_is_timed_on_it(self, make_classifier, tmp_path):
+        from ingot.compiler.build import compile_model
+
+        path = make_classifier(batch="N")
+        artifact = compile_model(path, tmp_path / "m.ingot", shapes={"x": (5, 4)}).path
+        (row,) = bench(
+            path, artifact=artifact, name="m", against=["onnxruntime"], settings=SETTINGS
+        )
+        assert row.batch == 5
+
+    def test_peers_get_the_file_itself_where_nothing_is_open(self, classifier, tmp_path):
+        inputs = {"x": np.zeros((1, 4), "f4")}
+        source = ingest(classifier, simplified=False)
+        assert bound_model(source, classifier, inputs, tmp_path) == classifier
+
+    def test_peers_get_a_model_of_the_shape_that_is_timed(self, make_classifier, tmp_path):
+        open_model = make_classifier(batch="N")
+        inputs = {"x": np.zeros((7, 4), "f4")}
+        source = ingest(open_model, simplified=False)
+        path = bound_model(source, open_model, inputs, tmp_path / "made.onnx")
+        shapes = [
+            [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+            for value in (*onnx.load(path).graph.input, *onnx.load(path).graph.output)
+        ]
+        assert shapes == [[7, 4], [7, 3]]
+        # What was ingested is as it was.
+        assert not source.original.graph.inputs[0].shape.is_static()
 
 
 class TestRandomArrays:

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from ingot.errors import UsageError
-from ingot.report.measure import MeasureSettings, choose_cpus, measure, plan_blocks, warm_up
+from ingot.report.measure import (
+    MeasureSettings,
+    choose_cpus,
+    measure,
+    plan_blocks,
+    settle,
+    warm_up,
+)
 from ingot.report.process import Worker
 
 SETTINGS = MeasureSettings(threads=1, cpus=(0,), runs=40, rounds=5)
@@ -27,6 +34,9 @@ class ScriptedWorker:
     def time(self, runs):
         self._journal.append((self.name, runs))
         return np.array([next(self._times) * 1e6 for _ in range(runs)], np.int64)
+
+    def cpu_seconds(self):
+        return 1.0
 
     def peak_bytes(self):
         return 2000
@@ -60,6 +70,33 @@ def test_the_first_run_after_another_variant_is_not_counted():
         ScriptedWorker("b", constant(1.0), []),
     ]
     assert measure(workers, {}, SETTINGS)[0].milliseconds.max() == 1.0
+
+
+class SpinningWorker:
+    """Stands for a process whose threads spin until it has been asked a number of times."""
+
+    def __init__(self, times):
+        self._left, self.asked = times, 0
+
+    def cpu_seconds(self):
+        self.asked += 1
+        return 1.0 + 0.01 * min(self.asked, self._left)
+
+
+def test_a_variant_begins_when_all_processes_are_idle():
+    spinning, idle = SpinningWorker(5), SpinningWorker(0)
+    settle([spinning, idle])
+    assert spinning.asked == idle.asked == 6
+
+
+def test_a_process_that_never_rests_is_waited_for_two_seconds_at_most(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("ingot.report.measure.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(
+        "ingot.report.measure.time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds)
+    )
+    settle([SpinningWorker(10**9)])
+    assert 1.9 < now[0] < 2.1
 
 
 def test_warm_up_goes_on_until_two_windows_agree():

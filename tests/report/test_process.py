@@ -54,6 +54,15 @@ def test_the_worker_stays_on_its_cpus(classifier):
         assert os.sched_getaffinity(worker.pid) == set(CPUS)
 
 
+def test_cpu_time_is_that_of_the_process(classifier):
+    with start(classifier) as worker:
+        loaded = worker.cpu_seconds()
+        assert loaded > 0
+        worker.set_inputs({"x": np.zeros((1, 4), np.float32)})
+        while worker.cpu_seconds() < loaded + 0.05:
+            worker.time(1000)
+
+
 def test_closing_ends_the_process(classifier):
     worker = start(classifier)
     worker.close()

@@ -54,7 +54,7 @@ class OpenVinoEngine:
 
     def run(self, inputs: dict[str, Array]) -> dict[str, Array]:
         """Runs one inference."""
-        results = self._request.infer(inputs, share_inputs=True)
+        results = self._request.infer(inputs, share_inputs=True, share_outputs=True)
         return dict(zip(self.outputs, results.values(), strict=True))
 
 
