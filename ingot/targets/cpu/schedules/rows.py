@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from tvm import tirx
@@ -71,11 +71,11 @@ def softmax(shape: Sequence[Dim], cpu: CpuDescription) -> tirx.PrimFunc:
     source = tirx.decl_buffer(shape, "float32", "source")
     result = tirx.decl_buffer(shape, "float32", "result")
     emitter = Emitter()
-    rows, width = _product(shape[:-1]), shape[-1]
+    rows, width = product(shape[:-1]), shape[-1]
     values, weights = flat(emitter, source), flat(emitter, result)
 
     def emit_row(row: tirx.Expr) -> None:
-        line = _Line(emitter, cpu, width, emitter.bind("first", row * width))
+        line = Line(emitter, cpu, width, emitter.bind("first", row * width))
         peak = line.reduce(
             lambda at, lanes: load(values, vector_at(at, lanes)), tirx.max, float("-inf")
         )
@@ -115,10 +115,10 @@ def norm(problem: Norm, cpu: CpuDescription) -> tirx.PrimFunc:
     factors = tirx.decl_buffer((width,), "float32", "factors")
     summands = tirx.decl_buffer((width,), "float32", "summands")
     values, normalized = flat(emitter, source), flat(emitter, result)
-    rows = _product(problem.shape[:-1])
+    rows = product(problem.shape[:-1])
 
     def emit_row(row: tirx.Expr) -> None:
-        line = _Line(emitter, cpu, width, emitter.bind("first", row * width))
+        line = Line(emitter, cpu, width, emitter.bind("first", row * width))
         mean = None
         if problem.centered:
             total = line.reduce(lambda at, lanes: load(values, vector_at(at, lanes)), _add, 0.0)
@@ -159,12 +159,20 @@ def norm(problem: Norm, cpu: CpuDescription) -> tirx.PrimFunc:
     )
 
 
-class _Line:
+class Line:
     """A row of a flat buffer, gone through in vectors and in what is left over."""
 
     def __init__(
         self, emitter: Emitter, cpu: CpuDescription, width: Dim, first: tirx.Expr
     ) -> None:
+        """Describes a row.
+
+        Args:
+            emitter: What to emit to.
+            cpu: The processor.
+            width: Elements of the row.
+            first: Index of its first element.
+        """
         self.emitter = emitter
         self.lanes = cpu.float_lanes
         self.width = width
@@ -249,17 +257,18 @@ class _Line:
 
 def flat(emitter: Emitter, buffer: tirx.Buffer) -> tirx.Buffer:
     """Returns a one-dimensional view of a buffer."""
-    size = _product(buffer.shape)
+    size = product(buffer.shape)
     view = tirx.decl_buffer((index(size),), buffer.dtype, f"{buffer.name}_flat", data=buffer.data)
     emitter.emit(statements.DeclBuffer(view, data=buffer.data))
     return view
 
 
-def _product(dims: Sequence[Dim]) -> Dim:
-    product: Dim = 1
+def product(dims: Iterable[Dim]) -> Dim:
+    """Multiplies dimensions; the result is an int where all of them are numbers."""
+    result: Dim = 1
     for dim in dims:
-        product = product * (int(dim) if isinstance(dim, tirx.IntImm) else dim)
-    return product
+        result = result * (int(dim) if isinstance(dim, tirx.IntImm) else dim)
+    return result
 
 
 def _add(first: tirx.Expr, second: tirx.Expr) -> tirx.Expr:

@@ -17,8 +17,13 @@ from ingot.targets.cpu.selection.attention import ATTENTION_SELECTORS
 from ingot.targets.cpu.selection.base import Selection, Selector
 from ingot.targets.cpu.selection.convolution import CONVOLUTION_SELECTORS
 from ingot.targets.cpu.selection.matmul import MATMUL_SELECTORS
+from ingot.targets.cpu.selection.rows import ROW_SELECTORS
 
-SELECTORS: dict[str, Selector] = {**CONVOLUTION_SELECTORS, **MATMUL_SELECTORS}
+SELECTORS: dict[str, Selector] = {
+    **CONVOLUTION_SELECTORS,
+    **MATMUL_SELECTORS,
+    **ROW_SELECTORS,
+}
 
 # Patterns of several calls come before rules for single ones, which would take them apart.
 PHASES: tuple[Mapping[str, Selector], ...] = (*ATTENTION_SELECTORS, SELECTORS)
