@@ -8,6 +8,11 @@ workers in use before a call when it differs from the last one on that thread.
 The size that a pool would have is asked for again at every parallel loop, and where it is one (on a
 machine of two cores, by TVM's halving) the loop runs on the caller alone, whatever the pool is. So
 the variable that states it stays set in the environment of the process.
+
+A worker that has nothing to do yields in a loop before it sleeps; TVM's default is so many turns
+that workers which are never needed take the cores from the others for the first seconds, and those
+that are needed for a tenth of a second after each inference. Ingot lets them give up sooner: still
+long after the next parallel loop of the same inference is due.
 """
 
 from __future__ import annotations
@@ -25,6 +30,9 @@ _BIG_CORES_FIRST = 1
 # A pool cannot grow; idle workers sleep, so a small machine gets room for more threads than cores.
 _SMALLEST_POOL = 8
 _POOL_SIZE_VARIABLE = "TVM_NUM_THREADS"
+_SPIN_VARIABLE = "TVM_THREAD_POOL_SPIN_COUNT"
+# A turn takes about 0.4 microseconds: a few milliseconds in all.
+_SPINS = "10000"
 
 _local = threading.local()
 
@@ -77,6 +85,8 @@ def use_threads(threads: int) -> None:
             f"{threads} threads asked for, but this thread's pool was made for {pool_size}: open "
             "the session with the most threads first, or run it from another thread"
         )
+    # TVM reads it once, when the first worker starts; the caller's own setting stays.
+    os.environ.setdefault(_SPIN_VARIABLE, _SPINS)
     # Written once: another thread may be reading the environment.
     if os.environ.get(_POOL_SIZE_VARIABLE) != str(pool_size):
         os.environ[_POOL_SIZE_VARIABLE] = str(pool_size)

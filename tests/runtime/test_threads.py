@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -79,3 +81,21 @@ def test_a_parallel_loop_runs_on_as_many_threads(
 
     with concurrent.futures.ThreadPoolExecutor(1) as executor:
         assert executor.submit(distinct_runners).result() == runners
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "10000"), ("77", "77")])
+def test_idle_workers_give_up_early_unless_the_caller_says_otherwise(
+    given: str | None, expected: str
+) -> None:
+    variable = "TVM_THREAD_POOL_SPIN_COUNT"
+    environment = {name: value for name, value in os.environ.items() if name != variable}
+    if given is not None:
+        environment[variable] = given
+    code = (
+        "import os; from ingot.runtime.threads import use_threads; use_threads(2); "
+        f"print(os.environ['{variable}'])"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.strip() == expected

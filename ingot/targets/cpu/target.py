@@ -13,6 +13,7 @@ import pydantic
 
 from ingot.errors import IngotError, ModelError, UnsupportedOperatorError, first_line
 from ingot.runtime.manifest import TargetInfo
+from ingot.runtime.threads import available_cores, use_threads
 from ingot.targets.base import Lowered, Target, TargetOptions, Unsupported
 from ingot.targets.cpu.importer import import_graph, unsupported_nodes
 from ingot.targets.cpu.linking import link_executable
@@ -93,6 +94,8 @@ class CpuTarget(Target):
         Raises:
             UnsupportedOperatorError: A node cannot be lowered; names it.
         """
+        # Folding constants runs kernels: the first of them makes this thread's pool, for good.
+        use_threads(available_cores())
         marks = [time.perf_counter()]
         with _errors_named(model):
             module = import_graph(model)
