@@ -14,6 +14,7 @@ from ingot.targets.cpu.layout import channels_last
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules import schedule_module
 from ingot.targets.cpu.selection import select_kernels
+from ingot.targets.cpu.tir_pipeline import TIR_PIPELINE
 from ingot.targets.cpu.weights import hoist_weights
 
 
@@ -77,4 +78,5 @@ def build_module(lowered: LoweredModule, cpu: CpuDescription) -> relax.VMExecuta
             relax.transform.AttachGlobalSymbol(),
         ]
     )
-    return relax.build(lowered.module, cpu.tvm_target(), relax_pipeline=plan)
+    target = cpu.tvm_target()
+    return relax.build(lowered.module, target, relax_pipeline=plan, tir_pipeline=TIR_PIPELINE)

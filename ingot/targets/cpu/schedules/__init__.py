@@ -12,8 +12,8 @@ from ingot.targets.cpu.schedules.elementwise import inline_chains, schedule_elem
 from ingot.targets.cpu.schedules.epilogue import NotFusable, take_apart
 from ingot.targets.cpu.schedules.matmul import schedule_matmul
 from ingot.targets.cpu.schedules.reduction import schedule_reduction
-from ingot.targets.cpu.selection.base import ANCHOR
 from ingot.targets.cpu.schedules.structure import is_reduction, is_spatial, leaf_blocks
+from ingot.targets.cpu.selection.base import ANCHOR
 
 _SCHEDULED = "tirx.is_scheduled"
 _FAMILIES = {

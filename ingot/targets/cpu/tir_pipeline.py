@@ -1,0 +1,130 @@
+"""From scheduled prim funcs to what LLVM takes: those of TVM's passes that a CPU needs, and two more.
+
+Mathematical functions are replaced last of all. The arithmetic that stands for exp, erf and their
+like must reach LLVM as it is, but TVM's simplifier treats floats as real numbers: it cancels
+``x + c - c``, which is how such code rounds, and writes the value of a bound variable back into each
+place where it is used, which makes a polynomial in Horner's form grow with every degree. So the
+calls stay calls, vectorized in time, until its passes are through; they are spared the work, too.
+"""
+
+from __future__ import annotations
+
+import tvm
+import tvm_ffi
+from tvm import ir, s_tir, tirx
+from tvm.tirx import compilation_pipeline
+from tvm.tirx import stmt as statements
+
+from ingot.targets.cpu.let_bindings import EVALUATED_ONLY_IF, bind_let_expressions
+from ingot.targets.cpu.vector_math import replace_math_calls
+
+TIR_PIPELINE = "ingot.cpu"
+
+_VECTORIZABLE = "TVectorizable"
+# Operators that the vectorizer knows of itself.
+_OTHERS_VECTORIZED = frozenset({"tirx.reinterpret", "tirx.prefetch", "tirx.address_of"})
+# Vector arithmetic replaces them, or LLVM has them for vectors, but TVM does not say so.
+for _operator in ("tirx.erf", "tirx.rsqrt", "tirx.isnan"):
+    if not ir.Op.get(_operator).get_attr(_VECTORIZABLE):
+        ir.register_op_attr(_operator, _VECTORIZABLE, True)
+
+
+@tvm.transform.module_pass(opt_level=0)
+def _loops_of_scalar_calls(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
+    """Makes vector loops that hold a call of a scalar function (of libm, say) plain loops.
+
+    TVM would do so itself, but loses the variables that are bound in the loop.
+    """
+    for name, function in module.functions_items():
+        if isinstance(function, tirx.PrimFunc):
+            body = tvm_ffi.structural_map(function.body, (statements.For, _plain_if_scalar))
+            if not body.same_as(function.body):
+                module[name] = function.with_body(body)
+    return module
+
+
+def _plain_if_scalar(loop: statements.For) -> statements.For:
+    if loop.kind != statements.ForKind.VECTORIZED or not _has_scalar_call(loop):
+        return loop
+    return statements.For(
+        loop.loop_var, loop.min, loop.extent, statements.ForKind.SERIAL, loop.body
+    )
+
+
+def _has_scalar_call(loop: statements.For) -> bool:
+    scalar = False
+    # The loop's variable, and those that may depend on it.
+    bound = {loop.loop_var}
+    tvm_ffi.structural_walk(loop.body, (statements.Bind, lambda bind: bound.add(bind.var)))
+
+    def visit(call: ir.Call) -> None:
+        nonlocal scalar
+        if not isinstance(call.op, ir.Op):
+            scalar = True
+        elif call.op.name == EVALUATED_ONLY_IF:
+            # A condition that is the same for all lanes stays one condition.
+            variables = tirx.analysis.undefined_vars(call.args[0])
+            scalar = scalar or any(variable in bound for variable in variables)
+        elif call.op.name not in _OTHERS_VECTORIZED and not call.op.get_attr(_VECTORIZABLE):
+            scalar = True
+
+    tvm_ffi.structural_walk(loop.body, (ir.Call, visit))
+    return scalar
+
+
+@tvm.transform.module_pass(opt_level=0)
+def _math_as_arithmetic(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
+    for name, function in module.functions_items():
+        if isinstance(function, tirx.PrimFunc):
+            module[name] = bind_let_expressions(replace_math_calls(function))
+    return module
+
+
+def _lower() -> tvm.transform.Pass:
+    return tvm.transform.Sequential(
+        [
+            s_tir.transform.CanonicalizeLoop(),
+            s_tir.transform.LowerInitBlock(),
+            s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
+            s_tir.transform.ConvertBlocksToOpaque(),
+            s_tir.transform.CompactBufferAllocation(),
+            s_tir.transform.LowerMatchBuffer(),
+            s_tir.transform.StmtSimplify(),
+            s_tir.transform.LowerOpaqueBlock(),
+            tirx.transform.FlattenBuffer(),
+            tirx.transform.BF16ComputeLegalize(),
+            tirx.transform.NarrowDataType(32),
+            s_tir.transform.LoopPartition(),
+            _loops_of_scalar_calls,
+            tirx.transform.VectorizeLoop(True),
+            tirx.transform.StorageRewrite(),
+            s_tir.transform.HoistIfThenElse(),
+            tirx.transform.UnrollLoop(),
+            s_tir.transform.RenormalizeSplitPattern(),
+            tirx.transform.StmtSimplify(),
+            tirx.transform.RemoveNoOp(),
+            s_tir.transform.RewriteUnsafeSelect(),
+            tirx.transform.CommonSubexprElim(),
+            tirx.transform.FP8ComputeLegalize(),
+            tirx.transform.VerifyMemory(),
+            tirx.transform.AnnotateEntryFunc(),
+            tirx.transform.SplitHostDevice(),
+            tirx.transform.MakePackedAPI(),
+            tirx.transform.FP8StorageLegalize(),
+            tirx.transform.BF16StorageLegalize(),
+        ]
+    )
+
+
+def _finalize() -> tvm.transform.Pass:
+    return tvm.transform.Sequential(
+        [
+            # Would make calls that allocate memory of the local buffers that follow.
+            tirx.transform.LowerTVMBuiltin(),
+            _math_as_arithmetic,
+            tirx.transform.LowerIntrin(),
+        ]
+    )
+
+
+compilation_pipeline.register_tir_pipeline(TIR_PIPELINE, lambda: (_lower(), _finalize, _finalize))

@@ -1,0 +1,80 @@
+"""What a vector loop may hold, and that its mathematics reaches LLVM as it was meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import tvm
+from scipy import special
+from tvm import tirx
+
+from ingot.targets.cpu.machine import describe_cpu
+from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func
+from ingot.targets.cpu.tir_pipeline import TIR_PIPELINE
+
+LANES = 16
+Function = Callable[[tirx.Expr, tirx.Expr], tirx.Expr]
+
+
+def compiled(function: Function, *, bound: bool) -> tvm.runtime.Module:
+    """A vector loop of ``y = f(x) - x``, the function's value bound to a variable or not."""
+    x, y = (tirx.decl_buffer([index(LANES)], "float32", name) for name in "xy")
+    emitter = Emitter()
+    with emitter.vectorized(LANES) as lane:
+        operand = emitter.bind("operand", load(x, lane) * tirx.const(2.0, "float32"))
+        value = function(operand, lane)
+        if bound:
+            value = emitter.bind("value", value)
+        emitter.store(y, value - load(x, lane), [lane])
+    module = tvm.IRModule({"main": prim_func([x, y], emitter.body(), name="main")})
+    target = describe_cpu("native", 1).tvm_target()
+    return tvm.tirx.build(module, target=target, pipeline=TIR_PIPELINE)
+
+
+def run(module: tvm.runtime.Module, x: np.ndarray) -> np.ndarray:
+    y = tvm.runtime.tensor(np.zeros_like(x))
+    module["main"](tvm.runtime.tensor(x), y)
+    return y.numpy()
+
+
+def constant(value: float) -> tirx.Expr:
+    return tirx.const(value, "float32")
+
+
+VECTOR_FUNCTIONS: dict[str, tuple[Function, Callable[[np.ndarray], np.ndarray]]] = {
+    "exp": (lambda x, _: tirx.exp(x), np.exp),
+    "tanh of sigmoid": (lambda x, _: tirx.tanh(tirx.sigmoid(x)), lambda x: np.tanh(special.expit(x))),
+    "erf": (lambda x, _: tirx.erf(x), special.erf),
+    "rsqrt": (lambda x, _: tirx.rsqrt(x * x), lambda x: 1 / np.abs(x)),
+    "isnan": (
+        lambda x, _: tirx.Select(tirx.isnan(x), constant(0.0), x * x),
+        lambda x: np.where(np.isnan(x), 0, x * x),
+    ),
+}  # fmt: skip
+SCALAR_FUNCTIONS: dict[str, tuple[Function, Callable[[np.ndarray], np.ndarray]]] = {
+    "atan": (lambda x, _: tirx.atan(x), np.arctan),
+    "another value in each lane": (
+        lambda x, lane: tirx.if_then_else(lane < 5, x, tirx.exp(x)),
+        lambda x: np.where(np.arange(LANES) < 5, x, np.exp(x)),
+    ),
+}
+
+
+@pytest.mark.parametrize("bound", [False, True])
+@pytest.mark.parametrize("name", [*VECTOR_FUNCTIONS, *SCALAR_FUNCTIONS])
+def test_functions_in_vector_loops(name: str, bound: bool) -> None:
+    function, reference = {**VECTOR_FUNCTIONS, **SCALAR_FUNCTIONS}[name]
+    x = np.linspace(-3, 3, LANES, dtype=np.float32)
+    result = run(compiled(function, bound=bound), x)
+    np.testing.assert_allclose(result, reference(2 * x) - x, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", VECTOR_FUNCTIONS)
+def test_vector_functions_call_no_library(name: str) -> None:
+    module = compiled(VECTOR_FUNCTIONS[name][0], bound=True)
+    assembly = module.inspect_source("s")
+    called = set(re.findall(r"\b(?:callq|call|jmp|bl)\s+(\w+)", assembly))
+    assert called and not called & {f"{name}f" for name in ("exp", "tanh", "erf", "sqrt", "pow")}
