@@ -51,10 +51,11 @@ def attention(
         if str(mask.ty.dtype) == "bool":
             lowest = relax.const(float("-inf"), dtype)
             mask = builder.emit(relax.op.where(mask, relax.const(0.0, dtype), lowest))
-        known = scores.ty
-        scores = builder.emit(relax.op.add(scores, mask))
-        if scores.ty.shape is None:
+        masked = builder.normalize(relax.op.add(scores, mask))
+        if masked.ty.shape is None:
             # The mask's dimensions have other symbols; it broadcasts to the scores all the same.
-            scores = builder.match_cast(scores, known)
+            mask = builder.emit(relax.op.broadcast_to(mask, scores.ty.shape))
+            masked = relax.op.add(scores, mask)
+        scores = builder.emit(masked)
     weights = builder.emit(relax.op.nn.softmax(scores, axis=-1))
     return relax.op.matmul(weights, value)
