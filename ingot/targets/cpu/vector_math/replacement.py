@@ -10,7 +10,7 @@ from tvm import ir, tirx
 
 from ingot.targets.cpu.vector_math import functions
 
-_FUNCTIONS: dict[str, Callable[[tirx.PrimExpr], tirx.PrimExpr]] = {
+_FUNCTIONS: dict[str, Callable[[tirx.Expr], tirx.Expr]] = {
     "tirx.exp": functions.exp,
     "tirx.exp2": functions.exp2,
     "tirx.log": functions.log,
@@ -27,8 +27,8 @@ def replace_math_calls(function: tirx.PrimFunc) -> tirx.PrimFunc:
 
     Scalar calls and calls on vectors (``float32xN``) are replaced alike, before or after the
     vectorization of loops. Calls on other types, and powers whose exponent is not one of
-    ``functions.POWERS``, stay as they are. Call it last, on a function whose schedule is finished: a
-    schedule that copies an expression afterwards would copy the variables bound in it.
+    ``functions.POWERS``, stay as they are. Call it last, on a function whose schedule is finished:
+    inlining that copies an expression afterwards would copy the variables bound in it.
 
     Args:
         function: A prim func in any stage of lowering; it is not changed.
@@ -40,7 +40,7 @@ def replace_math_calls(function: tirx.PrimFunc) -> tirx.PrimFunc:
     return function if body.same_as(function.body) else function.with_body(body)
 
 
-def _replacement(call: ir.Call) -> tirx.PrimExpr:
+def _replacement(call: ir.Call) -> tirx.Expr:
     """Returns arithmetic for a call that has one, and any other call unchanged."""
     if not isinstance(call.op, ir.Op) or not _is_float32(call):
         return call
@@ -57,7 +57,7 @@ def _is_float32(call: ir.Call) -> bool:
     return isinstance(call.ty, ir.PrimType) and bool(_FLOAT32.fullmatch(str(call.ty.dtype)))
 
 
-def _constant(expression: tirx.PrimExpr) -> float | None:
+def _constant(expression: tirx.Expr) -> float | None:
     """Returns the value of a constant or of a vector that repeats one."""
     if isinstance(expression, tirx.Broadcast):
         expression = expression.value
