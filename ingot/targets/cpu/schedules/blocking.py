@@ -74,8 +74,8 @@ def choose_blocking(
 
     candidates = [
         Blocking(row_blocks, panel_groups)
-        for row_blocks in _divisions(row_units)
-        for panel_groups in _divisions(panels)
+        for row_blocks in divisions(row_units)
+        for panel_groups in divisions(panels)
     ]
     return min(candidates, key=lambda blocking: (cycles(blocking), blocking.tasks))
 
@@ -90,8 +90,8 @@ def _imbalance(blocking: Blocking, row_units: int, panels: int) -> list[float]:
     ]
 
 
-def _divisions(units: int) -> list[int]:
-    """Numbers of parts worth trying: powers of two, divisors, and one part per unit."""
+def divisions(units: int) -> list[int]:
+    """Returns numbers of parts worth trying: powers of two, divisors, and one part per unit."""
     parts = {1, units}
     parts |= {2**power for power in range(1, 9) if 2**power <= units}
     parts |= {number for number in range(2, min(units, 128) + 1) if units % number == 0}

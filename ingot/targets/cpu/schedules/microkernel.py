@@ -22,13 +22,15 @@ class Accumulators:
     All its indices are constants, so that LLVM keeps each vector in a register.
     """
 
-    def __init__(self, emitter: Emitter, rows: int, vectors: int, lanes: int) -> None:
-        """Allocates the tile and sets it to zero."""
+    def __init__(
+        self, emitter: Emitter, rows: int, vectors: int, lanes: int, initial: float = 0.0
+    ) -> None:
+        """Allocates the tile and sets it to its initial value."""
         self.rows, self.vectors, self.lanes = rows, vectors, lanes
         self._emitter = emitter
         self._buffer = emitter.allocate("accumulators", [rows * vectors * lanes])
         for vector in range(rows * vectors):
-            emitter.store(self._buffer, splat(0.0, lanes), [vector_at(vector * lanes, lanes)])
+            emitter.store(self._buffer, splat(initial, lanes), [vector_at(vector * lanes, lanes)])
 
     def step(
         self,
@@ -55,10 +57,10 @@ class Accumulators:
                 place = vector_at((row * self.vectors + vector) * lanes, lanes)
                 emitter.store(self._buffer, load(self._buffer, place) + value * weight, [place])
 
-    def add(self, row: int, vector: int, value: tirx.Expr) -> None:
-        """Adds a vector to one of the accumulators."""
+    def update(self, row: int, vector: int, function: Callable[[tirx.Expr], tirx.Expr]) -> None:
+        """Replaces one of the accumulators by a function of it."""
         place = vector_at((row * self.vectors + vector) * self.lanes, self.lanes)
-        self._emitter.store(self._buffer, load(self._buffer, place) + value, [place])
+        self._emitter.store(self._buffer, function(load(self._buffer, place)), [place])
 
     def store(
         self,

@@ -50,7 +50,7 @@ def _anchor(window: Window, shape: list[Any]) -> Any:
 
         def value(n: Any, y: Any, x: Any, c: Any) -> Any:
             operand = window.read(image, n, y, x, c, taps, outside=0.0)
-            return te.sum(operand * weights[(*taps, c)], axis=taps)
+            return te.sum(operand * weights(*taps, c), axis=taps)
 
         return te.compute(
             (image.shape[0], *map(index, map(int, shape[1:]))),
