@@ -193,7 +193,7 @@ def take_apart(function: tirx.PrimFunc) -> FusedKernel:
         store = _elementwise_store(block, coordinates, shape)
         axes = [variable.var for variable in block.iter_vars]
         expression = substitute(store.value, dict(zip(axes, coordinates, strict=True)))
-        expression = rewrite_loads(expression, _reader(values, coordinates, shape))
+        expression = _with_values(expression, values, coordinates, shape)
         result = store.buffer
         values[result] = tirx.Var(store.buffer.name, str(expression.ty.dtype))
         steps.append((values[result], expression))
@@ -237,20 +237,28 @@ def _elementwise_store(
     return store
 
 
-def _reader(
+def _with_values(
+    expression: tirx.Expr,
     values: Mapping[tirx.Buffer, tirx.Var],
     coordinates: Sequence[tirx.Var],
     shape: Sequence[tirx.Expr],
-) -> Callable[[tirx.Expr], tirx.Expr]:
+) -> tirx.Expr:
+    """Returns an expression that reads earlier results as the values that stand for them."""
+    misread: list[str] = []
+
     def read(node: tirx.Expr) -> tirx.Expr:
         for buffer, value in values.items():
             if node.source.same_as(buffer):
-                if not _same_position(node.indices, coordinates, shape):
-                    raise NotFusable(f"{buffer.name} is read at another position")
-                return value
+                if _same_position(node.indices, coordinates, shape):
+                    return value
+                misread.append(buffer.name)
         return node
 
-    return read
+    expression = rewrite_loads(expression, read)
+    # Raised in `read`, it would come out of TVM as an error of another type.
+    if misread:
+        raise NotFusable(f"{misread[0]} is read at another position")
+    return expression
 
 
 def _same_position(
