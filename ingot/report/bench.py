@@ -40,8 +40,9 @@ class BenchRow(pydantic.BaseModel):
         ratio_high: Upper end.
         percent_of_roofline: The model's operations per second, a multiply-add being two, as a
             percentage of ``peak_gops``; None where its operations are not known.
-        peak_gops: This machine's float32 peak in 10^9 operations per second, by the median of
-            bursts of multiply-adds that took turns with the variants; None likewise.
+        peak_gops: This machine's float32 peak in 10^9 operations per second, by bursts of
+            multiply-adds that took turns with the variants: the best of each round, median over
+            rounds; None likewise.
         compile_s: Seconds to compile; None for an artifact that was there before.
         artifact_mb: Size of the artifact.
         peak_rss_mb: Peak resident memory of Ingot's fresh process.
@@ -227,7 +228,7 @@ def _row(
         measured = measure([*workers, *probes], inputs, settings, progress)
     peak_gops = None
     if probes:
-        burst = float(np.median(measured.pop().milliseconds))
+        burst = float(np.median([taken.min() for taken in measured.pop().rounds]))
         peak_gops = probes[0].facts["operations"] / burst / 1e6
     own, peers = measured[0], measured[1:]
     medians = {m.name: float(np.median(m.milliseconds)) for m in measured}

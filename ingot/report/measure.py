@@ -25,7 +25,7 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
 
 _TOPOLOGY = Path("/sys/devices/system/cpu")
-# Thread pools spin after a run, some for 200 ms; the next variant must not pay for it. A window is
+# Thread pools spin after a run, some for long; the next variant must not pay for it. A window is
 # two of the system's ticks, in one of which a thread that spins would be caught.
 _SETTLE_WINDOW_SECONDS = 0.02
 _SETTLE_SECONDS = 2.0
