@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import onnx
@@ -10,31 +11,80 @@ import onnx_ir as ir
 import pytest
 import tvm
 from onnx_ir.passes.common import ShapeInferencePass
-from tvm import relax
+from tvm import relax, tirx
 
 from ingot.runtime.threads import use_threads
 from ingot.targets.cpu.importer import import_graph
-from ingot.targets.cpu.lowering import build_module, lower_module
+from ingot.targets.cpu.lowering import LoweredModule, build_module, lower_module
 from ingot.targets.cpu.machine import describe_cpu
+from ingot.targets.cpu.schedules.emission import FAMILY
 
 Run = Callable[..., list[np.ndarray]]
 
 
-@pytest.fixture(scope="session")
-def run_on_cpu() -> Run:
-    """Compiles a model and runs it: ``run(model, *inputs, mcpu=…)`` gives its outputs."""
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """A model compiled in this process: ``compiled(*inputs)`` gives its outputs."""
 
-    def run(model: onnx.ModelProto, *inputs: np.ndarray, mcpu: str = "native") -> list[np.ndarray]:
+    lowered: LoweredModule
+    executable: relax.VMExecutable
+
+    def __call__(self, *inputs: np.ndarray, threads: int = 2) -> list[np.ndarray]:
+        machine = relax.VirtualMachine(self.executable, tvm.cpu())
+        use_threads(threads)
+        arrays = [*inputs, *self.lowered.weights.values()]
+        result = machine["main"](*(tvm.runtime.tensor(array) for array in arrays))
+        results = [result] if isinstance(result, tvm.runtime.Tensor) else list(result)
+        return [tensor.numpy() for tensor in results]
+
+    @property
+    def kernels(self) -> dict[str, str]:
+        """The family of each prim func by name; "loops" where no kernel of Ingot's was selected."""
+        return {
+            variable.name_hint: str(function.attrs.get(FAMILY, "loops"))
+            for variable, function in self.lowered.module.functions_items()
+            if isinstance(function, tirx.PrimFunc)
+        }
+
+    @property
+    def assembly(self) -> str:
+        """The machine code as text."""
+        return "\n".join(
+            module.inspect_source("asm")
+            for module in _with_imports(self.executable.mod)
+            if module.kind == "llvm"
+        )
+
+
+def _with_imports(module: tvm.runtime.Module) -> Iterator[tvm.runtime.Module]:
+    yield module
+    for imported in module.imports:
+        yield from _with_imports(imported)
+
+
+Compile = Callable[..., Compiled]
+
+
+@pytest.fixture(scope="session")
+def compile_for_cpu() -> Compile:
+    """Compiles a model: ``compile_for_cpu(model, mcpu=…)``."""
+
+    def compile_(model: onnx.ModelProto, mcpu: str = "native") -> Compiled:
         graph = ir.from_proto(model)
         ShapeInferencePass()(graph)
         cpu = describe_cpu(mcpu, threads=2)
         lowered = lower_module(import_graph(graph), cpu)
         assert lowered.unscheduled == []
-        machine = relax.VirtualMachine(build_module(lowered, cpu), tvm.cpu())
-        use_threads(2)
-        tensors = [tvm.runtime.tensor(array) for array in (*inputs, *lowered.weights.values())]
-        result = machine["main"](*tensors)
-        results = [result] if isinstance(result, tvm.runtime.Tensor) else list(result)
-        return [tensor.numpy() for tensor in results]
+        return Compiled(lowered, build_module(lowered, cpu))
+
+    return compile_
+
+
+@pytest.fixture(scope="session")
+def run_on_cpu(compile_for_cpu: Compile) -> Run:
+    """Compiles a model and runs it: ``run(model, *inputs, mcpu=…)`` gives its outputs."""
+
+    def run(model: onnx.ModelProto, *inputs: np.ndarray, mcpu: str = "native") -> list[np.ndarray]:
+        return compile_for_cpu(model, mcpu)(*inputs)
 
     return run

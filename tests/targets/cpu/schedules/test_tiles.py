@@ -1,0 +1,163 @@
+"""Register tiles fit the registers, cover the result, and keep the multiply-add units busy."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.schedules.tiles import (
+    Panels,
+    Run,
+    choose_panels,
+    cycles_per_step,
+    most_rows,
+    split_evenly,
+    split_rows,
+)
+from tests.targets.cpu.processors import AVX2, AVX512, NEON, PROCESSORS, SSE
+
+processors = st.sampled_from(list(PROCESSORS.values()))
+extents = st.integers(1, 4000)
+vector_counts = st.integers(1, 8)
+
+
+def rows_of(runs: tuple[Run, ...]) -> list[int]:
+    """The rows that the tiles cover, one after the other."""
+    return [
+        run.start + tile * run.rows + row
+        for run in runs
+        for tile in range(run.count)
+        for row in range(run.rows)
+    ]
+
+
+def registers_of(rows: int, vectors: int) -> int:
+    """Accumulators, a broadcast, and the panel's vectors, which a single row reads from memory."""
+    return rows * vectors + 1 + (vectors if rows > 1 else 0)
+
+
+@given(extents, vector_counts, processors)
+def test_tiles_cover_the_rows_exactly_and_in_order(
+    extent: int, vectors: int, cpu: CpuDescription
+) -> None:
+    assert rows_of(split_rows(extent, vectors, cpu)) == list(range(extent))
+
+
+@given(extents, vector_counts, processors)
+def test_every_tile_fits_the_registers(extent: int, vectors: int, cpu: CpuDescription) -> None:
+    for run in split_rows(extent, vectors, cpu):
+        assert registers_of(run.rows, vectors) <= cpu.vector_registers
+
+
+@given(extents, vector_counts, processors)
+def test_heights_differ_by_at_most_one(extent: int, vectors: int, cpu: CpuDescription) -> None:
+    heights = {run.rows for run in split_rows(extent, vectors, cpu)}
+    assert max(heights) - min(heights) <= 1
+
+
+@given(extents, st.data())
+def test_an_even_split_has_the_tiles_asked_for(extent: int, data: st.DataObject) -> None:
+    tiles = data.draw(st.integers(1, extent))
+    runs = split_evenly(extent, tiles)
+    assert sum(run.count for run in runs) == tiles
+    assert rows_of(runs) == list(range(extent))
+
+
+def test_a_remainder_is_shared_among_the_tiles() -> None:
+    assert split_rows(49, 2, AVX2) == (Run(0, 4, 6), Run(24, 5, 5))
+    assert split_rows(49, 2, AVX512) == (Run(0, 1, 13), Run(13, 3, 12))
+
+
+@pytest.mark.parametrize(
+    ("rows", "vectors", "cycles"),
+    [
+        pytest.param(6, 2, 6.0, id="two multiply-adds a cycle"),
+        pytest.param(2, 2, 4.0, id="too few accumulators to hide the latency"),
+        pytest.param(1, 8, 4.5, id="two loads a cycle"),
+    ],
+)
+def test_what_limits_a_tile(rows: int, vectors: int, cycles: float) -> None:
+    assert cycles_per_step(rows, vectors) == cycles
+
+
+@pytest.mark.parametrize(
+    ("cpu", "tallest"),
+    [
+        pytest.param(SSE, [14, 6, 4, 2, 2, 1, 1, 1], id="sse: 16 registers"),
+        pytest.param(AVX2, [14, 6, 4, 2, 2, 1, 1, 1], id="avx2: 16 registers"),
+        pytest.param(AVX512, [30, 14, 9, 6, 5, 4, 3, 2], id="avx512: 32 registers"),
+        pytest.param(NEON, [30, 14, 9, 6, 5, 4, 3, 2], id="neon: 32 registers"),
+    ],
+)
+def test_tallest_tile_by_vectors(cpu: CpuDescription, tallest: list[int]) -> None:
+    assert [most_rows(vectors, cpu) for vectors in range(1, 9)] == tallest
+
+
+@given(st.integers(1, 3000), st.none() | extents, processors)
+def test_panels_cover_the_columns(columns: int, extent: int | None, cpu: CpuDescription) -> None:
+    panels = choose_panels(columns, extent, cpu)
+    assert panels.lanes == cpu.float_lanes
+    assert panels.full * panels.width + panels.last_columns == columns
+    assert panels.count == panels.full + (panels.last_columns > 0)
+    # No vector of a panel lies wholly beyond the columns of a narrow result.
+    assert panels.vectors <= -(-columns // panels.lanes)
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "cpu", "expected"),
+    [
+        # ResNet-50's layers: rows of an image for k x k kernels, the whole image for 1 x 1.
+        (64, 56, AVX2, 2),
+        (64, 56, AVX512, 2),
+        (64, 56, NEON, 2),
+        (256, 3136, AVX2, 2),
+        (256, 3136, AVX512, 2),
+        (256, 3136, NEON, 2),
+        # Seven rows of two vectors would be tiles of four and three, too short for the latency.
+        (512, 7, AVX2, 3),
+        (512, 7, AVX512, 2),
+        (512, 7, NEON, 2),
+        # MobileNetV2's 24 channels are three vectors of eight lanes and one and a half of sixteen.
+        (24, 3136, AVX2, 3),
+        (24, 3136, AVX512, 2),
+        (24, 3136, NEON, 2),
+        # One row has accumulators enough only in a wide panel.
+        (1000, 1, AVX2, 8),
+        (1000, 1, AVX512, 8),
+        (1000, 1, NEON, 8),
+        # Rows whose number is known only at run time.
+        (768, None, AVX2, 2),
+        (768, None, AVX512, 2),
+        (768, None, NEON, 2),
+        # Fewer columns than one vector has lanes.
+        (1, 100, AVX2, 1),
+        (3, 100, AVX512, 1),
+    ],
+)
+def test_vectors_of_a_panel(
+    columns: int, rows: int | None, cpu: CpuDescription, expected: int
+) -> None:
+    assert choose_panels(columns, rows, cpu).vectors == expected
+
+
+@given(st.integers(12, 400), st.integers(28, 4000), processors)
+def test_wide_and_tall_results_keep_the_units_at_nine_tenths(
+    vectors: int, rows: int, cpu: CpuDescription
+) -> None:
+    columns = vectors * cpu.float_lanes
+    panels = choose_panels(columns, rows, cpu)
+    widths = [panels.vectors] * panels.full + [-(-panels.last_columns // panels.lanes)]
+    cycles = sum(
+        run.count * cycles_per_step(run.rows, width)
+        for width in widths
+        if width
+        for run in split_rows(rows, width, cpu)
+    )
+    assert cycles <= rows * vectors / 2 / 0.9
+
+
+def test_a_narrower_last_panel() -> None:
+    panels = Panels(columns=1000, lanes=8, vectors=8)
+    assert (panels.width, panels.full, panels.last_columns, panels.count) == (64, 15, 40, 16)
