@@ -12,6 +12,7 @@ from tvm import relax
 from ingot.targets.cpu.constants import fold_constant_layouts
 from ingot.targets.cpu.layout import channels_last
 from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.merging import merge_expansions
 from ingot.targets.cpu.schedules import schedule_module
 from ingot.targets.cpu.selection import select_kernels
 from ingot.targets.cpu.tir_pipeline import TIR_PIPELINE
@@ -55,6 +56,7 @@ def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
                 relax.transform.FuseTIR(),
             ]
         )(module)
+        module = merge_expansions(module, cpu)
         module, weights = hoist_weights(module)
         module = relax.transform.DeadCodeElimination(["main"])(module)
         module, unscheduled = schedule_module(module, cpu)

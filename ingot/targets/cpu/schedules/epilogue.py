@@ -32,13 +32,15 @@ class Epilogue:
         accumulator: Stands for the accumulated value.
         coordinates: Stand for the position, one per axis.
         steps: Values in the order in which they are computed, each with what stands for it.
-        result: Where the last of them is stored, at the position.
+        result: Where the last of them is stored.
+        place: Returns the indices in the result for a position; by default the position itself.
     """
 
     accumulator: tirx.Var
     coordinates: tuple[tirx.Var, ...]
     steps: tuple[tuple[tirx.Var, tirx.Expr], ...]
     result: tirx.Buffer
+    place: Callable[[list[tirx.Expr]], list[tirx.Expr]] = list
 
     def store(
         self,
@@ -78,7 +80,7 @@ class Epilogue:
             final = substitute(expression, known)
             if variable is not self.steps[-1][0]:
                 known[variable] = emitter.bind(variable.name, final)
-        emitter.store(self.result, final, place)
+        emitter.store(self.result, final, self.place(place))
 
     def prefetch(self, emitter: Emitter, position: Sequence[tirx.Expr], columns: int) -> None:
         """Asks for what `store` will read and write at a position, ahead of the accumulation.

@@ -1,0 +1,81 @@
+"""Merging of kernels across what FuseOps keeps apart: two convolutions in a row."""
+
+from __future__ import annotations
+
+import collections
+
+import tvm
+from tvm import relax, tirx
+
+from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.schedules.epilogue import FusedKernel, NotFusable, take_apart
+from ingot.targets.cpu.schedules.expansion import plan_expansion, schedule_expansion
+from ingot.targets.cpu.selection.base import ANCHOR
+
+_CALL_TIR = "relax.call_tir"
+
+
+@relax.expr_functor.mutator
+class _Merger(relax.PyExprMutator):  # type: ignore[misc]
+    def __init__(self, module: tvm.IRModule, cpu: CpuDescription) -> None:
+        super().__init__(module)
+        self._module, self._cpu = module, cpu
+        self._uses: collections.Counter[relax.Var] = collections.Counter()
+
+    def count_uses(self, function: relax.Function) -> None:
+        def visit(expression: relax.Expr) -> None:
+            if isinstance(expression, relax.Tuple):
+                self._uses.update(
+                    field for field in expression.fields if isinstance(field, relax.Var)
+                )
+            elif isinstance(expression, relax.Call):
+                self._uses.update(
+                    argument for argument in expression.args if isinstance(argument, relax.Var)
+                )
+            elif isinstance(expression, relax.SeqExpr) and isinstance(expression.body, relax.Var):
+                self._uses[expression.body] += 1
+
+        relax.analysis.post_order_visit(function, visit)
+
+    def visit_call_(self, call: relax.Call) -> relax.Expr:
+        call = self.visit_expr_post_order(call)
+        window = self._kernel(call, "depthwise")
+        if window is None:
+            return call
+        image, *others = call.args[1].fields
+        if not isinstance(image, relax.Var) or self._uses[image] != 1:
+            return call
+        producer = self.lookup_binding(image)
+        expansion = self._kernel(producer, "matmul")
+        plan = None
+        if expansion is not None:
+            plan = plan_expansion(expansion, window, self._cpu)
+        if expansion is None or plan is None:
+            return call
+        name = f"{producer.args[0].name_hint}_{call.args[0].name_hint}"
+        merged = self.builder_.add_func(schedule_expansion(expansion, window, plan), name)
+        return relax.call_tir(merged, [*producer.args[1].fields, *others], call.ty)
+
+    def _kernel(self, call: relax.Expr | None, anchor: str) -> FusedKernel | None:
+        """The kernel that a call is of, where it begins with an anchor."""
+        if not isinstance(call, relax.Call) or getattr(call.op, "name", "") != _CALL_TIR:
+            return None
+        function = self._module[call.args[0]]
+        if not isinstance(function, tirx.PrimFunc):
+            return None
+        try:
+            kernel = take_apart(function)
+        except NotFusable:
+            return None
+        return kernel if kernel.annotations.get(ANCHOR) == anchor else None
+
+
+def merge_expansions(module: tvm.IRModule, cpu: CpuDescription) -> tvm.IRModule:
+    """Merges 1x1 convolutions with the depthwise ones that alone read them."""
+    merger = _Merger(module, cpu)
+    function = module["main"]
+    merger.count_uses(function)
+    rewritten = merger.visit_expr(function)
+    module = merger.builder_.get()
+    module["main"] = rewritten
+    return relax.transform.DeadCodeElimination(["main"])(module)
