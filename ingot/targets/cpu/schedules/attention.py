@@ -286,13 +286,16 @@ class _Kernel:
         emitter, lanes = self.emitter, self.lanes
         done = width // lanes * lanes if blocks else 0
         if not isinstance(done, int) or done > 0:
-            with emitter.loop(done // lanes, "block") as block:
-                for first in range(0, self.rows, lanes):
-                    rows = [read(first + row, block * lanes, lanes) for row in range(lanes)]
-                    for lane, column in enumerate(transpose(emitter, rows)):
-                        start = (block * lanes + lane) * self.rows + first
-                        scaled = column if scale == 1.0 else column * splat(scale, lanes)
-                        emitter.store(target, scaled, [vector_at(start, lanes)])
+            with (
+                emitter.loop(done // lanes, "block") as block,
+                emitter.loop(self.vectors, "vector") as vector,
+            ):
+                first = vector * lanes
+                rows = [read(first + row, block * lanes, lanes) for row in range(lanes)]
+                for lane, column in enumerate(transpose(emitter, rows)):
+                    start = (block * lanes + lane) * self.rows + first
+                    scaled = column if scale == 1.0 else column * splat(scale, lanes)
+                    emitter.store(target, scaled, [vector_at(start, lanes)])
         left = width - done
         if not isinstance(left, int) or left > 0:
             with (
@@ -422,13 +425,14 @@ class _Kernel:
         self, columns: Sequence[tirx.Expr], weights: tirx.Buffer, inverses: tirx.Buffer
     ) -> None:
         for run in split_rows(self.rows, len(columns), self.cpu):
-            for tile in range(run.count):
-                first = run.start + tile * run.rows
-                self._result_tile(range(first, first + run.rows), columns, weights, inverses)
+            with self.emitter.loop(run.count, "tile") as tile:
+                first = self.emitter.bind("first", tile * run.rows + run.start)
+                self._result_tile(first, run.rows, columns, weights, inverses)
 
     def _result_tile(
         self,
-        rows: range,
+        first: tirx.Expr,
+        height: int,
         columns: Sequence[tirx.Expr],
         weights: tirx.Buffer,
         inverses: tirx.Buffer,
@@ -437,40 +441,39 @@ class _Kernel:
         emitter = self.emitter
         lanes = min(self.lanes, self.problem.value_features)
         width = len(columns) * lanes
-        sums = emitter.allocate("sums", (len(rows) * width,), scope=_STACK)
+        sums = emitter.allocate("sums", (height * width,), scope=_STACK)
         places = [
-            [(start + lane, column) for lane, column in zip(range(0, width, lanes), columns)]
-            for start in range(0, len(rows) * width, width)
+            [vector_at(start + lane, lanes) for lane in range(0, width, lanes)]
+            for start in range(0, height * width, width)
         ]
-        for start in range(0, len(rows) * width, lanes):
-            emitter.store(sums, _splat(0.0, lanes), [_vector_at(start, lanes)])
+        for start in range(0, height * width, lanes):
+            emitter.store(sums, splat(0.0, lanes), [vector_at(start, lanes)])
         with emitter.loop(self.problem.keys, "key") as key:
             values = [
                 emitter.bind("value", self._read_value(key, column, lanes)) for column in columns
             ]
-            for row, row_places in zip(rows, places, strict=True):
-                single = load(weights, key * self.rows + row)
-                weight = emitter.bind("weight", _splat(single, lanes))
-                for (start, _), value in zip(row_places, values, strict=True):
-                    place = _vector_at(start, lanes)
+            for row, row_places in enumerate(places):
+                single = load(weights, key * self.rows + first + row)
+                weight = emitter.bind("weight", splat(single, lanes))
+                for place, value in zip(row_places, values, strict=True):
                     emitter.store(sums, load(sums, place) + weight * value, [place])
-        for row, row_places in zip(rows, places, strict=True):
-            with self._where_row_exists(row):
-                inverse = emitter.bind("inverse", _splat(load(inverses, row), lanes))
-                for start, column in row_places:
-                    value = load(sums, _vector_at(start, lanes)) * inverse
-                    emitter.store(self.result, value, self._result_indices(row, column, lanes))
+        for row, row_places in enumerate(places):
+            with self._where_row_exists(first + row):
+                inverse = emitter.bind("inverse", splat(load(inverses, first + row), lanes))
+                for place, column in zip(row_places, columns, strict=True):
+                    indices = self._result_indices(first + row, column, lanes)
+                    emitter.store(self.result, load(sums, place) * inverse, indices)
 
-    def _where_row_exists(self, row: int) -> contextlib.AbstractContextManager[None]:
+    def _where_row_exists(self, row: tirx.Expr) -> contextlib.AbstractContextManager[None]:
         if self._all_rows_exist():
             return contextlib.nullcontext()
         return self.emitter.when(self.first_row + row < self.problem.queries)
 
-    def _result_indices(self, row: int, column: Dim, lanes: int) -> list[Dim]:
+    def _result_indices(self, row: tirx.Expr, column: Dim, lanes: int) -> list[Dim]:
         at = self._at(s=self.first_row + row, d=column)
         extents = self._extents(self.problem.queries, self.problem.value_features)
         *outer, last = self.problem.result.indices(at, extents)
-        return [*outer, _vector_at(last, lanes)]
+        return [*outer, vector_at(last, lanes)]
 
 
 def _ceil_div(dim: Dim, by: int) -> Dim:
@@ -479,14 +482,4 @@ def _ceil_div(dim: Dim, by: int) -> Dim:
 
 def _load(buffer: tirx.Buffer, indices: list[Dim], lanes: int) -> tirx.Expr:
     *outer, last = indices
-    return load(buffer, *outer, _vector_at(last, lanes))
-
-
-def _vector_at(start: Dim, lanes: int) -> Dim:
-    return start if lanes == 1 else vector_at(start, lanes)
-
-
-def _splat(value: float | tirx.Expr, lanes: int) -> tirx.Expr:
-    if lanes > 1:
-        return splat(value, lanes)
-    return tirx.const(value, "float32") if isinstance(value, float) else value
+    return load(buffer, *outer, vector_at(last, lanes))
