@@ -137,7 +137,7 @@ def profile_model(
         roofline=roofline,
         ms=measured.seconds * 1e3,
         kernels_ms=sum(kernel.seconds for kernel in measured.kernels) * 1e3,
-        gops=None if operations is None else operations / measured.seconds / 1e9,
+        gops=_rate(operations, measured.seconds),
         percent_of_roofline=_percent(least, measured.seconds),
         rows=tuple(_row(kernel, cost, roofline) for kernel, cost in pairs),
     )
@@ -153,8 +153,8 @@ def _row(kernel: KernelTime, cost: KernelCost | None, roofline: Roofline) -> Ker
         calls=kernel.calls,
         ms=kernel.seconds * 1e3,
         share=kernel.share,
-        gops=None if operations is None else operations / kernel.seconds / 1e9,
-        gbs=None if size is None else size / kernel.seconds / 1e9,
+        gops=_rate(operations, kernel.seconds),
+        gbs=_rate(size, kernel.seconds),
         percent_of_roofline=_percent(least, kernel.seconds),
     )
 
@@ -180,5 +180,10 @@ def _sum(values: Iterable[float | None]) -> float | None:
     return total
 
 
-def _percent(least: float | None, taken: float) -> float | None:
-    return None if least is None else 100.0 * least / taken
+def _rate(work: float | None, seconds: float) -> float | None:
+    """Work per nanosecond; None also for a kernel that most inferences do not call."""
+    return None if work is None or not seconds else work / seconds / 1e9
+
+
+def _percent(least: float | None, seconds: float) -> float | None:
+    return None if least is None or not seconds else 100.0 * least / seconds

@@ -40,7 +40,7 @@ def kernel_costs(module: tvm.IRModule) -> dict[str, KernelCost]:
 
     A kernel that was written with its schedule says its cost itself, in the attributes
     ``ingot.operations`` (int), ``ingot.bytes`` (int) and ``ingot.family`` (str, operators joined by
-    ``+``); what it leaves out is read from its loops, and its bytes from its buffers.
+    ``+``); what it leaves out is read from its loops.
 
     Args:
         module: A module after ``FuseTIR`` and before any schedule.
@@ -59,9 +59,7 @@ def _cost(name: str, function: tirx.PrimFunc, calls: int) -> KernelCost:
     counter = _Counter()
     counter.statement(function.body, 1)
     operations = attributes.get(OPERATIONS_ATTRIBUTE, counter.operations)
-    # Loops of a kernel that states its operations may be vectorized: reads are not counted in them.
-    counted = None if OPERATIONS_ATTRIBUTE in attributes else counter
-    size = attributes.get(BYTES_ATTRIBUTE, _bytes_moved(function, counted))
+    size = attributes.get(BYTES_ATTRIBUTE, _bytes_moved(function, counter))
     return KernelCost(
         operators=str(attributes.get(FAMILY_ATTRIBUTE, operator_chain(name))),
         operations=None if operations is None else int(operations),
@@ -125,18 +123,17 @@ def _call_counts(module: tvm.IRModule) -> collections.Counter[str]:
     return counts
 
 
-def _bytes_moved(function: tirx.PrimFunc, counter: _Counter | None) -> int | None:
+def _bytes_moved(function: tirx.PrimFunc, counter: _Counter) -> int | None:
     """Bytes of the parameters, of each not more than is read or written; None if symbolic."""
     total = 0
     for parameter in function.params:
         if not isinstance(parameter.ty, tirx.BufferType):
             continue
         elements = _product(parameter.shape)
-        if counter is not None and elements is not None:
-            elements = counter.elements_moved(parameter, elements)
-        if elements is None:
+        moved = None if elements is None else counter.elements_moved(parameter, elements)
+        if moved is None:
             return None
-        total += elements * _element_bytes(parameter.dtype)
+        total += moved * _element_bytes(parameter.dtype)
     return total
 
 
@@ -169,6 +166,7 @@ class _Counter:
     written: set[Any] = dataclasses.field(default_factory=set)
     _data: set[Any] = dataclasses.field(default_factory=set)
     _sums: set[Any] = dataclasses.field(default_factory=set)
+    _views: dict[Any, Any] = dataclasses.field(default_factory=dict)
 
     def elements_moved(self, buffer: tirx.Var, size: int) -> int | None:
         """Elements of a buffer of ``size`` that are read and written; None if it is not known."""
@@ -199,8 +197,10 @@ class _Counter:
             self.statement(statement.then_case, times)
             if statement.else_case is not None:
                 self.statement(statement.else_case, times)
+        elif isinstance(statement, tirx.DeclBuffer):
+            self._note_view(statement)
         elif isinstance(statement, tirx.BufferStore):
-            self.written.add(statement.buffer)
+            self.written.add(self._whole(statement.buffer))
             for index in statement.indices:
                 self._expression(index, times)
             self._count(statement.value, times)
@@ -211,6 +211,16 @@ class _Counter:
             self._count(statement.value, times)
         elif hasattr(statement, "body"):
             self.statement(statement.body, times)
+
+    def _note_view(self, statement: tirx.DeclBuffer) -> None:
+        """Notes a buffer that is another one's memory in another shape."""
+        data = statement.data
+        if isinstance(data, ir.Call) and len(data.args) == 1 and isinstance(data.args[0], tirx.Var):
+            self._views[statement.buffer] = self._whole(data.args[0])
+
+    def _whole(self, buffer: Any) -> Any:
+        """The buffer that a view is of, or the buffer itself."""
+        return self._views.get(buffer, buffer)
 
     def _count(self, expression: Any, times: int | None) -> bool:
         """Adds the operations of an expression; returns whether it holds data."""
@@ -226,11 +236,12 @@ class _Counter:
         if isinstance(expression, ir.TensorLoad):
             for index in expression.indices:
                 self._expression(index, times)
-            if expression.source not in self._sums:
-                before = self.reads.get(expression.source, 0)
+            source = self._whole(expression.source)
+            if source not in self._sums:
+                before = self.reads.get(source, 0)
                 elements = _times(times, _lanes(expression))
                 read = None if before is None or elements is None else before + elements
-                self.reads[expression.source] = read
+                self.reads[source] = read
             return 0, True
         if isinstance(expression, tirx.Let):
             value, is_data = self._expression(expression.value, times)

@@ -146,6 +146,17 @@ def test_a_kernel_may_state_its_cost() -> None:
     assert only_cost(written_kernel({**stated, "ingot.bytes": 77})).bytes == 77
 
 
+def test_a_view_is_the_memory_that_it_views() -> None:
+    @T.prim_func
+    def rows(table: T.Buffer((100, 8), "float32"), y: T.Buffer((2, 8), "float32")):
+        T.func_attr({"ingot.operations": 0})
+        flat = T.decl_buffer((800,), data=table.data)
+        for i in range(2):
+            y[i, T.ramp(0, 1, 8)] = flat[T.ramp(i * 80, 1, 8)]
+
+    assert only_cost(tvm.IRModule({"rows": rows})).bytes == 2 * 8 * 4 + 2 * 8 * 4
+
+
 def test_a_vector_of_operations_is_as_many() -> None:
     assert only_cost(written_kernel({})).operations == 32
     assert only_cost(written_kernel({})).bytes == 2 * 128
