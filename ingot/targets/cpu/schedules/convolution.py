@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 
 from tvm import tirx
 
 from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.schedules.axes import Axis, Segment, segments
 from ingot.targets.cpu.schedules.blocking import choose_blocking, part
 from ingot.targets.cpu.schedules.emission import (
     Emitter,
@@ -27,173 +27,33 @@ from ingot.targets.cpu.schedules.emission import (
 )
 from ingot.targets.cpu.schedules.epilogue import FusedKernel
 from ingot.targets.cpu.schedules.microkernel import Accumulators, each_panel
+from ingot.targets.cpu.schedules.staging import StagedRows
 from ingot.targets.cpu.schedules.tasks import share_tasks
-from ingot.targets.cpu.schedules.tiles import Panels, Run, split_rows
+from ingot.targets.cpu.schedules.tiles import Panels, split_rows
 
 # An image of few channels lies channels first, and neighbouring taps of it are not neighbours. From
 # this many multiply-adds per output on, copying rows of it pays (ResNet-50's 7x7 layer runs 1.5
 # times as fast); below (3x3 on three channels) the copy costs more than it gains.
 _DEPTH_WORTH_A_COPY = 64
+# What of the second-level cache a panel's weights may take.
+_SHARE_OF_L2 = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
-class Axis:
-    """A spatial axis of a convolution.
+class PartSums:
+    """Sums over some of the input's channels, of a row of the image.
 
     Attributes:
-        size: Of the input.
-        result: Of the output.
-        kernel: Taps.
-        stride: Step between outputs, in inputs.
-        padding: Zeros before the input.
-        dilation: Distance of two taps.
-    """
-
-    size: int
-    result: int
-    kernel: int
-    stride: int
-    padding: int
-    dilation: int
-
-    def inside(self, output: int, tap: int) -> bool:
-        """Whether a tap of an output falls on the input."""
-        return 0 <= output * self.stride - self.padding + tap * self.dilation < self.size
-
-    def source(self, output: tirx.Expr, tap: int | tirx.Expr) -> tirx.Expr:
-        """The input's position under a tap of an output."""
-        return output * index(self.stride) + index(tap) * index(self.dilation) - index(self.padding)
-
-    @property
-    def padded(self) -> bool:
-        """Whether some tap of some output falls into the padding."""
-        return not all(
-            self.inside(output, tap)
-            for output in (0, self.result - 1)
-            for tap in (0, self.kernel - 1)
-        )
-
-    def taps(self, output: tirx.Expr) -> tuple[tirx.Expr, tirx.Expr]:
-        """The first tap of an output that falls on the input, and one more than the last."""
-        if not self.padded:
-            return index(0), index(self.kernel)
-        first = output * index(self.stride) - index(self.padding)
-        step = index(self.dilation)
-        low = tirx.Max(index(0), (step - 1 - first) // step)
-        high = tirx.Min(index(self.kernel), (index(self.size) - first + step - 1) // step)
-        return low, high
-
-
-@dataclasses.dataclass(frozen=True)
-class Segment:
-    """Equal tiles of a row of the image in which the same taps fall on the input.
-
-    Attributes:
-        start: The first pixel.
-        count: Number of tiles.
-        pixels: Pixels of each.
-        rows_by_tap: Per tap along the row, the pixels of a tile that take part.
-    """
-
-    start: int
-    count: int
-    pixels: int
-    rows_by_tap: tuple[tuple[int, ...], ...]
-
-    @property
-    def whole(self) -> bool:
-        """Whether all pixels take part at each tap."""
-        return all(len(rows) == self.pixels for rows in self.rows_by_tap)
-
-
-def segments(axis: Axis, runs: Sequence[Run]) -> list[Segment]:
-    """Cuts tiles of a row of the image by their taps; equal neighbours are joined."""
-    found: list[Segment] = []
-    for run in runs:
-        for tile in range(run.count):
-            start = run.start + tile * run.rows
-            taps = tuple(
-                tuple(p for p in range(run.rows) if axis.inside(start + p, tap))
-                for tap in range(axis.kernel)
-            )
-            last = found[-1] if found else None
-            if last is not None and (last.pixels, last.rows_by_tap) == (run.rows, taps):
-                found[-1] = dataclasses.replace(last, count=last.count + 1)
-            else:
-                found.append(Segment(start, 1, run.rows, taps))
-    return found
-
-
-@dataclasses.dataclass(frozen=True)
-class StagedRows:
-    """Rows of an image of few channels, copied channels last with the padding around them.
-
-    Attributes:
-        buffer: [rows, padded width, channels].
-        first: The padded image's row that the buffer begins with.
-        rows_of_image: Rows of the padded image.
+        buffer: [rows, width, panel width]: where the sums over the channels before are.
+        row: The row in it.
+        channels: The channels to add.
+        last: Whether these are the last.
     """
 
     buffer: tirx.Buffer
-    first: tirx.Expr
-    rows_of_image: int
-
-    @classmethod
-    def copy(
-        cls,
-        emitter: Emitter,
-        source: tirx.Buffer,
-        axes: tuple[Axis, Axis],
-        image: tirx.Expr,
-        first: tirx.Expr,
-        results: tirx.Expr,
-        most: int,
-    ) -> StagedRows:
-        """Writes the copy from an image in NCHW.
-
-        Args:
-            emitter: Where the statements go.
-            source: [batch, channels, height, width].
-            axes: The image's height and width.
-            image: Which image.
-            first: The first row of the result that is computed from the copy.
-            results: Number of such rows.
-            most: The largest that number can be.
-        """
-        height, width = axes
-        channels = int(source.shape[1])
-        zero = tirx.const(0.0, "float32")
-        reach = (height.kernel - 1) * height.dilation + 1
-        padded = (width.result - 1) * width.stride + (width.kernel - 1) * width.dilation + 1
-        taken = min(width.size, padded - width.padding)
-        buffer = emitter.allocate(
-            "staged", [(most - 1) * height.stride + reach, padded, channels], scope="global"
-        )
-        top = emitter.bind("top", first * index(height.stride))
-        with emitter.loop((results - 1) * index(height.stride) + index(reach), "staged_row") as row:
-            y = emitter.bind("source_y", top + row - index(height.padding))
-            inside = emitter.bind("inside", tirx.all(y >= 0, y < index(height.size)))
-
-            def fill(start: int, count: int, *, read: bool) -> None:
-                with emitter.loop(count, "x") as x:
-                    for channel in range(channels):
-                        value = (
-                            load(source, image, channel, y, x)
-                            if read
-                            else tirx.const(0.0, "float32")
-                        )
-                        emitter.store(buffer, value, [row, x + index(start), channel])
-
-            after = padded - width.padding - taken
-            with emitter.when(inside):
-                fill(width.padding, taken, read=True)
-            with emitter.when(tirx.Not(inside)):
-                fill(width.padding, taken, read=False)
-            for start, count in ((0, width.padding), (padded - after, after)):
-                if count:
-                    fill(start, count, read=False)
-        rows = (height.result - 1) * height.stride + reach
-        return cls(buffer, top, rows)
+    row: tirx.Expr
+    channels: range
+    last: bool
 
 
 @dataclasses.dataclass
@@ -218,7 +78,14 @@ class _Convolution:
             return load(self.kernel.parameters[0], image, channel, y, x)
         return load(self.kernel.parameters[0], image, y, x, channel)
 
-    def pixel_row(self, image: tirx.Expr, y: tirx.Expr, panel: tirx.Expr, columns: int) -> None:
+    def pixel_row(
+        self,
+        image: tirx.Expr,
+        y: tirx.Expr,
+        panel: tirx.Expr,
+        columns: int,
+        part_sums: PartSums | None = None,
+    ) -> None:
         """Writes the code of a row of the image for a panel."""
         vectors = -(-columns // self.panels.lanes)
         runs = split_rows(self.width.result, vectors, self.cpu)
@@ -228,7 +95,7 @@ class _Convolution:
                 self.emitter.loop(segment.count, "tile") as tile,
             ):
                 start = index(segment.start) + tile * index(segment.pixels)
-                self.tile(image, y, start, segment, panel, columns)
+                self.tile(image, y, start, segment, panel, columns, part_sums)
 
     def tile(
         self,
@@ -238,19 +105,27 @@ class _Convolution:
         segment: Segment,
         panel: tirx.Expr,
         columns: int,
+        part_sums: PartSums | None,
     ) -> None:
         """Writes the code of one tile."""
         emitter, lanes = self.emitter, self.panels.lanes
         first_column = panel * index(self.panels.width)
-        for pixel in range(segment.pixels):
+        last = part_sums is None or part_sums.last
+        for pixel in range(segment.pixels if last else 0):
             position = [image, y, start + index(pixel), first_column]
             self.kernel.epilogue.prefetch(emitter, position, columns)
         accumulators = Accumulators(emitter, segment.pixels, -(-columns // lanes), lanes)
+        if part_sums is not None and part_sums.channels.start:
+            accumulators.exchange(part_sums.buffer, [part_sums.row, start], store=False)
         low, high = self.height.taps(y)
         extent: int | tirx.Expr = high - low if self.height.padded else self.height.kernel
         with emitter.loop(extent, "tap_y", start=low) as tap_y:
             source_y = self.height.source(y, tap_y)
-            self._taps(accumulators, image, source_y, start, segment, panel, tap_y)
+            channels = range(self.channels) if part_sums is None else part_sums.channels
+            self._taps(accumulators, image, source_y, start, segment, panel, tap_y, channels)
+        if part_sums is not None and not last:
+            accumulators.exchange(part_sums.buffer, [part_sums.row, start], store=True)
+            return
         accumulators.store(
             self.kernel.epilogue,
             lambda pixel: [image, y, start + index(pixel)],
@@ -267,11 +142,13 @@ class _Convolution:
         segment: Segment,
         panel: tirx.Expr,
         tap_y: tirx.Expr,
+        channels: range,
     ) -> None:
         emitter, lanes = self.emitter, self.panels.lanes
         weights, width = self.kernel.parameters[1], self.width
         first_channel = self._group_channel(panel)
-        contiguous = segment.whole and width.dilation == 1 and self.groups == 1
+        whole = len(channels) == self.channels and segment.whole
+        contiguous = whole and width.dilation == 1 and self.groups == 1
 
         def step(tap: int, at: tirx.Expr, rows: tuple[int, ...]) -> None:
             accumulators.step(
@@ -297,7 +174,7 @@ class _Convolution:
         else:
             for tap, rows in enumerate(segment.rows_by_tap):
                 if rows:
-                    with emitter.loop(self.channels, "k") as k:
+                    with emitter.loop(len(channels), "k", start=channels.start) as k:
                         step(tap, k, rows)
 
     def _group_channel(self, panel: tirx.Expr) -> tirx.Expr:
@@ -370,15 +247,26 @@ def _write_tasks(convolution: _Convolution, batch: tirx.Expr) -> int | None:
         low, high = part(block, units, blocking.row_blocks)
         low = emitter.bind("first_row", low + offset)
         high = emitter.bind("last_row", high + offset)
+        most = -(-units // blocking.row_blocks)
         writer = convolution
         if staged:
-            writer = _stage(convolution, low, high, -(-units // blocking.row_blocks))
+            writer = _stage(convolution, low, high, most)
+
+        parts = _channel_blocks(convolution)
+        sums = None
+        if len(parts) > 1:
+            shape = [most, convolution.width.result, panels.width]
+            sums = emitter.allocate("part_sums", shape, scope="global")
 
         def rows_of(panel: tirx.Expr, columns: int) -> None:
-            with emitter.loop(high - low, "row", start=low) as row:
-                image = emitter.bind("image", row // index(height.result))
-                y = emitter.bind("y", row % index(height.result))
-                writer.pixel_row(image, y, panel, columns)
+            for channels in parts:
+                with emitter.loop(high - low, "row", start=low) as row:
+                    image = emitter.bind("image", row // index(height.result))
+                    y = emitter.bind("y", row % index(height.result))
+                    added = None
+                    if sums is not None:
+                        added = PartSums(sums, row - low, channels, channels is parts[-1])
+                    writer.pixel_row(image, y, panel, columns, added)
 
         group_bounds = part(group, panels.count, blocking.panel_groups)
         each_panel(emitter, panels, group_bounds, rows_of)
@@ -386,6 +274,22 @@ def _write_tasks(convolution: _Convolution, batch: tirx.Expr) -> int | None:
     total = per_image * images if images else None
     share_tasks(emitter, tasks, total or batch * index(per_image), emit_task)
     return total
+
+
+def _channel_blocks(convolution: _Convolution) -> list[range]:
+    """Blocks of the input's channels such that a block of a panel's weights fits the cache.
+
+    Each tile of a panel reads the panel's weights; from the third-level cache they come too slowly.
+    """
+    kernel, channels = convolution.kernel, convolution.channels
+    panel_bytes = 4 * math.prod(int(size) for size in kernel.parameters[1].shape[1:])
+    blocks = math.ceil(panel_bytes / (_SHARE_OF_L2 * convolution.cpu.l2_bytes))
+    if blocks == 1 or channels < blocks or convolution.channels_first:
+        return [range(channels)]
+    return [
+        range(channels * block // blocks, channels * (block + 1) // blocks)
+        for block in range(blocks)
+    ]
 
 
 def _stage(convolution: _Convolution, low: tirx.Expr, high: tirx.Expr, most: int) -> _Convolution:
