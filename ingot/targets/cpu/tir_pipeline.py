@@ -1,4 +1,4 @@
-"""From scheduled prim funcs to what LLVM takes: those of TVM's passes that a CPU needs, and two more.
+"""From scheduled prim funcs to what LLVM takes: TVM's passes that a CPU needs, and three more.
 
 Mathematical functions are replaced last of all. The arithmetic that stands for exp, erf and their
 like must reach LLVM as it is, but TVM's simplifier treats floats as real numbers: it cancels
@@ -20,6 +20,7 @@ from ingot.targets.cpu.vector_math import replace_math_calls
 
 TIR_PIPELINE = "ingot.cpu"
 
+_NO_ALIAS = "tirx.noalias"
 _VECTORIZABLE = "TVectorizable"
 # Operators that the vectorizer knows of itself.
 _OTHERS_VECTORIZED = frozenset({"tirx.reinterpret", "tirx.prefetch", "tirx.address_of"})
@@ -80,9 +81,24 @@ def _math_as_arithmetic(module: tvm.IRModule, _: tvm.transform.PassContext) -> t
     return module
 
 
+@tvm.transform.module_pass(opt_level=0)
+def _without_aliases(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
+    """Says of every prim func that its buffers do not overlap, as planned memory does not.
+
+    TVM's code generator takes this from the last function that it declares, for the whole module.
+    The function that computes shapes does not say it, and in a model of dynamic shape all kernels
+    stored their accumulators at every step.
+    """
+    for name, function in module.functions_items():
+        if isinstance(function, tirx.PrimFunc):
+            module[name] = function.with_attr(_NO_ALIAS, True)
+    return module
+
+
 def _lower() -> tvm.transform.Pass:
     return tvm.transform.Sequential(
         [
+            _without_aliases,
             s_tir.transform.CanonicalizeLoop(),
             s_tir.transform.LowerInitBlock(),
             s_tir.transform.PlanAndUpdateBufferAllocationLocation(),

@@ -78,3 +78,20 @@ def test_vector_functions_call_no_library(name: str) -> None:
     assembly = module.inspect_source("s")
     called = set(re.findall(r"\b(?:callq|call|jmp|bl)\s+(\w+)", assembly))
     assert called and not called & {f"{name}f" for name in ("exp", "tanh", "erf", "sqrt", "pow")}
+
+
+def test_one_function_that_says_nothing_of_aliases_does_not_speak_for_all() -> None:
+    # A sum in memory that may be the input's has to be stored at every step.
+    x, y = (tirx.decl_buffer([index(64)], "float32", name) for name in "xy")
+    emitter = Emitter()
+    emitter.store(y, constant(0.0), [0])
+    with emitter.loop(64, "k") as k:
+        emitter.store(y, load(y, 0) + load(x, k), [0])
+    kernel = prim_func([x, y], emitter.body(), name="a_kernel")
+    other = kernel.with_attr("global_symbol", "the_last").without_attr("tirx.noalias")
+    target = describe_cpu("native", 1).tvm_target()
+    module = tvm.tirx.build(
+        tvm.IRModule({"a_kernel": kernel, "the_last": other}), target=target, pipeline=TIR_PIPELINE
+    )
+    declarations = re.findall(r"^define .*@\w+_compute_\(.*", module.inspect_source("ll"), re.M)
+    assert [line.count("ptr noalias") for line in declarations] == [2, 2]
