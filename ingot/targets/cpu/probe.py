@@ -149,26 +149,32 @@ class Burst:
         """
         self._function, self._arguments, self._threads = function, arguments, threads
         self._rounds = 1
-        # The best of three: waking the threads may take longer than a burst.
-        while (seconds := min(self._timed() for _ in range(3))) < _BURST_SECONDS:
+        use_threads(threads)  # a pool is made for the most threads that it is first asked for
+        # Tried out on one thread, which does the work of all: on a busy machine others may wait for
+        # a core longer than a burst takes. Of three, so that the one thread is not waited for too.
+        long_enough = _BURST_SECONDS * threads
+        while (seconds := min(self._timed(1) for _ in range(3))) < long_enough:
             # Small steps: the first ones are too short to tell how many rounds it takes.
-            growth = _BURST_SECONDS / max(seconds, _BURST_SECONDS / 8)
+            growth = long_enough / max(seconds, long_enough / 8)
             self._rounds = int(self._rounds * growth) + 1
         self.work = work * self._rounds
 
     def __call__(self) -> None:
         """Runs once."""
-        use_threads(self._threads)
-        self._function(*self._arguments, self._rounds)
+        self._run(self._threads)
 
     def peak(self) -> float:
         """Returns the work done per nanosecond, which is 10^9 per second, in the best of runs."""
         taken: list[float] = []
         while len(taken) < _FEWEST_BURSTS or sum(taken) < _PEAK_SECONDS:
-            taken.append(self._timed())
+            taken.append(self._timed(self._threads))
         return self.work / min(taken) / 1e9
 
-    def _timed(self) -> float:
+    def _run(self, threads: int) -> None:
+        use_threads(threads)
+        self._function(*self._arguments, self._rounds)
+
+    def _timed(self, threads: int) -> float:
         started = time.perf_counter()
-        self()
+        self._run(threads)
         return time.perf_counter() - started

@@ -6,7 +6,13 @@ import time
 
 import pytest
 
+from ingot.runtime.library import global_function
 from ingot.targets.cpu.probe import Burst, Probe, Roofline
+
+
+def threads_in_use() -> int:
+    return int(global_function("runtime.NumThreads")())
+
 
 PEAKS = Roofline(
     threads=2,
@@ -61,6 +67,15 @@ def test_a_burst_is_long_and_does_the_work_it_says() -> None:
     assert asked == [burst.work]
     assert burst.work > 100
     assert 0 < burst.peak() <= 1e-3  # one per microsecond at most
+
+
+def test_how_long_a_burst_is_does_not_depend_on_when_other_threads_get_a_core() -> None:
+    def work(microseconds: int, rounds: int) -> None:
+        # As on a busy machine: a second thread is waited for, whatever it has to do.
+        waiting = 0.05 if threads_in_use() > 1 else 0.0
+        time.sleep(microseconds * rounds / 1e6 + waiting)
+
+    assert Burst(work, (10,), threads=2, work=10).work > 1000
 
 
 def test_this_machine_has_peaks() -> None:
