@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 from tvm import sym, tirx
@@ -61,6 +62,37 @@ class Accumulators:
         """Replaces one of the accumulators by a function of it."""
         place = vector_at((row * self.vectors + vector) * self.lanes, self.lanes)
         self._emitter.store(self._buffer, function(load(self._buffer, place)), [place])
+
+    def fold(self, combine: Callable[[tirx.Expr, tirx.Expr], tirx.Expr]) -> None:
+        """Combines the tile's rows into its first, which is all that is left of it."""
+        while self.rows > 1:
+            half = (self.rows + 1) // 2
+            for row in range(half, self.rows):
+                for vector in range(self.vectors):
+                    at = vector_at((row * self.vectors + vector) * self.lanes, self.lanes)
+                    other = self._emitter.bind("other", load(self._buffer, at))
+                    self.update(row - half, vector, functools.partial(combine, other))
+            self.rows = half
+
+    def exchange(
+        self, buffer: tirx.Buffer, first: Sequence[tirx.Expr], *, store: bool
+    ) -> None:
+        """Stores the tile as it is, or takes it over from a buffer.
+
+        Args:
+            buffer: Its last axis is as long as the tile's columns at least.
+            first: The indices of the tile's first row, without the column.
+            store: Whether to store.
+        """
+        for row in range(self.rows):
+            for vector in range(self.vectors):
+                own = vector_at((row * self.vectors + vector) * self.lanes, self.lanes)
+                column = vector_at(vector * self.lanes, self.lanes)
+                there = [*first[:-1], first[-1] + index(row), column]
+                if store:
+                    self._emitter.store(buffer, load(self._buffer, own), there)
+                else:
+                    self._emitter.store(self._buffer, load(buffer, *there), [own])
 
     def store(
         self,

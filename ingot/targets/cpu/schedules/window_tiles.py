@@ -15,8 +15,8 @@ import itertools
 import math
 
 from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.schedules.axes import Axis
 from ingot.targets.cpu.schedules.blocking import divisions
-from ingot.targets.cpu.schedules.convolution import Axis
 from ingot.targets.cpu.schedules.tiles import Run, split_evenly
 
 # Of every x86-64 core since Haswell and Zen 2, and of Arm's Neoverse cores.
