@@ -1,7 +1,7 @@
 """Scaled dot-product attention, softmax(Q Kᵀ · scale + mask) V, in one kernel.
 
-A task takes a few query rows of one head (two vectors' worth) through all three steps; the scores of
-these rows stay in the first- or second-level cache and never become a tensor.
+A task takes a few query rows of one head (two vectors' worth) through all three steps; the scores
+of these rows stay in the first- or second-level cache and never become a tensor.
 
 Scores are kept transposed, [keys][query rows], so that the lanes of a vector are query rows:
 
@@ -13,22 +13,21 @@ Scores are kept transposed, [keys][query rows], so that the lanes of a vector ar
   of keys needs no masked remainder.
 * A mask that differs per query starts the scores, transposed; one that does not is broadcast.
 
-The sum of weights is divided out of the result's rows (as in Dao et al., "FlashAttention", 2022), not
-out of the weights. Both products accumulate in registers: a tile of ``rows`` keys x vectors of query
-rows, then of query rows x vectors of features (see ``tiles``).
+The sum of weights is divided out of the result's rows (as in Dao et al., "FlashAttention", 2022),
+not out of the weights. Both products accumulate in registers: a tile of some keys x vectors of
+query rows, then of some query rows x vectors of features (see ``tiles``).
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Sequence
 
 from tvm import tirx
 
 from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.schedules.attention_problem import Attention
+from ingot.targets.cpu.schedules.dimension import Dim, ceil_div
 from ingot.targets.cpu.schedules.emission import (
     Emitter,
     index,
@@ -41,120 +40,9 @@ from ingot.targets.cpu.schedules.lanes import transpose
 from ingot.targets.cpu.schedules.tasks import share_tasks
 from ingot.targets.cpu.schedules.tiles import choose_panels, most_rows, split_rows
 
-Dim: TypeAlias = "int | tirx.Expr"
-
 _LOWEST = -3.4028234663852886e38
 _TWO_VECTORS = 2
 _STACK = "global"
-
-
-@dataclasses.dataclass(frozen=True)
-class Operand:
-    """How a tensor [batch, heads, positions, features] lies in memory.
-
-    Attributes:
-        shape: The dimensions of its buffer.
-        axes: What each of them counts: ``b`` (batch), ``h`` (heads), ``s`` (positions), ``d``
-            (features), or several of them, the last one fastest: ``hd`` for the features of all
-            heads. A letter that is nowhere counts one.
-    """
-
-    shape: tuple[Dim, ...]
-    axes: tuple[str, ...]
-
-    def indices(self, at: Mapping[str, Dim], extents: Mapping[str, Dim]) -> list[Dim]:
-        """Returns the buffer's indices of an element.
-
-        Args:
-            at: Its position, by letter.
-            extents: The extents, by letter.
-        """
-        indices = []
-        for letters in self.axes:
-            place = at[letters[0]]
-            for letter in letters[1:]:
-                place = place * extents[letter] + at[letter]
-            indices.append(place)
-        return indices
-
-
-@dataclasses.dataclass(frozen=True)
-class Mask:
-    """A tensor that is added to the scores.
-
-    Attributes:
-        shape: The dimensions of its buffer: up to [batch, heads, queries, keys], fewer from the left.
-        broadcast: For each, True where it is one element long, False where it is not, None where
-            that is known at run time only.
-    """
-
-    shape: tuple[Dim, ...]
-    broadcast: tuple[bool | None, ...]
-
-    @property
-    def varies_by_query(self) -> bool:
-        """Whether query rows may differ in their masks."""
-        return len(self.shape) > 1 and self.broadcast[-2] is not True
-
-    @property
-    def has_vectors(self) -> bool:
-        """Whether neighbouring keys' elements are neighbours in memory."""
-        return self.broadcast[-1] is False
-
-    def indices(self, at: Mapping[str, Dim]) -> list[Dim]:
-        """Returns the buffer's indices for batch ``b``, head ``h``, query ``q`` and key ``k``."""
-        letters = "bhqk"[4 - len(self.shape) :]
-        return [
-            _broadcast_index(at[letter], dim, broadcast)
-            for letter, dim, broadcast in zip(letters, self.shape, self.broadcast, strict=True)
-        ]
-
-
-def _broadcast_index(position: Dim, dim: Dim, broadcast: bool | None) -> Dim:
-    if broadcast is None:
-        return tirx.min(index(position), index(dim) - 1)
-    return 0 if broadcast else position
-
-
-@dataclasses.dataclass(frozen=True)
-class Attention:
-    """An attention to make a kernel for.
-
-    Attributes:
-        batch: Number of batches.
-        heads: Heads of each.
-        queries: Query rows of each head.
-        keys: Keys of each head.
-        features: Features of a query and of a key.
-        value_features: Features of a value and of a result.
-        scale: What the products of queries and keys are multiplied with.
-        query: How Q lies in memory; its features are neighbours.
-        key: How K does.
-        value: How V does; its features are neighbours.
-        result: How the result is to lie; its features are neighbours.
-        mask: The mask, if there is one.
-    """
-
-    batch: Dim
-    heads: Dim
-    queries: Dim
-    keys: Dim
-    features: int
-    value_features: int
-    scale: float
-    query: Operand
-    key: Operand
-    value: Operand
-    result: Operand
-    mask: Mask | None = None
-
-    def operations(self) -> int | None:
-        """Operations of the two products, None where a dimension is symbolic."""
-        dims = (self.batch, self.heads, self.queries, self.keys)
-        sizes = [dim for dim in dims if isinstance(dim, int)]
-        if len(sizes) < len(dims):
-            return None
-        return 2 * math.prod(sizes) * (self.features + self.value_features)
 
 
 def attention(problem: Attention, cpu: CpuDescription) -> tirx.PrimFunc:
@@ -190,15 +78,16 @@ class _Kernel:
         queries = self.problem.queries
         if not isinstance(queries, int):
             return _TWO_VECTORS
-        narrow = _ceil_div(queries, self.lanes)
-        wide = _ceil_div(queries, _TWO_VECTORS * self.lanes) * _TWO_VECTORS
+        narrow = ceil_div(queries, self.lanes)
+        wide = ceil_div(queries, _TWO_VECTORS * self.lanes) * _TWO_VECTORS
         return 1 if narrow < 0.9 * wide else _TWO_VECTORS
 
     def function(self) -> tirx.PrimFunc:
         problem, emitter = self.problem, self.emitter
         operations = problem.operations()
-        tiles = _ceil_div(problem.queries, self.rows)
+        tiles = ceil_div(problem.queries, self.rows)
         tasks = problem.batch * problem.heads * tiles
+
         def emit_task(task: tirx.Expr) -> None:
             head = task // index(tiles)
             self.batch = emitter.bind("batch", head // index(problem.heads))
@@ -474,10 +363,6 @@ class _Kernel:
         extents = self._extents(self.problem.queries, self.problem.value_features)
         *outer, last = self.problem.result.indices(at, extents)
         return [*outer, vector_at(last, lanes)]
-
-
-def _ceil_div(dim: Dim, by: int) -> Dim:
-    return (dim + (by - 1)) // by
 
 
 def _load(buffer: tirx.Buffer, indices: list[Dim], lanes: int) -> tirx.Expr:

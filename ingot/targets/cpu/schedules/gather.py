@@ -8,8 +8,9 @@ import math
 from tvm import tirx
 
 from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.schedules.dimension import Dim, product
 from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func, vector_at
-from ingot.targets.cpu.schedules.rows import Dim, Line, flat, product
+from ingot.targets.cpu.schedules.rows import Line, flat
 from ingot.targets.cpu.schedules.tasks import share_tasks
 
 # What copying an element takes, in operations at the rate of multiply-adds: rows of a large table

@@ -1,4 +1,4 @@
-"""Operations across the lanes of vectors: sums and maxima of a vector, transposes of square blocks."""
+"""Operations across the lanes of vectors: sums and maxima, transposes of square blocks."""
 
 from __future__ import annotations
 
@@ -82,9 +82,7 @@ def _join_halves(lanes: int, half: int) -> list[int]:
     ]
 
 
-def _exchange(
-    emitter: Emitter, vectors: list[tirx.Expr], distance: int
-) -> list[tirx.Expr]:
+def _exchange(emitter: Emitter, vectors: list[tirx.Expr], distance: int) -> list[tirx.Expr]:
     """Exchanges the off-diagonal blocks of ``distance`` lanes and as many vectors."""
     lanes = len(vectors)
     result = list(vectors)

@@ -2,23 +2,25 @@
 
 A row is read from memory once and then stays in the first-level cache, so that further passes over
 it cost little: layer norm takes the mean first and the squares of the differences from it second,
-which loses no digits where the mean is large against the deviation, as a one-pass sum of squares does
-(Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance", 1983). Sums and maxima run in
-several vectors, because one chain of additions would wait for each; their order is fixed by the
-width alone, so that neither threads nor the number of rows change a bit. Rows are dealt to threads.
+which loses no digits where the mean is large against the deviation, as a one-pass sum of squares
+does (Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance", 1983). Sums and
+maxima run in several vectors, because one chain of additions would wait for each; their order is
+fixed by the width alone, so that neither threads nor the number of rows change a bit. Threads share
+the rows.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 from tvm import tirx
 from tvm.tirx import stmt as statements
 
 from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.schedules.dimension import Dim, product
 from ingot.targets.cpu.schedules.emission import (
     Emitter,
     index,
@@ -29,8 +31,6 @@ from ingot.targets.cpu.schedules.emission import (
 )
 from ingot.targets.cpu.schedules.lanes import reduce_lanes
 from ingot.targets.cpu.schedules.tasks import share_tasks
-
-Dim: TypeAlias = "int | tirx.Expr"
 
 # Independent chains of a sum: the latency of an addition (4 cycles) times its rate is 8 vectors on
 # current cores, but two loads per cycle feed no more than four of them at that latency.
@@ -106,7 +106,7 @@ def softmax(shape: Sequence[Dim], cpu: CpuDescription) -> tirx.PrimFunc:
 
 
 def norm(problem: Norm, cpu: CpuDescription) -> tirx.PrimFunc:
-    """Writes layer norm or RMS norm; parameters are the tensor, factors, summands, and the result."""
+    """Writes layer norm or RMS norm; parameters: tensor, factors, summands, result."""
     width = problem.shape[-1]
     assert isinstance(width, int)
     emitter = Emitter()
@@ -162,9 +162,7 @@ def norm(problem: Norm, cpu: CpuDescription) -> tirx.PrimFunc:
 class Line:
     """A row of a flat buffer, gone through in vectors and in what is left over."""
 
-    def __init__(
-        self, emitter: Emitter, cpu: CpuDescription, width: Dim, first: tirx.Expr
-    ) -> None:
+    def __init__(self, emitter: Emitter, cpu: CpuDescription, width: Dim, first: tirx.Expr) -> None:
         """Describes a row.
 
         Args:
@@ -210,7 +208,7 @@ class Line:
 
     def each(self, action: Callable[[tirx.Expr, int], None]) -> None:
         """Does something with all parts of the row."""
-        self._vectors(lambda at, chain: action(at, self.lanes))
+        self._vectors(lambda at, _: action(at, self.lanes))
         if isinstance(self.width, int):
             for at, part in self._parts():
                 action(at, part)
@@ -261,14 +259,6 @@ def flat(emitter: Emitter, buffer: tirx.Buffer) -> tirx.Buffer:
     view = tirx.decl_buffer((index(size),), buffer.dtype, f"{buffer.name}_flat", data=buffer.data)
     emitter.emit(statements.DeclBuffer(view, data=buffer.data))
     return view
-
-
-def product(dims: Iterable[Dim]) -> Dim:
-    """Multiplies dimensions; the result is an int where all of them are numbers."""
-    result: Dim = 1
-    for dim in dims:
-        result = result * (int(dim) if isinstance(dim, tirx.IntImm) else dim)
-    return result
 
 
 def _add(first: tirx.Expr, second: tirx.Expr) -> tirx.Expr:

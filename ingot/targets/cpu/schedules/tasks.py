@@ -18,7 +18,7 @@ def share_tasks(
 ) -> None:
     """Emits a loop over tasks: parallel, or serial where waking threads costs more than it saves.
 
-    Where the work is not known before the code runs, both loops are emitted, and one is chosen then.
+    Where the work is known only when the code runs, both loops are emitted, and one is chosen then.
 
     Args:
         emitter: What to emit to.

@@ -1,21 +1,24 @@
 """Attention in its spelled-out form, softmax(Q Kᵀ · scale + mask) V, becomes one kernel.
 
 The kernel reads Q, K and V through the transposes and reshapes that split heads, and writes through
-those that join them, so that neither is a pass over memory. A pattern ends at the reshape that joins
-heads, at the transpose before it, or at the second product; the longest is to be tried first.
+those that join them, so that neither is a pass over memory. A pattern ends at the reshape that
+joins heads, at the transpose before it, or at the second product; the longest is tried first.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from typing import TypeGuard
 
 import tvm
 from tvm import relax
 
-from ingot.targets.cpu.schedules.attention import Attention, Mask, Operand, attention
+from ingot.targets.cpu.schedules.attention import attention
+from ingot.targets.cpu.schedules.attention_problem import Attention, Mask, Operand
+from ingot.targets.cpu.schedules.dimension import Dim
 from ingot.targets.cpu.selection.base import Selection, Selector
-from ingot.targets.cpu.selection.dimensions import Dim, Dimensions, same_dimension, shape_of
+from ingot.targets.cpu.selection.dimensions import Dimensions, same_dimension, shape_of
 
 # What the axes of the products' operands count, by rank; K's are those of its transpose.
 _AXES = {3: ("b", "s", "d"), 4: ("b", "h", "s", "d")}
@@ -105,7 +108,9 @@ def _select(
     shape = shape_of(call)
     if shape is None:
         return None
-    operands = [Operand(dimensions.all_of(shape_of(view.tensor) or ()), view.axes) for view in views]
+    operands = [
+        Operand(dimensions.all_of(shape_of(view.tensor) or ()), view.axes) for view in views
+    ]
     problem = Attention(
         **{name: dimensions.of(extent) for name, extent in extents.items()},
         scale=scores.scale * math.prod(view.scale for view in views),
@@ -173,9 +178,7 @@ def _match_scores(selection: Selection, softmax: relax.Call) -> _Scores | None:
     return None
 
 
-def _mask(
-    mask: relax.Expr, extents: dict[str, Dim], dimensions: Dimensions
-) -> Mask | None:
+def _mask(mask: relax.Expr, extents: dict[str, Dim], dimensions: Dimensions) -> Mask | None:
     """Returns how a mask broadcasts to the scores."""
     shape = shape_of(mask)
     letters = [extents[name] for name in ("batch", "heads", "queries", "keys")]
@@ -259,12 +262,12 @@ def _producer(selection: Selection, expression: relax.Expr) -> relax.Call | None
 
 
 def _single_use(selection: Selection, expression: relax.Expr, operator: str) -> relax.Call | None:
-    """Returns the call that made a tensor, where it is of this operator and nothing else reads it."""
+    """Returns the call of this operator that made a tensor, if nothing else reads it."""
     call = _producer(selection, expression)
     return call if _is(call, operator) and selection.uses(expression) == 1 else None
 
 
-def _is(call: relax.Call | None, operator: str) -> bool:
+def _is(call: relax.Call | None, operator: str) -> TypeGuard[relax.Call]:
     return call is not None and getattr(call.op, "name", "") == operator
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from tvm import relax, s_tir, tirx
+from tvm import relax, tirx
 
 from ingot.targets.cpu.machine import CpuDescription
 
@@ -52,20 +52,9 @@ class Selection:
             result: The type of what it writes.
             pattern: What FuseOps may do with it.
         """
-        function = _with_root_block(function).with_attr(OP_PATTERN, pattern)
+        function = function.with_attr(OP_PATTERN, pattern)
         variable = self.builder.add_func(function.without_attr("global_symbol"), name)
         return relax.call_tir(variable, list(inputs), result)
-
-
-def _with_root_block(function: tirx.PrimFunc) -> tirx.PrimFunc:
-    """Puts the body into a block: Relax asks of each prim func whether it is a mere reshape.
-
-    TVM's answer, ``HasReshapePattern``, takes no other form.
-    """
-    if isinstance(function.body, s_tir.SBlockRealize):
-        return function
-    block = s_tir.SBlock([], [], [], "root", function.body)
-    return function.with_body(s_tir.SBlockRealize([], True, block))
 
 
 Selector: TypeAlias = Callable[[Selection, relax.Call], "relax.Expr | None"]

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from tvm import relax, tirx
 from tvm.sym import Analyzer
 
+from ingot.targets.cpu.schedules.dimension import Dim
 from ingot.targets.cpu.schedules.emission import index
-
-Dim = int | tirx.Expr
 
 
 def same_dimension(first: Dim, second: Dim) -> bool:

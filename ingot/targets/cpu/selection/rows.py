@@ -94,9 +94,7 @@ def select_take(selection: Selection, call: relax.Call) -> relax.Expr | None:
     return selection.call(gather(problem, selection.cpu), "gather", [table, indices], call.ty)
 
 
-def _counted_from_end(
-    selection: Selection, indices: relax.Expr, rows: int
-) -> relax.Expr | None:
+def _counted_from_end(selection: Selection, indices: relax.Expr, rows: int) -> relax.Expr | None:
     """Returns x of ``where(x < 0, x + rows, x)``, by which negative indices count from the end."""
     where = _call(selection, indices, "relax.where")
     if where is None:

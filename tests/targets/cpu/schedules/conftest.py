@@ -21,9 +21,7 @@ class Kernel:
 
     module: tvm.runtime.Module
 
-    def __call__(
-        self, *inputs: np.ndarray, shape: tuple[int, ...], threads: int = 2
-    ) -> np.ndarray:
+    def __call__(self, *inputs: np.ndarray, shape: tuple[int, ...], threads: int = 2) -> np.ndarray:
         use_threads(threads)
         result = tvm.runtime.tensor(np.full(shape, np.nan, np.float32))
         self.module["main"](*map(tvm.runtime.tensor, inputs), result)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tvm import tirx
 
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
-from ingot.targets.cpu.schedules.attention import Attention, Mask, Operand, attention
+from ingot.targets.cpu.schedules.attention import attention
+from ingot.targets.cpu.schedules.attention_problem import Attention, Mask, Operand
 from tests.targets.cpu.schedules.conftest import Kernel, compile_kernel, runnable
 
 # Each example is a compilation.
@@ -115,7 +116,8 @@ class Case:
     symbolic=st.booleans(),
 )
 def test_any_sizes(batch: int, heads: int, queries: int, keys: int, features: int,
-                   value_features: int, layout: str, mask: str, symbolic: bool) -> None:  # fmt: skip
+                   value_features: int, layout: str, mask: str,
+                   symbolic: bool) -> None:  # fmt: skip
     sizes = {"b": batch, "h": heads, "q": queries, "k": keys}
     known = extents(symbolic, batch, heads, queries, keys)
     function = attention(
