@@ -12,7 +12,7 @@ Techniques, used in several functions:
   to the magic number, ``bits(t) << 23`` is the power of two itself.
 * *Reduction in two steps* (Cody and Waite, Software Manual for the Elementary Functions, 1980):
   ``x - n * ln2`` with ln2 as a 9-bit head, whose products with n are exact, and a tail.
-* *Bounds* as ``select(bound < x, bound, x)``, which is one minps or maxps and lets a NaN through.
+* *Bounds* as min and max with the bound first, one minps or maxps, which let a NaN through.
 * *An outer function that is flat where the result is near one*, for tanh and erf: the rounding
   errors of numerator and denominator, which cost a plain quotient about 5 ulp, vanish there.
 
@@ -76,11 +76,12 @@ class _Bindings:
         return variable
 
     def bind_within(self, x: tirx.Expr, lowest: float, highest: float) -> tirx.Var:
-        """Binds x, drawn to the bounds where it lies outside of them; NaN stays."""
-        low, high = _like(x, lowest), _like(x, highest)
-        x = self.bind("x", x)
-        raised = self.bind("raised", tirx.Select(x < low, low, x))
-        return self.bind("bounded", tirx.Select(high < raised, high, raised))
+        """Binds x, drawn to the bounds where it lies outside of them; NaN stays.
+
+        TVM's max(a, b) is ``select(a > b, a, b)``, and min alike: the bound stands first.
+        """
+        raised = tirx.Max(_like(x, lowest), x)
+        return self.bind("bounded", tirx.Min(_like(x, highest), raised))
 
     def close(self, body: tirx.Expr) -> tirx.Expr:
         """Returns the body inside of all bindings."""
@@ -186,7 +187,7 @@ def log(x: tirx.Expr) -> tirx.Expr:
 
 
 def rsqrt(x: tirx.Expr) -> tirx.Expr:
-    """Returns 1 / sqrt(x), by the machine's square root and division: 1 ulp."""
+    """Returns 1 / sqrt(x), by the machine's square root and division: 1.5 ulp."""
     return _like(x, 1.0) / tirx.sqrt(x)
 
 

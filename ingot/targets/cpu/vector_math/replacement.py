@@ -28,7 +28,9 @@ def replace_math_calls(function: tirx.PrimFunc) -> tirx.PrimFunc:
     Scalar calls and calls on vectors (``float32xN``) are replaced alike, before or after the
     vectorization of loops. Calls on other types, and powers whose exponent is not one of
     ``functions.POWERS``, stay as they are. Call it last, on a function whose schedule is finished:
-    inlining that copies an expression afterwards would copy the variables bound in it.
+    inlining that copies an expression afterwards would copy the variables bound in it. Arguments
+    are bound by ``tirx.Let``; where more than three calls are nested, turn these into statements
+    first (``let_bindings``), because TVM's code generator writes bound values out at every use.
 
     Args:
         function: A prim func in any stage of lowering; it is not changed.
