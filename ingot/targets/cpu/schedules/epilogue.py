@@ -99,6 +99,11 @@ class Epilogue:
             for line in range(0, columns, FLOATS_OF_A_LINE):
                 emitter.prefetch(buffer, *leading, first + index(line), write=write)
 
+    @property
+    def reads_streams(self) -> bool:
+        """Whether it reads a tensor as large as the result, such as a residual."""
+        return bool(self._streams())
+
     def _streams(self) -> list[tuple[tirx.Buffer, list[tirx.Expr]]]:
         """The operands that have an element of their own for each of the result's."""
         found: list[tuple[tirx.Buffer, list[tirx.Expr]]] = []

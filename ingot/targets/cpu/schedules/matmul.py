@@ -5,13 +5,17 @@ image leaves tiles half full. The weights come as [panel][K][panel width]: a til
 one stream, and its rows as a few more, along K. A tile accumulates over all of K in registers;
 splitting K to keep a panel in the first-level cache was measured slower (the prefetchers hide the
 second level, storing and reloading partial sums is not hidden).
+
+A task goes down the rows panel by panel. Where a tensor as large as the result is added to it, and
+the weights fit the second-level cache, it goes across the panels tile by tile instead: result and
+addend are then touched in the order in which they lie in memory.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from tvm import sym, tirx
 
@@ -21,7 +25,7 @@ from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func
 from ingot.targets.cpu.schedules.epilogue import FLOATS_OF_A_LINE, FusedKernel, matrix_view
 from ingot.targets.cpu.schedules.microkernel import Accumulators, each_panel
 from ingot.targets.cpu.schedules.tasks import share_tasks
-from ingot.targets.cpu.schedules.tiles import Panels, most_rows, split_rows
+from ingot.targets.cpu.schedules.tiles import Panels, Run, most_rows, split_rows
 
 # Weights are asked for a panel ahead where at most so many tiles use a panel: with more of them,
 # the time that the first of them waits does not count.
@@ -170,33 +174,53 @@ def _static_rows(matmul: _Matmul, extent: int) -> None:
         cpu=matmul.cpu,
     )
     largest_block = -(-tiles // blocking.row_blocks)
+    group_bytes = 4 * matmul.depth * panels.width * -(-panels.count // blocking.panel_groups)
+    across = matmul.kernel.epilogue.reads_streams and group_bytes <= matmul.cpu.l2_bytes // 2
 
     def emit_task(task: tirx.Expr) -> None:
-        group = task // index(blocking.row_blocks)
-        block = task % index(blocking.row_blocks)
-        low, high = part(block, tiles, blocking.row_blocks)
-        low, high = emitter.bind("first_tile", low), emitter.bind("last_tile", high)
+        group = part(task // index(blocking.row_blocks), panels.count, blocking.panel_groups)
+        block = part(task % index(blocking.row_blocks), tiles, blocking.row_blocks)
+        low, high = emitter.bind("first_tile", block[0]), emitter.bind("last_tile", block[1])
 
-        def rows_of(panel: tirx.Expr, columns: int) -> None:
-            before = 0
-            for run in runs:
-                inside = (low, high)
-                if run.count < tiles:
-                    inside = (
-                        tirx.Max(low, index(before)),
-                        tirx.Min(high, index(before + run.count)),
-                    )
-                with (
-                    emitter.function("tiles"),
-                    emitter.loop(inside[1] - inside[0], "tile", start=inside[0]) as tile,
-                ):
-                    first = (tile - index(before)) * index(run.rows) + index(run.start)
-                    matmul.tile(first, run.rows, panel, columns, (tile - low, largest_block))
-                before += run.count
+        def tiles_of(panel: tirx.Expr, columns: int) -> None:
+            for run, tile, first in _tiles_of_runs(emitter, runs, (low, high), "tiles"):
+                matmul.tile(first, run.rows, panel, columns, (tile - low, largest_block))
 
-        each_panel(emitter, panels, part(group, panels.count, blocking.panel_groups), rows_of)
+        def panels_of(first: tirx.Expr, rows: int) -> None:
+            def tile(panel: tirx.Expr, columns: int) -> None:
+                matmul.tile(first, rows, panel, columns)
+
+            each_panel(emitter, panels, group, tile)
+
+        if across:
+            for run, _, first in _tiles_of_runs(emitter, runs, (low, high), "row"):
+                panels_of(first, run.rows)
+        else:
+            each_panel(emitter, panels, group, tiles_of)
 
     share_tasks(emitter, blocking.tasks, int(operations), emit_task)
+
+
+def _tiles_of_runs(
+    emitter: Emitter, runs: Sequence[Run], bounds: tuple[tirx.Expr, tirx.Expr], name: str
+) -> Iterator[tuple[Run, tirx.Expr, tirx.Expr]]:
+    """Opens a loop over the tiles of each run in turn, in a machine function of its own.
+
+    Yields:
+        The run, the tile's number, and its first row.
+    """
+    before = 0
+    for run in runs:
+        low, high = bounds
+        if len(runs) > 1:
+            low = tirx.Max(low, index(before))
+            high = tirx.Min(high, index(before + run.count))
+        with (
+            emitter.function(name),
+            emitter.loop(high - low, "tile", start=low) as tile,
+        ):
+            yield run, tile, (tile - index(before)) * index(run.rows) + index(run.start)
+        before += run.count
 
 
 def _dynamic_rows(matmul: _Matmul, extent: tirx.Expr) -> None:
