@@ -6,20 +6,25 @@ import tvm
 from tvm import s_tir, tirx
 
 from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.schedules.column_reduction import schedule_column_reduction
 from ingot.targets.cpu.schedules.convolution import schedule_convolution
 from ingot.targets.cpu.schedules.depthwise import schedule_depthwise
 from ingot.targets.cpu.schedules.elementwise import inline_chains, schedule_elementwise
 from ingot.targets.cpu.schedules.epilogue import NotFusable, take_apart
 from ingot.targets.cpu.schedules.matmul import schedule_matmul
+from ingot.targets.cpu.schedules.pooling import schedule_max_pooling, schedule_sum_pooling
 from ingot.targets.cpu.schedules.reduction import schedule_reduction
 from ingot.targets.cpu.schedules.structure import is_reduction, is_spatial, leaf_blocks
 from ingot.targets.cpu.selection.base import ANCHOR
 
 _SCHEDULED = "tirx.is_scheduled"
 _FAMILIES = {
+    "column_reduction": schedule_column_reduction,
     "convolution": schedule_convolution,
     "depthwise": schedule_depthwise,
     "matmul": schedule_matmul,
+    "max_pooling": schedule_max_pooling,
+    "sum_pooling": schedule_sum_pooling,
 }
 
 

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 import tvm
-from tvm import tirx
+from tvm import s_tir, tirx
 from tvm.tirx import stmt as statements
 
 _SCHEDULED = "tirx.is_scheduled"
@@ -195,7 +195,9 @@ def prim_func(
         family: The kernel family, for the profile.
         operations: Arithmetic operations of one call, a multiply-add counted as two.
     """
-    function = tirx.PrimFunc(list(parameters), body)
+    # Relax asks of each prim func whether it is a mere reshape, and takes no body but a block's.
+    root = s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "root", body))
+    function = tirx.PrimFunc(list(parameters), root)
     function = function.with_attr("tirx.noalias", True).with_attr(_SCHEDULED, True)
     if name is not None:
         function = function.with_attr("global_symbol", name)

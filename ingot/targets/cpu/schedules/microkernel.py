@@ -74,9 +74,7 @@ class Accumulators:
                     self.update(row - half, vector, functools.partial(combine, other))
             self.rows = half
 
-    def exchange(
-        self, buffer: tirx.Buffer, first: Sequence[tirx.Expr], *, store: bool
-    ) -> None:
+    def exchange(self, buffer: tirx.Buffer, first: Sequence[tirx.Expr], *, store: bool) -> None:
         """Stores the tile as it is, or takes it over from a buffer.
 
         Args:

@@ -21,8 +21,8 @@ from typing import Any
 from tvm import tirx
 
 from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.schedules.axes import Axis, Segment, segments
 from ingot.targets.cpu.schedules.blocking import WORTH_A_LAUNCH, part
-from ingot.targets.cpu.schedules.convolution import Axis, Segment, segments
 from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func, vector_at
 from ingot.targets.cpu.schedules.epilogue import FusedKernel
 from ingot.targets.cpu.schedules.microkernel import Accumulators
@@ -37,8 +37,6 @@ from ingot.targets.cpu.schedules.window_tiles import (
 
 # Combines an accumulator, a value of the input and, where there are weights, the tap's weight.
 Combine = Callable[[tirx.Expr, tirx.Expr, "tirx.Expr | None"], tirx.Expr]
-
-
 # Loads a vector of the input, given the image, the row, the pixel, and a ramp of channels.
 Read = Callable[[tirx.Expr, tirx.Expr, tirx.Expr, tirx.Expr], tirx.Expr]
 
@@ -209,7 +207,7 @@ def _users(segment: Segment, axis: Axis) -> dict[int, list[tuple[int, int]]]:
 
 def window_shape(kernel: FusedKernel, cpu: CpuDescription, *, weighted: bool) -> WindowShape:
     """Returns what the window of a kernel slides over, by its anchor's annotations."""
-    notes = kernel.annotations
+    notes: Mapping[str, Any] = kernel.annotations
     image, result = kernel.parameters[0], kernel.epilogue.result
     height, width = (
         Axis(
@@ -246,18 +244,8 @@ def schedule_sliding_window(
         weighted: Whether there are weights.
     """
     emitter = Emitter()
-    notes: Mapping[str, Any] = kernel.annotations
     image, result = kernel.parameters[0], kernel.epilogue.result
-    height, width = (
-        Axis(
-            int(image.shape[axis + 1]),
-            int(result.shape[axis + 1]),
-            *(int(notes[name][axis]) for name in ("kernel", "strides", "padding", "dilation")),
-        )
-        for axis in range(2)
-    )
-    channels = int(result.shape[3])
-    shape = WindowShape(height, width, channels, vector_lanes(channels, cpu), weighted)
+    shape = window_shape(kernel, cpu, weighted=weighted)
     tile = choose_window_tile(shape, cpu)
     window = SlidingWindow(
         emitter, kernel, shape, tile, initial, combine, lambda *place: load(image, *place)

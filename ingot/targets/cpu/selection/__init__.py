@@ -17,11 +17,15 @@ from ingot.targets.cpu.selection.attention import ATTENTION_SELECTORS
 from ingot.targets.cpu.selection.base import Selection, Selector
 from ingot.targets.cpu.selection.convolution import CONVOLUTION_SELECTORS
 from ingot.targets.cpu.selection.matmul import MATMUL_SELECTORS
+from ingot.targets.cpu.selection.pooling import POOLING_SELECTORS
+from ingot.targets.cpu.selection.reductions import REDUCTION_SELECTORS
 from ingot.targets.cpu.selection.rows import ROW_SELECTORS
 
 SELECTORS: dict[str, Selector] = {
     **CONVOLUTION_SELECTORS,
     **MATMUL_SELECTORS,
+    **POOLING_SELECTORS,
+    **REDUCTION_SELECTORS,
     **ROW_SELECTORS,
 }
 

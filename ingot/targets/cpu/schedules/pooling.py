@@ -1,0 +1,36 @@
+"""Pooling over windows in NHWC: the maximum, or the sum that an average is divided from."""
+
+from __future__ import annotations
+
+from tvm import tirx
+
+from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.schedules.epilogue import FusedKernel
+from ingot.targets.cpu.schedules.sliding_window import schedule_sliding_window
+
+# Below every finite float32; what a window without pixels gives, as in ONNX Runtime.
+LOWEST = -3.4028234663852886e38
+
+
+def schedule_max_pooling(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
+    """Writes the code of a maximum over windows and of its epilogue."""
+    return schedule_sliding_window(
+        kernel,
+        cpu,
+        family="max_pooling",
+        initial=LOWEST,
+        combine=lambda largest, value, _: tirx.Max(largest, value),
+        weighted=False,
+    )
+
+
+def schedule_sum_pooling(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
+    """Writes the code of a sum over windows and of its epilogue, which divides by a count."""
+    return schedule_sliding_window(
+        kernel,
+        cpu,
+        family="average_pooling",
+        initial=0.0,
+        combine=lambda total, value, _: total + value,
+        weighted=False,
+    )
