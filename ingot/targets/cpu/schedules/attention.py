@@ -21,6 +21,8 @@ query rows, then of some query rows x vectors of features (see ``tiles``).
 from __future__ import annotations
 
 import contextlib
+import functools
+import operator
 from collections.abc import Callable, Sequence
 
 from tvm import tirx
@@ -36,12 +38,14 @@ from ingot.targets.cpu.schedules.emission import (
     splat,
     vector_at,
 )
-from ingot.targets.cpu.schedules.lanes import transpose
+from ingot.targets.cpu.schedules.lanes import shuffle, transpose
 from ingot.targets.cpu.schedules.tasks import share_tasks
 from ingot.targets.cpu.schedules.tiles import choose_panels, most_rows, split_rows
 
 _LOWEST = -3.4028234663852886e38
 _TWO_VECTORS = 2
+# Vectors that the passes over scores take at a time.
+_VECTORS_TOGETHER = 4
 _STACK = "global"
 
 
@@ -256,44 +260,72 @@ class _Kernel:
 
     # Weights and the result.
 
-    def _largest(self, scores: tirx.Buffer) -> tirx.Buffer:
+    def _for_keys(self, action: Callable[[tirx.Expr, int], None]) -> None:
+        """Goes through the scores, some keys' as one wide vector: at an index, of some lanes.
+
+        The code of a wide vector has independent instructions side by side, and loads a constant
+        once for all of them.
+        """
+        keys, together = self.problem.keys, _VECTORS_TOGETHER // self.vectors
+        wide = together * self.rows
+        with self.emitter.loop(keys // together, "keys") as number:
+            place = vector_at(number * wide, wide)
+            action(place, wide)
+        left = keys % together
+        if not isinstance(left, int) or left > 0:
+            with self.emitter.loop(left, "key", start=keys - left) as key:
+                action(vector_at(key * self.rows, self.rows), self.rows)
+
+    def _fold(
+        self, wide: tirx.Buffer, combine: Callable[[tirx.Expr, tirx.Expr], tirx.Expr]
+    ) -> tirx.Var:
+        """Combines the parts of a wide vector, one for each of several keys."""
+        parts = [
+            load(wide, vector_at(start, self.rows))
+            for start in range(0, _VECTORS_TOGETHER * self.lanes, self.rows)
+        ]
+        return self.emitter.bind("folded", functools.reduce(combine, parts))
+
+    def _largest(self, scores: tirx.Buffer) -> tirx.Var:
         """Returns the largest score of each query row.
 
         A pass of its own: the registers of the scores' tiles are all taken.
         """
-        emitter, lanes = self.emitter, self.lanes
-        places = [vector_at(lane, lanes) for lane in range(0, self.rows, lanes)]
-        largest = emitter.allocate("largest", (self.rows,), scope=_STACK)
-        for place in places:
-            emitter.store(largest, splat(_LOWEST, lanes), [place])
-        with emitter.loop(self.problem.keys, "key") as key:
-            for vector, place in enumerate(places):
-                score = load(scores, vector_at(key * self.rows + vector * lanes, lanes))
-                emitter.store(largest, tirx.max(load(largest, place), score), [place])
-        return largest
+        emitter, wide = self.emitter, _VECTORS_TOGETHER * self.lanes
+        largest = emitter.allocate("largest", (wide,), scope=_STACK)
+        emitter.store(largest, splat(_LOWEST, wide), [vector_at(0, wide)])
 
-    def _exponentials(self, scores: tirx.Buffer, largest: tirx.Buffer) -> tirx.Buffer:
+        def keep_larger(place: tirx.Expr, lanes: int) -> None:
+            known = vector_at(0, lanes)
+            emitter.store(largest, tirx.max(load(largest, known), load(scores, place)), [known])
+
+        self._for_keys(keep_larger)
+        return self._fold(largest, tirx.max)
+
+    def _exponentials(self, scores: tirx.Buffer, largest: tirx.Var) -> tirx.Buffer:
         """Makes weights of scores; returns the inverses of the weights' sums."""
-        emitter, lanes = self.emitter, self.lanes
-        places = [vector_at(lane, lanes) for lane in range(0, self.rows, lanes)]
-        sums = emitter.allocate("weight_sums", (self.rows,), scope=_STACK)
-        peaks = [emitter.bind("peak", load(largest, place)) for place in places]
-        for place in places:
-            emitter.store(sums, splat(0.0, lanes), [place])
-        with emitter.loop(self.problem.keys, "key") as key:
-            for vector, (place, peak) in enumerate(zip(places, peaks, strict=True)):
-                column = vector_at(key * self.rows + vector * lanes, lanes)
-                weight = emitter.bind("weight", tirx.exp(load(scores, column) - peak))
-                emitter.store(scores, weight, [column])
-                emitter.store(sums, load(sums, place) + weight, [place])
+        emitter, wide = self.emitter, _VECTORS_TOGETHER * self.lanes
+        sums = emitter.allocate("weight_sums", (wide,), scope=_STACK)
+        emitter.store(sums, splat(0.0, wide), [vector_at(0, wide)])
+        peaks = emitter.bind("peaks", shuffle([largest] * (wide // self.rows), range(wide)))
+
+        def weigh(place: tirx.Expr, lanes: int) -> None:
+            known = vector_at(0, lanes)
+            peak = peaks if lanes == wide else largest
+            weight = emitter.bind("weight", tirx.exp(load(scores, place) - peak))
+            emitter.store(scores, weight, [place])
+            emitter.store(sums, load(sums, known) + weight, [known])
+
+        self._for_keys(weigh)
+        total = self._fold(sums, operator.add)
         inverses = emitter.allocate("inverses", (self.rows,), scope=_STACK)
-        for place in places:
-            total = emitter.bind("total", load(sums, place))
-            # The largest score's weight is one: only where all are minus infinity the sum is less.
-            inverse = tirx.Select(
-                total < splat(0.5, lanes), splat(0.0, lanes), splat(1.0, lanes) / total
-            )
-            emitter.store(inverses, inverse, [place])
+        # The largest score's weight is one: only where all are minus infinity the sum is less.
+        inverse = tirx.Select(
+            total < splat(0.5, self.rows),
+            splat(0.0, self.rows),
+            splat(1.0, self.rows) / total,
+        )
+        emitter.store(inverses, inverse, [vector_at(0, self.rows)])
         return inverses
 
     def _results(self, weights: tirx.Buffer, inverses: tirx.Buffer) -> None:

@@ -11,9 +11,8 @@ the rows.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from tvm import tirx
@@ -32,10 +31,10 @@ from ingot.targets.cpu.schedules.emission import (
 from ingot.targets.cpu.schedules.lanes import reduce_lanes
 from ingot.targets.cpu.schedules.tasks import share_tasks
 
-# Independent chains of a sum: the latency of an addition (4 cycles) times its rate is 8 vectors on
-# current cores, but two loads per cycle feed no more than four of them at that latency.
-_CHAINS = 4
-_LOWEST = -3.4028234663852886e38
+# A sum runs in this many chains of vectors as wide as two registers: four independent additions
+# hide the latency of one, and more could not be fed by two loads per cycle.
+_CHAINS = 2
+_REGISTERS = 2
 # What an element takes, in operations at the rate of multiply-adds.
 _SOFTMAX_WORK = 48
 _NORM_WORK = 12
@@ -172,7 +171,7 @@ class Line:
             first: Index of its first element.
         """
         self.emitter = emitter
-        self.lanes = cpu.float_lanes
+        self.lanes = _REGISTERS * cpu.float_lanes
         self.width = width
         self.first = first
 
@@ -194,27 +193,20 @@ class Line:
         pairs = [load(chains, place) for place in places]
         while len(pairs) > 1:
             pairs = [combine(a, b) for a, b in zip(pairs[::2], pairs[1::2], strict=True)]
-        total = reduce_lanes(emitter, pairs[0], lanes, combine)
-        if isinstance(self.width, int):
-            for at, part in self._parts():
-                rest = reduce_lanes(emitter, term(at, part), part, combine)
-                total = emitter.bind("total", combine(total, rest))
-            return total
-        rest = emitter.allocate("rest", (1,), scope="global")
-        emitter.store(rest, total, [0])
-        with self._singles() as at:
-            emitter.store(rest, combine(load(rest, 0), term(at, 1)), [0])
-        return emitter.bind("total", load(rest, 0))
+        total = emitter.allocate("total", (1,), scope="global")
+        emitter.store(total, reduce_lanes(emitter, pairs[0], lanes, combine), [0])
+
+        def add_part(at: tirx.Expr, part: int) -> None:
+            rest = reduce_lanes(emitter, term(at, part), part, combine)
+            emitter.store(total, combine(load(total, 0), rest), [0])
+
+        self._parts(add_part)
+        return emitter.bind("total", load(total, 0))
 
     def each(self, action: Callable[[tirx.Expr, int], None]) -> None:
         """Does something with all parts of the row."""
         self._vectors(lambda at, _: action(at, self.lanes))
-        if isinstance(self.width, int):
-            for at, part in self._parts():
-                action(at, part)
-        else:
-            with self._singles() as at:
-                action(at, 1)
+        self._parts(action)
 
     def _vectors(self, action: Callable[[tirx.Expr, int], None]) -> None:
         """Goes through whole vectors, as many at a time as there are chains."""
@@ -232,25 +224,18 @@ class Line:
             with self.emitter.loop(left, "vector") as number:
                 action(self.first + start + number * self.lanes, 0)
 
-    def _parts(self) -> list[tuple[tirx.Expr, int]]:
-        """What is left of a known width, in vectors of fewer lanes, powers of two."""
-        assert isinstance(self.width, int)
-        parts = []
-        at = self.width // self.lanes * self.lanes
-        lanes = self.lanes // 2
-        while lanes:
-            if at + lanes <= self.width:
-                parts.append((self.first + at, lanes))
-                at += lanes
+    def _parts(self, action: Callable[[tirx.Expr, int], None]) -> None:
+        """Goes through what is left over, in vectors of fewer and fewer lanes."""
+        lanes = self.lanes
+        while lanes > 1:
+            start = self.width // lanes * lanes
             lanes //= 2
-        return parts
-
-    @contextlib.contextmanager
-    def _singles(self) -> Iterator[tirx.Expr]:
-        """A loop over what is left of a symbolic width, one element at a time."""
-        start = self.width // self.lanes * self.lanes
-        with self.emitter.loop(self.width - start, "single", start=start) as number:
-            yield self.first + number
+            present = self.width // lanes % 2
+            if not isinstance(present, int):
+                with self.emitter.when(present > 0):
+                    action(self.first + start, lanes)
+            elif present:
+                action(self.first + start, lanes)
 
 
 def flat(emitter: Emitter, buffer: tirx.Buffer) -> tirx.Buffer:
