@@ -47,10 +47,7 @@ class _Selector(relax.PyExprMutator):  # type: ignore[misc]
 
     def count_uses(self, function: relax.Function) -> None:
         def visit(expression: relax.Expr) -> None:
-            if isinstance(expression, relax.Call):
-                self._uses.update(
-                    argument for argument in expression.args if isinstance(argument, relax.Var)
-                )
+            self._uses.update(read for read in _read(expression) if isinstance(read, relax.Var))
 
         relax.analysis.post_order_visit(function, visit)
 
@@ -59,6 +56,17 @@ class _Selector(relax.PyExprMutator):  # type: ignore[misc]
         rule = self._rules.get(getattr(call.op, "name", ""))
         selected = None if rule is None else rule(self.selection, call)
         return call if selected is None else selected
+
+
+def _read(expression: relax.Expr) -> Sequence[relax.Expr]:
+    """Returns what an expression reads; a function's results count as read."""
+    if isinstance(expression, relax.Call):
+        return list(expression.args)
+    if isinstance(expression, relax.Tuple):
+        return list(expression.fields)
+    if isinstance(expression, relax.TupleGetItem):
+        return [expression.tuple_value]
+    return [expression.body] if isinstance(expression, relax.SeqExpr) else []
 
 
 def select_kernels(
@@ -76,7 +84,9 @@ def select_kernels(
     return module
 
 
-def _apply(module: tvm.IRModule, cpu: CpuDescription, rules: Mapping[str, Selector]) -> tvm.IRModule:
+def _apply(
+    module: tvm.IRModule, cpu: CpuDescription, rules: Mapping[str, Selector]
+) -> tvm.IRModule:
     selector = _Selector(module, cpu, rules)
     function = module["main"]
     selector.count_uses(function)
