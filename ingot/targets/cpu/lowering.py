@@ -9,7 +9,9 @@ import numpy.typing as npt
 import tvm
 from tvm import relax
 
+from ingot.runtime.manifest import KernelCost
 from ingot.targets.cpu.constants import fold_constant_layouts
+from ingot.targets.cpu.cost import kernel_costs
 from ingot.targets.cpu.layout import channels_last
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.merging import merge_expansions
@@ -27,11 +29,13 @@ class LoweredModule:
         module: The module; its weights have been taken out.
         weights: The weights by name, in the order in which ``main`` takes them.
         unscheduled: Names of the prim funcs that stay as plain loops.
+        kernels: What each prim func computes and moves, by its name.
     """
 
     module: tvm.IRModule
     weights: dict[str, npt.NDArray[np.generic]]
     unscheduled: list[str]
+    kernels: dict[str, KernelCost]
 
 
 def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
@@ -59,8 +63,9 @@ def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
         module = merge_expansions(module, cpu)
         module, weights = hoist_weights(module)
         module = relax.transform.DeadCodeElimination(["main"])(module)
+        kernels = kernel_costs(module)
         module, unscheduled = schedule_module(module, cpu)
-    return LoweredModule(module, weights, unscheduled)
+    return LoweredModule(module, weights, unscheduled, kernels)
 
 
 def build_module(lowered: LoweredModule, cpu: CpuDescription) -> relax.VMExecutable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import time
 from collections.abc import Iterator, Sequence
@@ -112,7 +113,14 @@ class CpuTarget(Target):
             weights=lowered.weights,
             info=TargetInfo(self.kind, self.spec, self.cpu.architecture, self.cpu.features),
             placement={
-                "cpu": {"executor": "tvm", "nodes": nodes, "unscheduled": lowered.unscheduled}
+                "cpu": {
+                    "executor": "tvm",
+                    "nodes": nodes,
+                    "unscheduled": lowered.unscheduled,
+                    "kernels": {
+                        name: dataclasses.asdict(cost) for name, cost in lowered.kernels.items()
+                    },
+                }
             },
             stage_seconds={
                 stage: end - begin
