@@ -13,8 +13,24 @@ from tvm import relax
 
 from ingot.targets.cpu.constants import fold_constant_layouts
 
+_CONVOLUTION = "relax.nn.conv2d"
+
 
 def channels_last(module: tvm.IRModule) -> tvm.IRModule:
     """Returns the module with its convolutions, and what lies between, in NHWC."""
-    module = relax.transform.ConvertLayout({"relax.nn.conv2d": ["NHWC", "HWIO"]})(module)
+    if not _has_call(module, _CONVOLUTION):
+        # TVM's pass would stop at tensors of unknown rank for nothing.
+        return module
+    module = relax.transform.ConvertLayout({_CONVOLUTION: ["NHWC", "HWIO"]})(module)
     return fold_constant_layouts(relax.transform.CanonicalizeBindings()(module))
+
+
+def _has_call(module: tvm.IRModule, operator: str) -> bool:
+    names = []
+
+    def visit(expression: relax.Expr) -> None:
+        if isinstance(expression, relax.Call):
+            names.append(getattr(expression.op, "name", ""))
+
+    relax.analysis.post_order_visit(module["main"], visit)
+    return operator in names

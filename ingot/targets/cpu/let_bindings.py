@@ -88,7 +88,7 @@ class _LetBinder:
         return tirx.BufferLoad(buffer, place)
 
     def _allocate(self, name: str, value: tirx.Expr) -> tuple[tirx.Buffer, list[tirx.Expr]]:
-        """Allocates a buffer for a value before the statement; returns it with the value's place."""
+        """Allocates a buffer for a value before the statement; returns it and its place."""
         dtype = str(value.ty.dtype)
         vector = _VECTOR_TYPE.fullmatch(dtype)
         element, lanes = (vector[1], int(vector[2])) if vector else (dtype, 1)
@@ -99,7 +99,7 @@ class _LetBinder:
 
 
 def _has_let(expression: tirx.Expr) -> bool:
-    found = []
+    found: list[tirx.Let] = []
     tvm_ffi.structural_walk(expression, (tirx.Let, found.append))
     return bool(found)
 

@@ -58,6 +58,8 @@ def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
                 relax.transform.FoldConstant(),
                 relax.transform.FuseOps(),
                 relax.transform.FuseTIR(),
+                # Knows a reshape by its loops, which schedules replace.
+                relax.transform.RewriteDataflowReshape(),
             ]
         )(module)
         module = merge_expansions(module, cpu)
@@ -72,7 +74,6 @@ def build_module(lowered: LoweredModule, cpu: CpuDescription) -> relax.VMExecuta
     """Builds a lowered module: plans its memory and generates machine code."""
     plan = tvm.transform.Sequential(
         [
-            relax.transform.RewriteDataflowReshape(),
             relax.transform.ToNonDataflow(),
             relax.transform.RemovePurityChecking(),
             relax.transform.CallTIRRewrite(),

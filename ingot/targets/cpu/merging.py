@@ -8,7 +8,7 @@ import tvm
 from tvm import relax, tirx
 
 from ingot.targets.cpu.machine import CpuDescription
-from ingot.targets.cpu.schedules.epilogue import FusedKernel, NotFusable, take_apart
+from ingot.targets.cpu.schedules.epilogue import FusedKernel, NotFusableError, take_apart
 from ingot.targets.cpu.schedules.expansion import plan_expansion, schedule_expansion
 from ingot.targets.cpu.selection.base import ANCHOR
 
@@ -65,7 +65,7 @@ class _Merger(relax.PyExprMutator):  # type: ignore[misc]
             return None
         try:
             kernel = take_apart(function)
-        except NotFusable:
+        except NotFusableError:
             return None
         return kernel if kernel.annotations.get(ANCHOR) == anchor else None
 

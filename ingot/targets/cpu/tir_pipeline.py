@@ -2,9 +2,9 @@
 
 Mathematical functions are replaced last of all. The arithmetic that stands for exp, erf and their
 like must reach LLVM as it is, but TVM's simplifier treats floats as real numbers: it cancels
-``x + c - c``, which is how such code rounds, and writes the value of a bound variable back into each
-place where it is used, which makes a polynomial in Horner's form grow with every degree. So the
-calls stay calls, vectorized in time, until its passes are through; they are spared the work, too.
+``x + c - c``, which is how such code rounds, and writes the value of a bound variable back
+into each place where it is used, which makes a polynomial in Horner's form grow with every degree. So
+the calls stay calls, vectorized in time, until its passes are through; they are spared the work, too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ for _operator in ("tirx.erf", "tirx.rsqrt", "tirx.isnan"):
         ir.register_op_attr(_operator, _VECTORIZABLE, True)
 
 
-@tvm.transform.module_pass(opt_level=0)
+@tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]
 def _loops_of_scalar_calls(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
     """Makes vector loops that hold a call of a scalar function (of libm, say) plain loops.
 
@@ -73,7 +73,7 @@ def _has_scalar_call(loop: statements.For) -> bool:
     return scalar
 
 
-@tvm.transform.module_pass(opt_level=0)
+@tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]
 def _math_as_arithmetic(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
     for name, function in module.functions_items():
         if isinstance(function, tirx.PrimFunc):
@@ -81,7 +81,7 @@ def _math_as_arithmetic(module: tvm.IRModule, _: tvm.transform.PassContext) -> t
     return module
 
 
-@tvm.transform.module_pass(opt_level=0)
+@tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]
 def _without_aliases(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
     """Says of every prim func that its buffers do not overlap, as planned memory does not.
 

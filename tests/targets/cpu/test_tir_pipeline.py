@@ -46,7 +46,10 @@ def constant(value: float) -> tirx.Expr:
 
 VECTOR_FUNCTIONS: dict[str, tuple[Function, Callable[[np.ndarray], np.ndarray]]] = {
     "exp": (lambda x, _: tirx.exp(x), np.exp),
-    "tanh of sigmoid": (lambda x, _: tirx.tanh(tirx.sigmoid(x)), lambda x: np.tanh(special.expit(x))),
+    "tanh of sigmoid": (
+        lambda x, _: tirx.tanh(tirx.sigmoid(x)),
+        lambda x: np.tanh(special.expit(x)),
+    ),
     "erf": (lambda x, _: tirx.erf(x), special.erf),
     "rsqrt": (lambda x, _: tirx.rsqrt(x * x), lambda x: 1 / np.abs(x)),
     "isnan": (

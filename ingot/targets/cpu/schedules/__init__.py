@@ -10,7 +10,7 @@ from ingot.targets.cpu.schedules.column_reduction import schedule_column_reducti
 from ingot.targets.cpu.schedules.convolution import schedule_convolution
 from ingot.targets.cpu.schedules.depthwise import schedule_depthwise
 from ingot.targets.cpu.schedules.elementwise import inline_chains, schedule_elementwise
-from ingot.targets.cpu.schedules.epilogue import NotFusable, take_apart
+from ingot.targets.cpu.schedules.epilogue import NotFusableError, take_apart
 from ingot.targets.cpu.schedules.matmul import schedule_matmul
 from ingot.targets.cpu.schedules.pooling import schedule_max_pooling, schedule_sum_pooling
 from ingot.targets.cpu.schedules.reduction import schedule_reduction
@@ -74,7 +74,7 @@ def _write_kernel(function: tirx.PrimFunc, cpu: CpuDescription) -> tirx.PrimFunc
     """Writes the code of a prim func that begins with an anchor; None where it does not."""
     try:
         kernel = take_apart(function)
-    except NotFusable:
+    except NotFusableError:
         return None
     family = kernel.annotations.get(ANCHOR)
     return None if family is None else _FAMILIES[str(family)](kernel, cpu)

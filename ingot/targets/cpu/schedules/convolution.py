@@ -196,7 +196,7 @@ def schedule_convolution(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimF
     image, weights = kernel.parameters[0], kernel.parameters[1]
     batch, *_, columns = kernel.epilogue.result.shape
     first = bool(notes["channels_first"])
-    axes = [
+    height, width = (
         Axis(
             int(image.shape[axis + (2 if first else 1)]),
             int(kernel.epilogue.result.shape[axis + 1]),
@@ -204,10 +204,18 @@ def schedule_convolution(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimF
             *(int(notes[name][axis]) for name in ("strides", "padding", "dilation")),
         )
         for axis in range(2)
-    ]
+    )
     panels = Panels(int(columns), cpu.float_lanes, int(notes["vectors"]))
     convolution = _Convolution(
-        emitter, kernel, cpu, *axes, int(weights.shape[3]), int(notes["groups"]), panels, first
+        emitter,
+        kernel,
+        cpu,
+        height,
+        width,
+        int(weights.shape[3]),
+        int(notes["groups"]),
+        panels,
+        first,
     )
     operations = _write_tasks(convolution, batch)
     return prim_func(kernel.parameters, emitter.body(), family="convolution", operations=operations)

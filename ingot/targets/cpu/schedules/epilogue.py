@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import tvm_ffi
 from tvm import s_tir, tirx
@@ -17,7 +18,7 @@ from ingot.targets.cpu.schedules.emission import Emitter, index, load
 from ingot.targets.cpu.schedules.rewriting import rewrite_loads, substitute
 
 
-class NotFusable(Exception):
+class NotFusableError(Exception):
     """A prim func is not an anchor with element-wise blocks behind it; says why."""
 
 
@@ -63,23 +64,44 @@ class Epilogue:
             valid: How many of them belong to the result.
         """
         if valid >= lanes:
+            kept = {
+                variable: emitter.allocate(variable.name, [lanes], str(variable.ty.dtype))
+                for variable, expression in self.steps[:-1]
+                if not (_is_boolean(variable) or _is_float_arithmetic(expression))
+            }
             with emitter.vectorized(lanes) as lane:
-                self._evaluate(emitter, load(accumulators, index(offset) + lane), position, lane)
+                value = load(accumulators, index(offset) + lane)
+                self._evaluate(emitter, value, position, lane, kept)
             return
         for single in range(valid):
-            self._evaluate(emitter, load(accumulators, offset + single), position, index(single))
+            value = load(accumulators, offset + single)
+            self._evaluate(emitter, value, position, index(single), {})
 
     def _evaluate(
-        self, emitter: Emitter, value: tirx.Expr, position: Sequence[tirx.Expr], lane: tirx.Expr
+        self,
+        emitter: Emitter,
+        value: tirx.Expr,
+        position: Sequence[tirx.Expr],
+        lane: tirx.Expr,
+        kept: Mapping[tirx.Var, tirx.Buffer],
     ) -> None:
+        """Emits the steps for one lane.
+
+        Values are bound, or kept in buffers where there are. Booleans are computed again where they
+        are used: vectors of them are neither bound nor loaded without error by TVM.
+        """
         place = [*position[:-1], position[-1] + lane]
         known: dict[tirx.Var, tirx.Expr] = dict(zip(self.coordinates, place, strict=True))
         known[self.accumulator] = value
         final = value
         for variable, expression in self.steps:
             final = substitute(expression, known)
-            if variable is not self.steps[-1][0]:
-                known[variable] = emitter.bind(variable.name, final)
+            if variable in kept:
+                emitter.store(kept[variable], final, [lane])
+                known[variable] = load(kept[variable], lane)
+            elif variable is not self.steps[-1][0]:
+                inline = _is_boolean(variable)
+                known[variable] = final if inline else emitter.bind(variable.name, final)
         emitter.store(self.result, final, self.place(place))
 
     def prefetch(self, emitter: Emitter, position: Sequence[tirx.Expr], columns: int) -> None:
@@ -178,7 +200,7 @@ class FusedKernel:
     epilogue: Epilogue
 
     @property
-    def annotations(self) -> Mapping[str, object]:
+    def annotations(self) -> Mapping[str, Any]:
         """What the selection of the anchor noted on its block."""
         return dict(self.anchor.annotations)
 
@@ -187,7 +209,7 @@ def take_apart(function: tirx.PrimFunc) -> FusedKernel:
     """Splits a fused prim func into its anchor, the first block, and its epilogue.
 
     Raises:
-        NotFusable: A block behind the anchor is not element-wise on the anchor's result.
+        NotFusableError: A block behind the anchor is not element-wise on the anchor's result.
     """
     anchor, *following = _blocks(function.body)
     result = anchor.writes[0].source
@@ -205,13 +227,30 @@ def take_apart(function: tirx.PrimFunc) -> FusedKernel:
         values[result] = tirx.Var(store.buffer.name, str(expression.ty.dtype))
         steps.append((values[result], expression))
     if not any(result.same_as(parameter) for parameter in function.params):
-        raise NotFusable("its last block does not write the result")
+        raise NotFusableError("its last block does not write the result")
     epilogue = Epilogue(accumulator, coordinates, tuple(steps), result)
     return FusedKernel(tuple(function.params), anchor, epilogue)
 
 
+def _is_boolean(variable: tirx.Var) -> bool:
+    return str(variable.ty.dtype) == "bool"
+
+
+def _is_float_arithmetic(expression: tirx.Expr) -> bool:
+    """Whether a value and what is cast on the way to it are floats.
+
+    TVM's analyzer looks into the vectors that are bound to variables, and fails on booleans and
+    integers there; it does not look into loads.
+    """
+    types = [str(expression.ty.dtype)]
+    tvm_ffi.structural_walk(
+        expression, (tirx.Cast, lambda node: types.append(str(node.value.ty.dtype)))
+    )
+    return all("float" in name for name in types)
+
+
 def _same_shape(buffer: tirx.Buffer, other: tirx.Buffer) -> bool:
-    return tvm_ffi.structural_equal(list(buffer.shape), list(other.shape))
+    return bool(tvm_ffi.structural_equal(list(buffer.shape), list(other.shape)))
 
 
 def _blocks(body: tirx.Stmt) -> list[s_tir.SBlock]:
@@ -222,7 +261,7 @@ def _blocks(body: tirx.Stmt) -> list[s_tir.SBlock]:
         while isinstance(part, statements.For):
             part = part.body
         if not isinstance(part, s_tir.SBlockRealize):
-            raise NotFusable("a statement is not a block")
+            raise NotFusableError("a statement is not a block")
         found.append(part.block)
     return found
 
@@ -233,14 +272,14 @@ def _elementwise_store(
     store = block.body
     axes = [variable.var for variable in block.iter_vars]
     if not isinstance(store, statements.BufferStore) or block.init is not None:
-        raise NotFusable(f"block {block.name_hint} is not element-wise")
+        raise NotFusableError(f"block {block.name_hint} is not element-wise")
     same_shape = len(store.buffer.shape) == len(shape) and all(
         tvm_ffi.structural_equal(a, b) for a, b in zip(store.buffer.shape, shape, strict=True)
     )
     if not same_shape or len(axes) != len(coordinates):
-        raise NotFusable(f"block {block.name_hint} has another shape than the anchor")
+        raise NotFusableError(f"block {block.name_hint} has another shape than the anchor")
     if not _same_position(store.indices, axes, shape):
-        raise NotFusable(f"block {block.name_hint} rearranges the anchor's result")
+        raise NotFusableError(f"block {block.name_hint} rearranges the anchor's result")
     return store
 
 
@@ -264,7 +303,7 @@ def _with_values(
     expression = rewrite_loads(expression, read)
     # Raised in `read`, it would come out of TVM as an error of another type.
     if misread:
-        raise NotFusable(f"{misread[0]} is read at another position")
+        raise NotFusableError(f"{misread[0]} is read at another position")
     return expression
 
 

@@ -1,10 +1,11 @@
 """A 1x1 convolution and the depthwise convolution that alone reads it, as one kernel.
 
-Mobile networks widen an image several times over before a depthwise convolution and narrow it after:
-the widened image is the largest of the block, and is written and read once. Here it never exists as a
-whole. A task takes a panel of its channels: it computes them for some rows of the image into scratch
-that stays in the second-level cache, and convolves them there. Channels are independent of each other in
-a depthwise convolution, so that only the rows at a block's border are computed twice.
+Mobile networks widen an image several times over before a depthwise convolution and narrow it
+after: the widened image is the largest of the block, and is written and read once. Here it never
+exists as a whole. A task takes a panel of its channels: it computes them for some rows of the image
+into scratch that stays in the second-level cache, and convolves them there. Channels are independent
+of each other in a depthwise convolution, so that only the rows at a block's border are computed
+twice.
 """
 
 from __future__ import annotations
@@ -148,9 +149,9 @@ def schedule_expansion(
             inside = channels.base - panel * index(panels.width)
             return load(scratch, y - first, x, vector_at(inside, shape.lanes))
 
-        SlidingWindow(
-            emitter, window, shape, plan.tile, 0.0, _multiply_add, read
-        ).emit_rows(image, (low, high), (first_group, last_group))
+        SlidingWindow(emitter, window, shape, plan.tile, 0.0, _multiply_add, read).emit_rows(
+            image, (low, high), (first_group, last_group)
+        )
 
     share_tasks(emitter, images * plan.row_blocks * panels.count, operations, emit_task)
     parameters = [*expansion.parameters[:-1], *window.parameters[1:]]
@@ -205,26 +206,24 @@ def _expand(
         place=lambda at: [at[1] - first, at[2], at[3] - first_column],
     )
 
-    def rows_of(_: tirx.Expr, columns: int) -> None:
+    def emit_tile(y: tirx.Expr, start: tirx.Expr, rows: int, columns: int) -> None:
         vectors = -(-columns // lanes)
+        accumulators = Accumulators(emitter, rows, vectors, lanes)
+        with emitter.loop(plan.depth, "k") as k:
+            accumulators.step(
+                k,
+                lambda row, at: load(source, image, y, start + index(row), at),
+                lambda vector, at: load(weights, panel, 0, 0, at, vector_at(vector * lanes, lanes)),
+            )
+        accumulators.store(
+            epilogue, lambda row: [image, y, start + index(row)], first_column, columns
+        )
+
+    def rows_of(_: tirx.Expr, columns: int) -> None:
         with emitter.loop(last - first, "y", start=first) as y:
-            for run in split_rows(plan.shape.width.size, vectors, plan.cpu):
+            for run in split_rows(plan.shape.width.size, -(-columns // lanes), plan.cpu):
                 with emitter.function("expand"), emitter.loop(run.count, "tile") as tile:
                     start = index(run.start) + tile * index(run.rows)
-                    accumulators = Accumulators(emitter, run.rows, vectors, lanes)
-                    with emitter.loop(plan.depth, "k") as k:
-                        accumulators.step(
-                            k,
-                            lambda row, at: load(source, image, y, start + index(row), at),
-                            lambda vector, at: load(
-                                weights, panel, 0, 0, at, vector_at(vector * lanes, lanes)
-                            ),
-                        )
-                    accumulators.store(
-                        epilogue,
-                        lambda row: [image, y, start + index(row)],
-                        first_column,
-                        columns,
-                    )
+                    emit_tile(y, start, run.rows, columns)
 
     each_panel(emitter, plan.panels, (panel, panel + index(1)), rows_of)

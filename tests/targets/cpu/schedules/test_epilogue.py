@@ -14,7 +14,7 @@ from tvm import ir, te, tirx
 
 from ingot.targets.cpu.machine import describe_cpu
 from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func
-from ingot.targets.cpu.schedules.epilogue import Epilogue, FusedKernel, NotFusable, take_apart
+from ingot.targets.cpu.schedules.epilogue import Epilogue, FusedKernel, NotFusableError, take_apart
 from tests.targets.cpu.networks import normal
 from tests.targets.cpu.schedules.conftest import compile_kernel
 
@@ -84,7 +84,7 @@ class TestTakingApart:
             return elementwise(anchor, lambda _, j: -anchor[0, j], "first_row")
 
         assert len(take_apart(fused((1, 5), first_row)).epilogue.steps) == 1
-        with pytest.raises(NotFusable, match="anchor is read at another position"):
+        with pytest.raises(NotFusableError, match="anchor is read at another position"):
             take_apart(fused((2, 5), first_row))
 
     @pytest.mark.parametrize(
@@ -115,13 +115,13 @@ class TestTakingApart:
         ],
     )
     def test_what_is_refused(self, steps: Steps, reason: str) -> None:
-        with pytest.raises(NotFusable, match=reason):
+        with pytest.raises(NotFusableError, match=reason):
             take_apart(fused((4, 4), steps))
 
     def test_a_result_that_nothing_returns_is_refused(self) -> None:
         function = fused((4, 5), relu)
         without_result = tirx.PrimFunc(list(function.params)[:-1], function.body)
-        with pytest.raises(NotFusable, match="its last block does not write the result"):
+        with pytest.raises(NotFusableError, match="its last block does not write the result"):
             take_apart(without_result)
 
 
