@@ -2,9 +2,9 @@
 
 Mathematical functions are replaced last of all. The arithmetic that stands for exp, erf and their
 like must reach LLVM as it is, but TVM's simplifier treats floats as real numbers: it cancels
-``x + c - c``, which is how such code rounds, and writes the value of a bound variable back
-into each place where it is used, which makes a polynomial in Horner's form grow with every degree. So
-the calls stay calls, vectorized in time, until its passes are through; they are spared the work, too.
+``x + c - c``, which is how such code rounds, and writes the value of a bound variable back into
+each place where it is used, which makes a polynomial in Horner's form grow with every degree. So
+the calls stay calls, vectorized in time, until its passes are through; they are spared the work.
 """
 
 from __future__ import annotations

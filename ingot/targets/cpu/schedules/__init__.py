@@ -6,19 +6,17 @@ import tvm
 from tvm import s_tir, tirx
 
 from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.schedules.anchored import Family, write_anchored
 from ingot.targets.cpu.schedules.column_reduction import schedule_column_reduction
 from ingot.targets.cpu.schedules.convolution import schedule_convolution
 from ingot.targets.cpu.schedules.depthwise import schedule_depthwise
-from ingot.targets.cpu.schedules.elementwise import inline_chains, schedule_elementwise
-from ingot.targets.cpu.schedules.epilogue import NotFusableError, take_apart
 from ingot.targets.cpu.schedules.matmul import schedule_matmul
+from ingot.targets.cpu.schedules.plain import write_plain
 from ingot.targets.cpu.schedules.pooling import schedule_max_pooling, schedule_sum_pooling
-from ingot.targets.cpu.schedules.reduction import schedule_reduction
-from ingot.targets.cpu.schedules.structure import is_reduction, is_spatial, leaf_blocks
-from ingot.targets.cpu.selection.base import ANCHOR
+from ingot.targets.cpu.schedules.structure import NotPlainError
 
 _SCHEDULED = "tirx.is_scheduled"
-_FAMILIES = {
+_FAMILIES: dict[str, Family] = {
     "column_reduction": schedule_column_reduction,
     "convolution": schedule_convolution,
     "depthwise": schedule_depthwise,
@@ -40,7 +38,7 @@ def schedule_module(module: tvm.IRModule, cpu: CpuDescription) -> tuple[tvm.IRMo
         if isinstance(function, tirx.PrimFunc) and _can_be_scheduled(function):
             try:
                 module[name] = schedule_function(function, cpu)
-            except s_tir.ScheduleError:
+            except NotPlainError:
                 unscheduled.append(name.name_hint)
     return module, unscheduled
 
@@ -53,28 +51,6 @@ def _can_be_scheduled(function: tirx.PrimFunc) -> bool:
 
 
 def schedule_function(function: tirx.PrimFunc, cpu: CpuDescription) -> tirx.PrimFunc:
-    """Schedules a prim func: element-wise chains inlined, then each block that is left."""
-    written = _write_kernel(function, cpu)
-    if written is not None:
-        return written
-    schedule = s_tir.Schedule(function)
-    blocks = inline_chains(schedule, leaf_blocks(schedule))
-    epilogues: set[str] = set()
-    for block in blocks:
-        if schedule.get(block).name_hint in epilogues:
-            continue
-        if is_reduction(schedule, block):
-            epilogues |= schedule_reduction(schedule, block, cpu)
-        elif is_spatial(schedule, block):
-            schedule_elementwise(schedule, block, cpu)
-    return schedule.mod["main"].with_attr(_SCHEDULED, True)
-
-
-def _write_kernel(function: tirx.PrimFunc, cpu: CpuDescription) -> tirx.PrimFunc | None:
-    """Writes the code of a prim func that begins with an anchor; None where it does not."""
-    try:
-        kernel = take_apart(function)
-    except NotFusableError:
-        return None
-    family = kernel.annotations.get(ANCHOR)
-    return None if family is None else _FAMILIES[str(family)](kernel, cpu)
+    """Writes the code of a prim func: by the family of its anchor, or as the plain loops it is."""
+    written = write_anchored(function, _FAMILIES, cpu)
+    return write_plain(function, cpu) if written is None else written

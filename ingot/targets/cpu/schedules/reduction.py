@@ -1,161 +1,280 @@
-"""Reductions over tiles of the output that stay in registers: convolution, matmul, pooling.
+"""Reductions that no kernel of its own takes: sums, products and extrema over any axes, and more.
 
-The innermost spatial axis becomes a vector, one outer spatial axis is unrolled around it, and the
-reduction runs around both. The accumulators of such a tile are independent chains, which hides the
-latency of the multiply-add, and each vector that is loaded is used once per unrolled row.
+Where the innermost axis of the result is also the loads' (or they do not move along it), it goes in
+vectors, and the reduction runs around a tile of them that stays in registers; a further axis of the
+result is unrolled where it reads the same vectors again, as matrix products do. Where the loads lie
+along an axis that is reduced, that axis goes in vectors, each lane a partial result, and these are
+combined at the end. Both orders depend on shapes alone: threads change no bit.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 
-from tvm import s_tir
-from tvm.s_tir.schedule import SBlockRV
+from tvm import tirx
 
 from ingot.targets.cpu.machine import CpuDescription
-from ingot.targets.cpu.schedules.elementwise import parallelize
-from ingot.targets.cpu.schedules.structure import Axis, axes_of, is_spatial
+from ingot.targets.cpu.schedules.chains import Chain
+from ingot.targets.cpu.schedules.elementwise import (
+    Known,
+    Row,
+    element_work,
+    nested,
+    share_nest,
+    share_rows,
+    vector_lanes,
+    volume,
+    with_selects,
+)
+from ingot.targets.cpu.schedules.emission import Emitter, index, load, vector_at
+from ingot.targets.cpu.schedules.lanes import reduce_lanes
+from ingot.targets.cpu.schedules.nests import Loop, Nest, is_slope
+from ingot.targets.cpu.schedules.rewriting import substitute
 
-# Registers that a tile leaves for the vectors and the broadcast values that feed it.
-_SPARE_REGISTERS = 4
+# Vectors that accumulate at a time: the latency of an addition times its rate is eight, and two
+# loads per cycle feed half of them.
+_CHAINS = 4
+_MOST_ROWS = 4
+
+Combine = Callable[[tirx.Expr, tirx.Expr], tirx.Expr]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Tile:
-    """How many elements of the vector axis and of the unrolled axis make a tile."""
+class Reduction:
+    """A reduction of one tensor, or of several at once.
 
-    vector: int
-    unrolled_axis: int | None
-    unrolled: int
-
-
-def schedule_reduction(schedule: s_tir.Schedule, block: SBlockRV, cpu: CpuDescription) -> set[str]:
-    """Schedules a reduction, together with the element-wise block that alone reads its result.
-
-    Returns:
-        The name of that consumer, where it was scheduled along with the reduction.
+    Attributes:
+        nest: Its axes, and what the running values are updated to.
+        running: Stand for the running values in that.
+        initial: What they are at first.
+        finish: What is stored in the end.
+        results: Stand for the reduced values in that.
+        targets: Flat views of the tensors that it is stored to, at the nest's offset.
     """
-    axes = axes_of(schedule, block)
-    if axes is None:
-        return set()
-    spatial = [axis for axis in axes if not axis.reduces]
-    tile = _choose_tile(spatial, cpu)
-    if tile is None:
-        _schedule_rows(schedule, block, axes)
-        return set()
-    epilogue = _epilogue(schedule, block, spatial)
-    if epilogue is None:
-        _tile_epilogue(schedule, block, schedule.cache_write(block, 0, "local"), tile)
-        return set()
-    schedule.set_scope(block, 0, "local")
-    _tile_epilogue(schedule, block, epilogue, tile)
-    return {schedule.get(epilogue).name_hint}
+
+    nest: Nest
+    running: tuple[tirx.Var, ...]
+    initial: tuple[tirx.Expr, ...]
+    finish: Chain
+    results: tuple[tirx.Var, ...]
+    targets: tuple[tirx.Buffer, ...]
+
+    def combines(self) -> list[tuple[type, Combine]] | None:
+        """How the running values are updated: the operators; None if in another manner."""
+        found = []
+        for running, value in zip(self.running, self.nest.chain.values, strict=True):
+            if type(value) not in _OPERATORS:
+                return None
+            sides = [value.a.same_as(running), value.b.same_as(running)]
+            if sum(sides) != 1 or any(
+                variable.same_as(other)
+                for variable in tirx.analysis.undefined_vars(value.b if sides[0] else value.a)
+                for other in self.running
+            ):
+                return None
+            found.append((type(value), _OPERATORS[type(value)]))
+        return found
 
 
-def _choose_tile(spatial: list[Axis], cpu: CpuDescription) -> _Tile | None:
-    """Chooses a tile, or None where the innermost axis cannot be a vector of known length."""
-    if not spatial or spatial[-1].extent is None:
-        return None
-    width = spatial[-1].extent
-    lanes = cpu.float_lanes
-    vector = _largest_divisor(width, 4 * lanes if len(spatial) == 1 else 2 * lanes, multiple=lanes)
-    if vector is None:
-        vector = _largest_divisor(width, lanes, multiple=1)
-    if vector is None or vector < lanes // 2:
-        return None
-    registers = -(-vector // lanes)
-    budget = max(1, (cpu.vector_registers - _SPARE_REGISTERS) // registers)
-    best_axis, best = None, 1
-    for index, axis in enumerate(spatial[:-1]):
-        if axis.extent is not None:
-            unrolled = _largest_divisor(axis.extent, budget, multiple=1) or 1
-            if unrolled > best:
-                best_axis, best = index, unrolled
-    return _Tile(vector, best_axis, best)
+_OPERATORS: dict[type, Combine] = {
+    tirx.Add: lambda a, b: a + b,
+    tirx.Mul: lambda a, b: a * b,
+    tirx.Max: tirx.Max,
+    tirx.Min: tirx.Min,
+}
+# What leaves the other operand as it is, where that is not any value that is there already.
+_NEUTRAL = {tirx.Add: 0, tirx.Mul: 1}
 
 
-def _largest_divisor(extent: int, limit: int, multiple: int) -> int | None:
-    for candidate in range(min(extent, limit), 0, -1):
-        if extent % candidate == 0 and candidate % multiple == 0:
-            return candidate
-    return None
-
-
-def _epilogue(schedule: s_tir.Schedule, block: SBlockRV, spatial: list[Axis]) -> SBlockRV | None:
-    """Returns the element-wise block of the same shape that alone reads a reduction's result."""
-    consumers = schedule.get_consumers(block)
-    if len(consumers) != 1 or not is_spatial(schedule, consumers[0]):
-        return None
-    axes = axes_of(schedule, consumers[0])
-    if axes is None or [str(schedule.get(axis.loop).extent) for axis in axes] != [
-        str(schedule.get(axis.loop).extent) for axis in spatial
-    ]:
-        return None
-    written = schedule.get(block).writes[0].source
-    variables = [var.var for var in schedule.get(consumers[0]).iter_vars]
-    for region in schedule.get(consumers[0]).reads:
-        if region.source.same_as(written):
-            indices = [r.min for r in region.region]
-            return (
-                consumers[0]
-                if len(indices) == len(variables)
-                and all(i.same_as(v) for i, v in zip(indices, variables, strict=True))
-                else None
-            )
-    return None
-
-
-def _tile_epilogue(
-    schedule: s_tir.Schedule, block: SBlockRV, epilogue: SBlockRV, tile: _Tile
-) -> None:
-    loops = schedule.get_loops(epilogue)
-    outer_vector, vector = schedule.split(loops[-1], [None, tile.vector])
-    outer = [*loops[:-1], outer_vector]
-    inner = [vector]
-    if tile.unrolled_axis is not None:
-        kept, unrolled = schedule.split(loops[tile.unrolled_axis], [None, tile.unrolled])
-        outer[tile.unrolled_axis] = kept
-        inner.insert(0, unrolled)
-    schedule.reorder(*outer, *inner)
-    tiles = schedule.fuse(*outer) if len(outer) > 1 else outer[0]
-    schedule.parallel(tiles)
-    schedule.compute_at(block, tiles, preserve_unit_loops=True)
-    _order_tile(schedule, block)
-    for loop in inner[:-1]:
-        schedule.unroll(loop)
-    schedule.vectorize(inner[-1])
-
-
-def _order_tile(schedule: s_tir.Schedule, block: SBlockRV) -> None:
-    """Puts the reduction's loops around the tile's, unrolls and vectorizes the tile."""
-    axes = [
-        (loop, var.iter_type)
-        for loop, var in zip(
-            schedule.get_loops(block)[1:], schedule.get(block).iter_vars, strict=True
-        )
-    ]
-    reducing = [loop for loop, kind in axes if kind != 0]
-    spatial = [loop for loop, kind in axes if kind == 0]
-    schedule.reorder(*reducing, *spatial)
-    for loop in spatial[:-1]:
-        schedule.unroll(loop)
-    schedule.vectorize(spatial[-1])
-    schedule.decompose_reduction(block, reducing[0])
-
-
-def _schedule_rows(schedule: s_tir.Schedule, block: SBlockRV, axes: list[Axis]) -> None:
-    """Runs the rows in parallel; a symbolic innermost axis goes inside of the reduction.
-
-    With the reduction outside, LLVM can vectorize the symbolic axis; a reduction over the
-    innermost axis stays one chain, because its order may not change.
-    """
-    spatial = [axis.loop for axis in axes if not axis.reduces]
-    reducing = [axis.loop for axis in axes if axis.reduces]
-    if len(spatial) < 2:
-        if spatial:
-            schedule.parallel(spatial[0])
+def write_reduction(emitter: Emitter, reduction: Reduction, cpu: CpuDescription) -> None:
+    """Writes the loops of a reduction."""
+    reduction = dataclasses.replace(reduction, nest=with_selects(reduction.nest))
+    nest = reduction.nest
+    lanes = vector_lanes(nest, cpu)
+    work = volume(nest.reduced) * element_work(nest)
+    if nest.loops and _goes_in_vectors(nest, nest.loops[-1], lanes):
+        _write_tiles(emitter, reduction, lanes, work, cpu)
         return
-    schedule.reorder(*spatial[:-1], *reducing, spatial[-1])
-    rows = parallelize(schedule, spatial[:-1], None)
-    assert rows is not None
-    schedule.decompose_reduction(block, reducing[0])
+    partial = _partial_axis(reduction, lanes)
+
+    def element(known: Known) -> None:
+        if partial is None:
+            _write_element(emitter, reduction, known)
+        else:
+            _write_partials(emitter, reduction, lanes, known)
+
+    share_nest(emitter, nest.loops, volume(nest.loops) * work, element)
+
+
+def _goes_in_vectors(nest: Nest, loop: Loop, lanes: int) -> bool:
+    fits = loop.size is None or loop.size >= lanes
+    return fits and all(
+        is_slope(slope, 0) or is_slope(slope, 1) for slope in nest.slopes(loop.variable)
+    )
+
+
+def _partial_axis(reduction: Reduction, lanes: int) -> Loop | None:
+    """The innermost reduced axis, if lanes can have partial results along it."""
+    nest = reduction.nest
+    if not nest.reduced or reduction.combines() is None:
+        return None
+    return nest.reduced[-1] if _goes_in_vectors(nest, nest.reduced[-1], lanes) else None
+
+
+@dataclasses.dataclass
+class _Tile:
+    """Running values of rows of vectors, while they are updated."""
+
+    emitter: Emitter
+    reduction: Reduction
+    rows: int
+    count: int
+    known: Sequence[Known]
+
+    def write(self) -> None:
+        """Writes the updates over all reduced axes, and what is stored in the end."""
+        emitter, reduction = self.emitter, self.reduction
+        running = [
+            emitter.allocate("running", [self.rows * self.count], str(initial.ty.dtype))
+            for initial in reduction.initial
+        ]
+        for row in range(self.rows):
+            for buffer, initial in zip(running, reduction.initial, strict=True):
+                with emitter.vectorized(self.count) as lane:
+                    emitter.store(buffer, initial, [index(row * self.count) + lane])
+        with nested(emitter, reduction.nest.reduced) as reduced:
+            for row in range(self.rows):
+                self._update(running, row, reduced)
+        for row in range(self.rows):
+            self._finish(running, row)
+
+    def _update(self, running: Sequence[tirx.Buffer], row: int, reduced: Known) -> None:
+        emitter, reduction = self.emitter, self.reduction
+        with emitter.vectorized(self.count) as lane:
+            at = index(row * self.count) + lane
+            known = {**self._place(row, lane), **reduced}
+            for variable, buffer in zip(reduction.running, running, strict=True):
+                known[variable] = load(buffer, at)
+            values = reduction.nest.chain.emit(emitter, known)
+            if len(values) > 1:
+                values = [emitter.bind("updated", value) for value in values]
+            for buffer, value in zip(running, values, strict=True):
+                emitter.store(buffer, value, [at])
+
+    def _finish(self, running: Sequence[tirx.Buffer], row: int) -> None:
+        emitter, reduction = self.emitter, self.reduction
+        with emitter.vectorized(self.count) as lane:
+            known = self._place(row, lane)
+            for variable, buffer in zip(reduction.results, running, strict=True):
+                known[variable] = load(buffer, index(row * self.count) + lane)
+            offset = substitute(reduction.nest.offset, known)
+            values = reduction.finish.emit(emitter, known)
+            for target, value in zip(reduction.targets, values, strict=True):
+                emitter.store(target, value, [offset])
+
+    def _place(self, row: int, lane: tirx.Expr) -> dict[tirx.Var, tirx.Expr]:
+        inner = self.reduction.nest.loops[-1].variable
+        return {**self.known[row], inner: self.known[row][inner] + lane}
+
+
+def _write_tiles(
+    emitter: Emitter, reduction: Reduction, lanes: int, work: int | tirx.Expr, cpu: CpuDescription
+) -> None:
+    *outer, inner = reduction.nest.loops
+    shared = _shared_axis(reduction.nest)
+    rows = 1
+    if shared is not None:
+        rows = min(_MOST_ROWS if cpu.vector_registers < 32 else 2 * _MOST_ROWS, shared.size or 1)
+    vectors = 2 if rows > 1 else _CHAINS
+    if inner.size is not None:
+        vectors = max(1, min(vectors, inner.size // lanes))
+    row = Row(emitter, inner.extent, lanes, lanes * vectors)
+
+    def write(outer: Sequence[Loop], first: Loop | None, rows: int, start: int) -> None:
+        def tile(known: Known, at: tirx.Expr, count: int) -> None:
+            places = []
+            for number in range(rows):
+                place = {**known, inner.variable: at}
+                if shared is not None and first is not None:
+                    place[shared.variable] = known[first.variable] * index(rows) + (start + number)
+                places.append(place)
+            _Tile(emitter, reduction, rows, count, places).write()
+
+        share_rows(emitter, outer, row, work * rows, tile)
+
+    if shared is None or shared.size is None:
+        write(outer, None, 1, 0)
+        return
+    done = 0
+    for height, count in ((rows, shared.size // rows), (shared.size % rows, 1)):
+        if height and count:
+            first = Loop(tirx.Var("tile", "int64"), index(count))
+            write([first if loop is shared else loop for loop in outer], first, height, done)
+            done += height * count
+
+
+def _shared_axis(nest: Nest) -> Loop | None:
+    """An axis of known extent along which some loads stand still and others move."""
+    inner = nest.loops[-1]
+    vectors = [is_slope(slope, 1) for slope in nest.slopes(inner.variable)]
+    for loop in reversed(nest.loops[:-1]):
+        still = [is_slope(slope, 0) for slope in nest.slopes(loop.variable)]
+        again = any(vector and stays for vector, stays in zip(vectors, still, strict=True))
+        if loop.size is not None and again and not all(still):
+            return loop
+    return None
+
+
+def _write_element(emitter: Emitter, reduction: Reduction, known: Known) -> None:
+    """Writes the code of one element, step by step."""
+    nest = reduction.nest
+    one = [*nest.loops, Loop(tirx.Var("one", "int64"), index(1))]
+    single = dataclasses.replace(reduction, nest=dataclasses.replace(nest, loops=tuple(one)))
+    _Tile(emitter, single, 1, 1, [{**known, one[-1].variable: index(0)}]).write()
+
+
+def _write_partials(emitter: Emitter, reduction: Reduction, lanes: int, known: Known) -> None:
+    """Writes the code of one element, a lane for every few steps along the innermost axis."""
+    combines = reduction.combines()
+    assert combines is not None
+    nest = reduction.nest
+    *around, inner = nest.reduced
+    width = lanes * _CHAINS
+    partial = []
+    for initial, (operator, _) in zip(reduction.initial, combines, strict=True):
+        buffer = emitter.allocate("partial", [width], str(initial.ty.dtype))
+        start = (
+            tirx.const(_NEUTRAL[operator], initial.ty.dtype) if operator in _NEUTRAL else initial
+        )
+        for chain in range(_CHAINS):
+            with emitter.vectorized(lanes) as lane:
+                emitter.store(buffer, start, [index(chain * lanes) + lane])
+        partial.append(buffer)
+
+    def update(reduced: Known, at: tirx.Expr, count: int) -> None:
+        for part in range(0, count, lanes):
+            with emitter.vectorized(min(count, lanes)) as lane:
+                place = {**known, **reduced, inner.variable: at + index(part) + lane}
+                for variable, buffer in zip(reduction.running, partial, strict=True):
+                    place[variable] = load(buffer, index(part) + lane)
+                values = nest.chain.emit(emitter, place)
+                for buffer, value in zip(partial, values, strict=True):
+                    emitter.store(buffer, value, [index(part) + lane])
+
+    with nested(emitter, around) as reduced:
+        row = Row(emitter, inner.extent, lanes, width, again=False)
+        row.each(lambda at, count: update(reduced, at, count))
+    place = dict(known)
+    for variable, initial, buffer, (_, combine) in zip(
+        reduction.results, reduction.initial, partial, combines, strict=True
+    ):
+        vectors = [load(buffer, vector_at(chain * lanes, lanes)) for chain in range(_CHAINS)]
+        while len(vectors) > 1:
+            pairs = zip(vectors[::2], vectors[1::2], strict=True)
+            vectors = [emitter.bind("partial", combine(a, b)) for a, b in pairs]
+        total = reduce_lanes(emitter, vectors[0], lanes, combine)
+        place[variable] = emitter.bind("total", combine(initial, total))
+    offset = substitute(nest.offset, place)
+    for target, value in zip(reduction.targets, reduction.finish.emit(emitter, place), strict=True):
+        emitter.store(target, value, [offset])
