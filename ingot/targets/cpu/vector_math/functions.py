@@ -24,7 +24,8 @@ the result, then a random search over neighbouring float32 coefficients for the 
 
 Errors are in ulp: the distance to the exact value over the spacing of float32 numbers there. They
 are maxima, rounded up, against float64 and where the result is a normal number: over all float32
-inputs for tanh and erf, over every third for exp, every 37th for the others. The first figure is for fused multiply-adds (as AVX2, AVX-512 and NEON have them), the second for code without
+inputs for tanh and erf, over every third for exp, every 37th for the others. The first
+figure is for fused multiply-adds (as AVX2, AVX-512 and NEON have them), the second for code without
 them (x86-64-v2). Instruction counts are for one AVX2 vector, without loads, stores and moves.
 """
 
