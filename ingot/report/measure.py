@@ -9,6 +9,7 @@ are idle.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,6 +32,9 @@ _SETTLE_WINDOW_SECONDS = 0.02
 _SETTLE_SECONDS = 2.0
 # A run shorter than this feels that the caches hold the variant that ran before it.
 _REFILL_SECONDS = 0.2
+# After the pause that settling is, clocks have to rise and a pool's threads to wake: runs are not
+# counted for as long as the shortest pause lasted, and no more than so many.
+_MOST_UNCOUNTED = 64
 
 
 class _Block(NamedTuple):
@@ -201,10 +205,17 @@ def plan_blocks(medians: Sequence[float], settings: MeasureSettings) -> tuple[in
     # Three rounds are the least from which an interval says anything at all.
     rounds = min(settings.rounds, max(min(3, settings.runs // 2), min(allowed) // 2))
     blocks = [
-        _Block(max(1, -(-count // (2 * rounds))), int(median < _REFILL_SECONDS))
+        _Block(max(1, -(-count // (2 * rounds))), _uncounted(median))
         for count, median in zip(allowed, medians, strict=True)
     ]
     return rounds, blocks
+
+
+def _uncounted(median: float) -> int:
+    """How many runs of so many seconds are not counted at the beginning of a block."""
+    if median >= _REFILL_SECONDS:
+        return 0
+    return max(1, min(_MOST_UNCOUNTED, math.ceil(_SETTLE_WINDOW_SECONDS / max(median, 1e-9))))
 
 
 def choose_cpus(threads: int) -> tuple[int, ...]:

@@ -58,11 +58,11 @@ def test_variants_run_forth_and_back_in_each_round():
     assert measured[0].peak_bytes == 2000
 
 
-def test_the_first_run_after_another_variant_is_not_counted():
+def test_the_first_runs_after_another_variant_are_not_counted():
     def cold_then_warm():
         yield from [1.0] * 10  # the warm-up
         while True:
-            yield 50.0
+            yield from [50.0] * 20
             yield from [1.0] * 4
 
     workers = [
@@ -117,7 +117,16 @@ class TestPlan:
     def test_a_fast_variant_gets_the_runs_that_were_asked_for(self):
         rounds, blocks = plan_blocks([0.001, 0.002], MeasureSettings(1, (0,), runs=100))
         assert rounds == 10
-        assert [(block.runs, block.uncounted) for block in blocks] == [(5, 1), (5, 1)]
+        assert [block.runs for block in blocks] == [5, 5]
+
+    @pytest.mark.parametrize(
+        ("median", "uncounted"), [(0.0001, 64), (0.001, 20), (0.03, 1), (0.19, 1), (0.3, 0)]
+    )
+    def test_a_block_begins_with_uncounted_runs_for_as_long_as_the_pause_before_it(
+        self, median, uncounted
+    ):
+        _, blocks = plan_blocks([median], MeasureSettings(1, (0,), runs=100))
+        assert blocks[0].uncounted == uncounted
 
     def test_a_slow_variant_gets_fewer_runs_and_the_fast_one_keeps_its_own(self):
         settings = MeasureSettings(1, (0,), runs=100, seconds=60.0)
