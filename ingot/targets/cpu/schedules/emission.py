@@ -113,8 +113,9 @@ class Emitter:
             name: Its name.
             shape: Its shape.
             dtype: Its element type.
-            scope: ``local`` for registers and the stack (constant indices stay in registers),
-                ``global`` for scratch memory of the thread that runs.
+            scope: ``global`` is the stack for a constant size below a kilobyte, which LLVM replaces
+                by registers where indices are constant, and memory of TVM's workspace above;
+                ``local`` is always the latter.
         """
         buffer = tirx.decl_buffer([index(size) for size in shape], dtype, name, scope=scope)
         self.emit(statements.AllocBuffer(buffer))

@@ -29,9 +29,14 @@ class Accumulators:
         """Allocates the tile and sets it to its initial value."""
         self.rows, self.vectors, self.lanes = rows, vectors, lanes
         self._emitter = emitter
-        self._buffer = emitter.allocate("accumulators", [rows * vectors * lanes])
-        for vector in range(rows * vectors):
-            emitter.store(self._buffer, splat(initial, lanes), [vector_at(vector * lanes, lanes)])
+        # One allocation per row: TVM takes more than a kilobyte from its workspace, which LLVM
+        # cannot replace by registers from the first store to the last.
+        self._buffers = [
+            emitter.allocate("accumulators", [vectors * lanes], scope="global") for _ in range(rows)
+        ]
+        for buffer in self._buffers:
+            for vector in range(vectors):
+                emitter.store(buffer, splat(initial, lanes), [vector_at(vector * lanes, lanes)])
 
     def step(
         self,
@@ -55,13 +60,15 @@ class Accumulators:
         for row in range(self.rows) if rows is None else rows:
             value = emitter.bind("value", splat(row_operand(row, at), lanes))
             for vector, weight in enumerate(weights):
-                place = vector_at((row * self.vectors + vector) * lanes, lanes)
-                emitter.store(self._buffer, load(self._buffer, place) + value * weight, [place])
+                place = vector_at(vector * lanes, lanes)
+                total = load(self._buffers[row], place) + value * weight
+                emitter.store(self._buffers[row], total, [place])
 
     def update(self, row: int, vector: int, function: Callable[[tirx.Expr], tirx.Expr]) -> None:
         """Replaces one of the accumulators by a function of it."""
-        place = vector_at((row * self.vectors + vector) * self.lanes, self.lanes)
-        self._emitter.store(self._buffer, function(load(self._buffer, place)), [place])
+        place = vector_at(vector * self.lanes, self.lanes)
+        buffer = self._buffers[row]
+        self._emitter.store(buffer, function(load(buffer, place)), [place])
 
     def fold(self, combine: Callable[[tirx.Expr, tirx.Expr], tirx.Expr]) -> None:
         """Combines the tile's rows into its first, which is all that is left of it."""
@@ -69,8 +76,8 @@ class Accumulators:
             half = (self.rows + 1) // 2
             for row in range(half, self.rows):
                 for vector in range(self.vectors):
-                    at = vector_at((row * self.vectors + vector) * self.lanes, self.lanes)
-                    other = self._emitter.bind("other", load(self._buffer, at))
+                    at = vector_at(vector * self.lanes, self.lanes)
+                    other = self._emitter.bind("other", load(self._buffers[row], at))
                     self.update(row - half, vector, functools.partial(combine, other))
             self.rows = half
 
@@ -84,13 +91,12 @@ class Accumulators:
         """
         for row in range(self.rows):
             for vector in range(self.vectors):
-                own = vector_at((row * self.vectors + vector) * self.lanes, self.lanes)
-                column = vector_at(vector * self.lanes, self.lanes)
+                own, column = self._buffers[row], vector_at(vector * self.lanes, self.lanes)
                 there = [*first[:-1], first[-1] + index(row), column]
                 if store:
-                    self._emitter.store(buffer, load(self._buffer, own), there)
+                    self._emitter.store(buffer, load(own, column), there)
                 else:
-                    self._emitter.store(self._buffer, load(buffer, *there), [own])
+                    self._emitter.store(own, load(buffer, *there), [column])
 
     def store(
         self,
@@ -112,8 +118,8 @@ class Accumulators:
             for vector in range(self.vectors):
                 epilogue.store(
                     self._emitter,
-                    self._buffer,
-                    (row * self.vectors + vector) * self.lanes,
+                    self._buffers[row],
+                    vector * self.lanes,
                     [*leading, column + index(vector * self.lanes)],
                     lanes=self.lanes,
                     valid=columns - vector * self.lanes,
