@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -18,6 +19,8 @@ from ingot.targets.cpu.importer import import_graph
 from ingot.targets.cpu.lowering import LoweredModule, build_module, lower_module
 from ingot.targets.cpu.machine import describe_cpu
 from ingot.targets.cpu.schedules.emission import FAMILY
+
+_TRANSPOSE = re.compile(r"transpose\d*")
 
 Run = Callable[..., list[np.ndarray]]
 
@@ -45,6 +48,11 @@ class Compiled:
             for variable, function in self.lowered.module.functions_items()
             if isinstance(function, tirx.PrimFunc)
         }
+
+    @property
+    def work(self) -> list[str]:
+        """Families of all prim funcs but transposes, which are left at a network's borders."""
+        return [family for name, family in self.kernels.items() if not _TRANSPOSE.fullmatch(name)]
 
     @property
     def assembly(self) -> str:
