@@ -127,7 +127,6 @@ class Emitter:
         """Stores a scalar, or a vector at indices whose last is a ramp."""
         self.emit(statements.BufferStore(buffer, value, [index(i) for i in indices]))
 
-
     def prefetch(
         self, buffer: tirx.Buffer, *indices: int | tirx.Expr, level: int = 1, write: bool = False
     ) -> None:
@@ -142,9 +141,7 @@ class Emitter:
         address = tirx.address_of(load(buffer, *indices))
         operands = [tirx.const(number, "int32") for number in (int(write), 4 - level, 1)]
         self.emit(
-            statements.Evaluate(
-                tirx.call_llvm_intrin("void", "llvm.prefetch", address, *operands)
-            )
+            statements.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", address, *operands))
         )
 
 

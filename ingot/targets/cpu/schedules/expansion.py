@@ -3,9 +3,9 @@
 Mobile networks widen an image several times over before a depthwise convolution and narrow it
 after: the widened image is the largest of the block, and is written and read once. Here it never
 exists as a whole. A task takes a panel of its channels: it computes them for some rows of the image
-into scratch that stays in the second-level cache, and convolves them there. Channels are independent
-of each other in a depthwise convolution, so that only the rows at a block's border are computed
-twice.
+into scratch that stays in the second-level cache, and convolves them there. Channels are
+independent of each other in a depthwise convolution, so that only the rows at a block's border are
+computed twice.
 """
 
 from __future__ import annotations

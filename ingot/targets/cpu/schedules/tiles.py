@@ -3,8 +3,8 @@
 A tile of ``rows`` x ``vectors`` accumulators takes, per step of the reduction, ``rows · vectors``
 multiply-adds, ``vectors`` loads of weights and ``rows`` broadcast loads. It runs at the
 multiply-add units' rate when there are enough independent accumulators to hide their latency and
-few enough loads; Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008), and
-Van Zee and Smith, "Analytical Modeling Is Enough for High-Performance BLIS" (2016).
+few enough loads; Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008),
+and Van Zee and Smith, "Analytical Modeling Is Enough for High-Performance BLIS" (2016).
 """
 
 from __future__ import annotations

@@ -12,9 +12,6 @@ from tests.targets.cpu.networks import Network, assert_agrees
 
 # Sizes that divide by nothing, and a vector's.
 CHANNELS = st.sampled_from([1, 3, 5, 8, 10, 17, 33])
-import os
-
-NN = int(os.environ.get("NN", "20"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +52,7 @@ layers = st.builds(
 ).filter(Layer.fits)
 
 
-@settings(max_examples=NN)
+@settings(max_examples=20)
 @given(layers)
 def test_agrees_with_onnx_runtime(compile_for_cpu: Compile, layer: Layer) -> None:
     network = Network()

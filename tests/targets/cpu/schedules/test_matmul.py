@@ -104,7 +104,7 @@ def test_gemm(compile_for_cpu: Compile, transposed: bool) -> None:
 
 @pytest.mark.parametrize("rows", [7, "N"], ids=["known rows", "unknown rows"])
 def test_fused_epilogues(compile_for_cpu: Compile, rows: int | str) -> None:
-    # 19 columns leave a scalar tail behind whole vectors. All epilogues in one model, each a kernel.
+    # 19 columns leave a scalar tail behind whole vectors. One model, a kernel per epilogue.
     network = Network()
     for kind in EPILOGUES:
         x, weights = network.input(2, rows, 12), network.weight(12, 19, terms=12)
