@@ -10,6 +10,7 @@ in neighbouring parts; small tensors stay with the thread that has them in its c
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -86,7 +87,7 @@ def share_rows(
         emitter,
         outer,
         whole,
-        lambda known: row.each(lambda at, count: vector(known, at, count)),
+        lambda known: row.each(functools.partial(vector, known)),
     )
 
 
@@ -201,26 +202,36 @@ def _write_parts_of_rows(
     whole: int | tirx.Expr,
     vector: Callable[[Known, tirx.Expr, int], None],
 ) -> None:
-    """Cuts rows into parts of whole groups for the threads; what is left of the rows follows."""
+    """Cuts rows into parts for the threads: of whole groups, and what is left with the last."""
     rows, groups = volume(outer), row.groups
-    known_rows = rows if isinstance(rows, int) else 1
-    parts = max(1, _TASKS // known_rows)
-    if isinstance(groups, int):
-        parts = max(1, min(parts, groups))
+    units: int | tirx.Expr = groups + 1
+    if isinstance(groups, int) and isinstance(row.size, int):
+        units = groups + bool(row.size % row.group)
+    parts = max(1, _TASKS // rows) if isinstance(rows, int) else _TASKS
+    if isinstance(units, int):
+        parts = min(parts, units)
 
-    def task(number: tirx.Expr) -> None:
+    def part_of_a_row(number: tirx.Expr) -> None:
         known = decode(emitter, number // index(parts), outer)
-        part = number % index(parts)
-        first = emitter.bind("first", part * index(groups) // index(parts))
-        last = emitter.bind("last", (part + 1) * index(groups) // index(parts))
-        row.in_groups(first, last, lambda at, count: vector(known, at, count))
+        number = number % index(parts)
+        first = emitter.bind("first", number * index(units) // index(parts))
+        last = emitter.bind("last", (number + 1) * index(units) // index(parts))
+        action = functools.partial(vector, known)
+        row.in_groups(first, tirx.Min(last, index(groups)), action)
+        with emitter.when(last > index(groups)):
+            row.rest(action)
 
-    if not isinstance(groups, int) or groups:
-        share_tasks(emitter, rows * parts, whole, task)
-    if isinstance(row.size, int) and row.size % row.group == 0:
+    if isinstance(whole, int):
+        with emitter.parallel(rows * parts, "task") as task:
+            part_of_a_row(task)
         return
-    with nested(emitter, outer) as known:
-        row.rest(lambda at, count: vector(known, at, count))
+    with (
+        emitter.when(index(whole) >= WORTH_A_LAUNCH),
+        emitter.parallel(rows * parts, "task") as task,
+    ):
+        part_of_a_row(task)
+    with emitter.when(index(whole) < WORTH_A_LAUNCH), nested(emitter, outer) as known:
+        row.each(functools.partial(vector, known))
 
 
 @contextlib.contextmanager

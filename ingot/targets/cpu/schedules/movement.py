@@ -33,7 +33,6 @@ from ingot.targets.cpu.schedules.emission import Emitter, index, load, vector_at
 from ingot.targets.cpu.schedules.lanes import transpose
 from ingot.targets.cpu.schedules.nests import Loop, Nest, is_slope, slope
 from ingot.targets.cpu.schedules.rewriting import substitute
-from ingot.targets.cpu.schedules.structure import loads_of
 
 _LINE_BYTES = 64
 # A block is an element's work several times over: loads, interleaving, exchanging, stores.
@@ -46,13 +45,11 @@ class _Turn:
 
     Attributes:
         across: The axis along which they lie in memory, which is not the innermost.
-        offsets: Their offsets.
-        dtype: Their element type.
+        loads: They.
     """
 
     across: Loop
-    offsets: tuple[tirx.Expr, ...]
-    dtype: str
+    loads: tuple[tirx.Expr, ...]
 
 
 def find_turn(nest: Nest, lanes: int) -> _Turn | None:
@@ -67,7 +64,7 @@ def find_turn(nest: Nest, lanes: int) -> _Turn | None:
         for node in nest.loads()
         if not any(is_slope(slope(node.indices[0], inner.variable), flat) for flat in (0, 1))
     ]
-    offsets = {tvm_ffi.StructuralKey(node.indices[0]): node for node in apart}
+    different = {tvm_ffi.StructuralKey(node): node for node in apart}
     dtypes = {str(node.ty.dtype) for node in apart}
     if not apart or len(dtypes) > 1 or not dtypes <= {"float32", "int32"}:
         return None
@@ -78,8 +75,7 @@ def find_turn(nest: Nest, lanes: int) -> _Turn | None:
             for node in apart
         )
         if along and (loop.size is None or loop.size >= lanes):
-            places = tuple(node.indices[0] for node in offsets.values())
-            return _Turn(loop, places, next(iter(dtypes)))
+            return _Turn(loop, tuple(different.values()))
     return None
 
 
@@ -129,13 +125,13 @@ def _write_strip(
     inner = nest.loops[-1]
     count = _blocks(inner.extent, lanes)
     extent = int(count.value) if isinstance(count, tirx.IntImm) else count
-    with emitter.loop(extent, "block") as block:
-        start = block * index(lanes)
+    with emitter.loop(extent, "block") as number:
+        start = number * index(lanes)
         if inner.size is None or inner.size % lanes:
             start = tirx.Min(start, inner.extent - index(lanes))
         column = emitter.bind("column", start)
-        turned = [_turn_block(emitter, nest, turn, offset, lanes, {**known, inner.variable: column})
-                  for offset in turn.offsets]  # fmt: skip
+        place = {**known, inner.variable: column}
+        turned = [_turn_block(emitter, node, inner, lanes, place) for node in turn.loads]
         for row in range(lanes):
             with emitter.vectorized(lanes) as lane:
                 place = {
@@ -148,18 +144,14 @@ def _write_strip(
 
 
 def _turn_block(
-    emitter: Emitter, nest: Nest, turn: _Turn, offset: tirx.Expr, lanes: int, known: Known
+    emitter: Emitter, node: tirx.Expr, inner: Loop, lanes: int, known: Known
 ) -> tirx.Buffer:
     """Loads a block and transposes it; returns where its columns stand, as rows."""
-    inner = nest.loops[-1].variable
-    source = next(
-        node.source for node in nest.loads() if tvm_ffi.structural_equal(node.indices[0], offset)
-    )
-    rows = [
-        load(source, vector_at(substitute(offset, {**known, inner: known[inner] + row}), lanes))
-        for row in range(lanes)
-    ]
-    block = emitter.allocate("block", [lanes * lanes], turn.dtype)
+    rows = []
+    for row in range(lanes):
+        place = {**known, inner.variable: known[inner.variable] + index(row)}
+        rows.append(load(node.source, vector_at(substitute(node.indices[0], place), lanes)))
+    block = emitter.allocate("block", [lanes * lanes], str(node.ty.dtype))
     for row, column in enumerate(transpose(emitter, rows)):
         emitter.store(block, column, [vector_at(row * lanes, lanes)])
     return block
@@ -169,8 +161,8 @@ def _with_loads(nest: Nest, turn: _Turn, values: Sequence[tirx.Expr]) -> Nest:
     """Returns the nest with values in place of the loads that are transposed."""
 
     def replace(node: tirx.Expr) -> tirx.Expr:
-        for offset, value in zip(turn.offsets, values, strict=True):
-            if not loads_of(offset) and tvm_ffi.structural_equal(node.indices[0], offset):
+        for turned, value in zip(turn.loads, values, strict=True):
+            if tvm_ffi.structural_equal(node, turned):
                 return value
         return node
 
