@@ -11,6 +11,7 @@ from ingot.targets.cpu.operators.attention import attention
 from ingot.targets.cpu.operators.clip import clip
 from ingot.targets.cpu.operators.expand import expand
 from ingot.targets.cpu.operators.range import range_
+from ingot.targets.cpu.operators.variadic import maximum, mean, minimum, total
 
 # A converter takes the block builder, the inputs (None where one is left out) and the attributes.
 Converter = Callable[[relax.BlockBuilder, list[Any], dict[str, Any]], relax.Expr]
@@ -19,5 +20,9 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "Attention"): attention,
     ("", "Clip"): clip,
     ("", "Expand"): expand,
+    ("", "Max"): maximum,
+    ("", "Mean"): mean,
+    ("", "Min"): minimum,
     ("", "Range"): range_,
+    ("", "Sum"): total,
 }
