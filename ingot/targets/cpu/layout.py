@@ -11,6 +11,7 @@ from __future__ import annotations
 import tvm
 from tvm import relax
 
+from ingot.targets.cpu.broadcasting import align_operands
 from ingot.targets.cpu.constants import fold_constant_layouts
 
 _CONVOLUTION = "relax.nn.conv2d"
@@ -21,6 +22,7 @@ def channels_last(module: tvm.IRModule) -> tvm.IRModule:
     if not _has_call(module, _CONVOLUTION):
         # TVM's pass would stop at tensors of unknown rank for nothing.
         return module
+    module = align_operands(module)
     module = relax.transform.ConvertLayout({_CONVOLUTION: ["NHWC", "HWIO"]})(module)
     return fold_constant_layouts(relax.transform.CanonicalizeBindings()(module))
 
