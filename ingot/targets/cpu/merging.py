@@ -67,7 +67,7 @@ class _Merger(relax.PyExprMutator):  # type: ignore[misc]
             kernel = take_apart(function)
         except NotFusableError:
             return None
-        return kernel if kernel.annotations.get(ANCHOR) == anchor else None
+        return kernel if kernel.annotations.get(ANCHOR) == anchor and not kernel.prologue else None
 
 
 def merge_expansions(module: tvm.IRModule, cpu: CpuDescription) -> tvm.IRModule:

@@ -193,11 +193,13 @@ class FusedKernel:
         parameters: Its parameters.
         anchor: The block that accumulates.
         epilogue: What follows it.
+        prologue: Blocks that precede it.
     """
 
     parameters: tuple[tirx.Buffer, ...]
     anchor: s_tir.SBlock
     epilogue: Epilogue
+    prologue: tuple[s_tir.SBlock, ...] = ()
 
     @property
     def annotations(self) -> Mapping[str, Any]:
@@ -206,12 +208,16 @@ class FusedKernel:
 
 
 def take_apart(function: tirx.PrimFunc) -> FusedKernel:
-    """Splits a fused prim func into its anchor, the first block, and its epilogue.
+    """Splits a fused prim func into its anchor, what precedes it, and its epilogue.
+
+    The anchor is the first block with annotations, or else the first of all.
 
     Raises:
         NotFusableError: A block behind the anchor is not element-wise on the anchor's result.
     """
-    anchor, *following = _blocks(function.body)
+    blocks = _blocks(function.body)
+    at = next((at for at, block in enumerate(blocks) if block.annotations), 0)
+    prologue, anchor, following = blocks[:at], blocks[at], blocks[at + 1 :]
     result = anchor.writes[0].source
     shape = result.shape
     coordinates = tuple(tirx.Var(f"axis_{axis}", "int64") for axis in range(len(shape)))
@@ -229,7 +235,7 @@ def take_apart(function: tirx.PrimFunc) -> FusedKernel:
     if not any(result.same_as(parameter) for parameter in function.params):
         raise NotFusableError("its last block does not write the result")
     epilogue = Epilogue(accumulator, coordinates, tuple(steps), result)
-    return FusedKernel(tuple(function.params), anchor, epilogue)
+    return FusedKernel(tuple(function.params), anchor, epilogue, tuple(prologue))
 
 
 def _is_boolean(variable: tirx.Var) -> bool:

@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterator, Sequence
 from tvm import sym, tirx
 
 from ingot.targets.cpu.machine import CpuDescription
-from ingot.targets.cpu.schedules.blocking import choose_blocking, part
+from ingot.targets.cpu.schedules.blocking import Blocking, choose_blocking, part
 from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func, vector_at
 from ingot.targets.cpu.schedules.epilogue import FLOATS_OF_A_LINE, FusedKernel, matrix_view
+from ingot.targets.cpu.schedules.gating import Gate
 from ingot.targets.cpu.schedules.microkernel import Accumulators, each_panel
 from ingot.targets.cpu.schedules.tasks import share_tasks
 from ingot.targets.cpu.schedules.tiles import Panels, Run, most_rows, split_rows
@@ -47,6 +48,7 @@ class _Matmul:
         panels: The columns' panels.
         depth: Length of the reduction.
         row_operand: Loads the element of a row at a step.
+        gate: What scales the rows first, if anything does.
     """
 
     emitter: Emitter
@@ -56,6 +58,7 @@ class _Matmul:
     panels: Panels
     depth: int
     row_operand: Callable[[tirx.Expr, tirx.Expr], tirx.Expr]
+    gate: Gate | None = None
 
     def tile(
         self,
@@ -64,6 +67,7 @@ class _Matmul:
         panel: tirx.Expr,
         columns: int,
         share: tuple[tirx.Expr, int] | None = None,
+        scaled: tirx.Buffer | None = None,
     ) -> None:
         """Writes the code of one tile.
 
@@ -74,6 +78,7 @@ class _Matmul:
             columns: Columns of the panel.
             share: Which of how many tiles of the panel this is, where each is to ask for its share
                 of the next panel's weights.
+            scaled: Holds its rows, from the first on, where they were scaled.
         """
         emitter, lanes = self.emitter, self.panels.lanes
         vectors = -(-columns // lanes)
@@ -83,10 +88,15 @@ class _Matmul:
         accumulators = Accumulators(emitter, rows, vectors, lanes)
         middle = [0] * (len(self.weights.shape) - 3)
 
+        def operand(row: int, at: tirx.Expr) -> tirx.Expr:
+            if scaled is not None:
+                return load(scaled, row, at)
+            return self.row_operand(first_row + index(row), at)
+
         def step(k: tirx.Expr) -> None:
             accumulators.step(
                 k,
-                lambda row, at: self.row_operand(first_row + index(row), at),
+                operand,
                 lambda vector, at: load(
                     self.weights, panel, *middle, at, vector_at(vector * lanes, lanes)
                 ),
@@ -121,7 +131,8 @@ def schedule_matmul(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
     """Writes the code of a matmul and of its epilogue.
 
     The anchor's annotations give ``depth``, the panels' ``vectors`` and ``strides``, the last for a
-    1x1 convolution that skips pixels.
+    1x1 convolution that skips pixels. A prologue is the product of its rows, [N, H, W, K], with the
+    third parameter, [N, 1, 1, K].
     """
     emitter = Emitter()
     rows_buffer, weights = kernel.parameters[0], kernel.parameters[1]
@@ -149,7 +160,11 @@ def schedule_matmul(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
         def row_operand(row: tirx.Expr, at: tirx.Expr) -> tirx.Expr:
             return load(matrix, row, at)
 
-    matmul = _Matmul(emitter, kernel, cpu, weights, panels, depth, row_operand)
+    gate = None
+    if kernel.prologue:
+        factors = matrix_view(emitter, kernel.parameters[2])
+        gate = Gate(matrix_view(emitter, rows_buffer), factors, int(leading[1]) * int(leading[2]))
+    matmul = _Matmul(emitter, kernel, cpu, weights, panels, depth, row_operand, gate)
     extent = _product(leading)
     if isinstance(extent, int):
         _static_rows(matmul, extent)
@@ -160,22 +175,55 @@ def schedule_matmul(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
     return prim_func(kernel.parameters, emitter.body(), family="matmul", operations=operations)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Grid:
+    """How a matmul with a known number of rows is cut.
+
+    Attributes:
+        runs: Its tiles.
+        blocking: Its tasks.
+        across: Whether a task's weights fit into the second-level cache beside what else is there.
+    """
+
+    runs: tuple[Run, ...]
+    blocking: Blocking
+    across: bool
+
+    @classmethod
+    def of(cls, extent: int, depth: int, panels: Panels, cpu: CpuDescription) -> _Grid:
+        vectors = min(panels.vectors, -(-panels.columns // panels.lanes))
+        runs = split_rows(extent, vectors, cpu)
+        tiles = sum(run.count for run in runs)
+        panel_bytes = 4 * depth * panels.width
+        blocking = choose_blocking(
+            row_units=tiles,
+            row_bytes=4.0 * depth * extent / tiles,
+            panels=panels.count,
+            panel_bytes=float(panel_bytes),
+            operations=2.0 * extent * depth * panels.columns,
+            cpu=cpu,
+        )
+        group_bytes = panel_bytes * -(-panels.count // blocking.panel_groups)
+        return cls(runs, blocking, group_bytes <= cpu.l2_bytes // 2)
+
+    @property
+    def tiles(self) -> int:
+        """Number of tiles along the rows."""
+        return sum(run.count for run in self.runs)
+
+
+def can_scale_rows(extent: int, depth: int, panels: Panels, cpu: CpuDescription) -> bool:
+    """Whether a matmul can scale its rows itself: each of them once, for all the panels."""
+    grid = _Grid.of(extent, depth, panels, cpu)
+    return grid.across and grid.blocking.panel_groups == 1
+
+
 def _static_rows(matmul: _Matmul, extent: int) -> None:
     panels, emitter = matmul.panels, matmul.emitter
-    runs = split_rows(extent, min(panels.vectors, -(-panels.columns // panels.lanes)), matmul.cpu)
-    tiles = sum(run.count for run in runs)
-    operations = 2.0 * extent * matmul.depth * panels.columns
-    blocking = choose_blocking(
-        row_units=tiles,
-        row_bytes=4.0 * matmul.depth * extent / tiles,
-        panels=panels.count,
-        panel_bytes=4.0 * matmul.depth * panels.width,
-        operations=operations,
-        cpu=matmul.cpu,
-    )
+    grid = _Grid.of(extent, matmul.depth, panels, matmul.cpu)
+    runs, blocking, tiles = grid.runs, grid.blocking, grid.tiles
     largest_block = -(-tiles // blocking.row_blocks)
-    group_bytes = 4 * matmul.depth * panels.width * -(-panels.count // blocking.panel_groups)
-    across = matmul.kernel.epilogue.reads_streams and group_bytes <= matmul.cpu.l2_bytes // 2
+    across = grid.across and matmul.kernel.epilogue.reads_streams
 
     def emit_task(task: tirx.Expr) -> None:
         group = part(task // index(blocking.row_blocks), panels.count, blocking.panel_groups)
@@ -186,19 +234,27 @@ def _static_rows(matmul: _Matmul, extent: int) -> None:
             for run, tile, first in _tiles_of_runs(emitter, runs, (low, high), "tiles"):
                 matmul.tile(first, run.rows, panel, columns, (tile - low, largest_block))
 
+        scaled = None
+        if matmul.gate is not None:
+            most = max(run.rows for run in runs)
+            scaled = emitter.allocate("scaled", [most, matmul.depth], scope="global")
+
         def panels_of(first: tirx.Expr, rows: int) -> None:
+            if matmul.gate is not None and scaled is not None:
+                matmul.gate.scale(emitter, scaled, first, rows, matmul.cpu)
+
             def tile(panel: tirx.Expr, columns: int) -> None:
-                matmul.tile(first, rows, panel, columns)
+                matmul.tile(first, rows, panel, columns, scaled=scaled)
 
             each_panel(emitter, panels, group, tile)
 
-        if across:
+        if across or scaled is not None:
             for run, _, first in _tiles_of_runs(emitter, runs, (low, high), "row"):
                 panels_of(first, run.rows)
         else:
             each_panel(emitter, panels, group, tiles_of)
 
-    share_tasks(emitter, blocking.tasks, int(operations), emit_task)
+    share_tasks(emitter, blocking.tasks, 2 * extent * matmul.depth * panels.columns, emit_task)
 
 
 def _tiles_of_runs(

@@ -11,6 +11,7 @@ import tvm
 from tvm import relax, te, tirx
 
 from ingot.targets.cpu.schedules.emission import index
+from ingot.targets.cpu.schedules.matmul import can_scale_rows
 from ingot.targets.cpu.schedules.tiles import Panels, choose_panels
 from ingot.targets.cpu.selection.base import (
     ANCHOR,
@@ -20,6 +21,7 @@ from ingot.targets.cpu.selection.base import (
     Selector,
 )
 from ingot.targets.cpu.selection.depthwise import select_depthwise
+from ingot.targets.cpu.selection.gating import gated_source
 
 Floats = npt.NDArray[np.float32]
 
@@ -91,6 +93,19 @@ def select_convolution(selection: Selection, call: relax.Call) -> relax.Expr | N
     packed = relax.const(pack_panels(array, panels))
     source = None if pointwise else _channels_first_source(selection, image, channels * groups)
     anchor = _Anchor(attributes, panels, tuple(map(int, array.shape)), source is not None)
+    gated = gated_source(selection, image) if pointwise and attributes.strides == (1, 1) else None
+    if gated is not None and can_scale_rows(
+        int(image.ty.shape[0]) * width * int(call.ty.shape[1]), channels, panels, selection.cpu
+    ):
+        source, gate = gated
+        return selection.builder.call_te(
+            anchor.gated,
+            source,
+            packed,
+            gate,
+            primfunc_name_hint="gated_conv2d",
+            primfunc_attrs={OP_PATTERN: OUT_ELEMENTWISE_FUSABLE},
+        )
     return selection.builder.call_te(
         anchor.pointwise if pointwise else anchor.direct,
         image if source is None else source,
@@ -190,6 +205,12 @@ class _Anchor:
                 "vectors": self.panels.vectors,
             },
         )
+
+    def gated(self, image: te.Tensor, weights: te.Tensor, gate: te.Tensor) -> te.Tensor:
+        scaled = te.compute(
+            image.shape, lambda n, y, x, k: image[n, y, x, k] * gate[n, 0, 0, k], name="scaled"
+        )
+        return self.pointwise(scaled, weights)
 
     def pointwise(self, image: te.Tensor, weights: te.Tensor) -> te.Tensor:
         stride_y, stride_x = self.attributes.strides
