@@ -8,7 +8,9 @@ import re
 _LABEL = re.compile(r"^(\.LBB\w+):")
 _JUMP = re.compile(r"^\s+j\w+\s+(\.LBB\w+)")
 # The frame pointer is one more register of these functions: LLVM addresses the stack by rsp alone.
-_STACK = re.compile(r"\(%rsp\b|\[rsp\b")
+_STACK = re.compile(r"\(%rsp")
+# AT&T syntax: the destination comes last.
+_VECTOR_STORE = re.compile(r"vmov\w+\s+%[xyz]mm\d+, .*\)$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,14 +23,12 @@ class Loop:
 
     instructions: tuple[str, ...]
 
-    def count(self, name: str) -> int:
-        """Number of instructions whose names begin so."""
-        return sum(line.startswith(name) for line in self.instructions)
-
     @property
-    def stack_accesses(self) -> tuple[str, ...]:
-        """The instructions that read or write the stack: spilled registers."""
-        return tuple(line for line in self.instructions if _STACK.search(line))
+    def spills(self) -> list[str]:
+        """The instructions that store vectors, or use the stack: what registers do not hold."""
+        return [
+            line for line in self.instructions if _STACK.search(line) or _VECTOR_STORE.match(line)
+        ]
 
     def __str__(self) -> str:
         return "\n".join(self.instructions)

@@ -230,4 +230,4 @@ def test_accumulators_stay_in_registers(
     loops = accumulating_loops(assembly, register)
     assert loops
     for loop in loops:
-        assert not loop.stack_accesses, str(loop)
+        assert not loop.spills, str(loop)
