@@ -51,7 +51,9 @@ class StagedRows:
         zero = tirx.const(0.0, "float32")
         reach = (height.kernel - 1) * height.dilation + 1
         padded = (width.result - 1) * width.stride + (width.kernel - 1) * width.dilation + 1
-        taken = min(width.size, padded - width.padding)
+        # The result may read no further than the padding, and no further than the image.
+        before = min(width.padding, padded)
+        taken = min(width.size, padded - before)
         buffer = emitter.allocate(
             "staged", [(most - 1) * height.stride + reach, padded, channels], scope="global"
         )
@@ -66,12 +68,13 @@ class StagedRows:
                         value = load(source, image, channel, y, x) if read else zero
                         emitter.store(buffer, value, [row, x + index(start), channel])
 
-            after = padded - width.padding - taken
-            with emitter.when(inside):
-                fill(width.padding, taken, read=True)
-            with emitter.when(tirx.Not(inside)):
-                fill(width.padding, taken, read=False)
-            for start, count in ((0, width.padding), (padded - after, after)):
+            after = padded - before - taken
+            if taken:
+                with emitter.when(inside):
+                    fill(before, taken, read=True)
+                with emitter.when(tirx.Not(inside)):
+                    fill(before, taken, read=False)
+            for start, count in ((0, before), (padded - after, after)):
                 if count:
                     fill(start, count, read=False)
         rows = (height.result - 1) * height.stride + reach
