@@ -59,8 +59,8 @@ def special_inputs(model: ir.Model, seed: int = 0) -> dict[str, np.ndarray]:
 
 def outputs_of(model: ir.Model, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What ONNX Runtime computes, on one thread and without its own optimizations."""
-    with Reference(model, threads=1) as reference:
-        return reference.run(inputs)
+    reference = Reference(model, threads=1)
+    return reference.run(inputs)
 
 
 def assert_bit_equal(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> None:

@@ -27,10 +27,10 @@ def measure_accuracy(model: ir.Model, dataset: Dataset, metric: Metric) -> float
     """
     labels = dataset.labels
     predictions: list[Array] = []
-    with Reference(model, optimize=True) as runner:
-        for example in dataset:
-            outputs = [runner.run(inputs) for inputs in example.inputs]
-            if not predictions:
-                metric.check(outputs, labels)
-            predictions.append(metric.predict(outputs, example.label))
+    runner = Reference(model, optimize=True)
+    for example in dataset:
+        outputs = [runner.run(inputs) for inputs in example.inputs]
+        if not predictions:
+            metric.check(outputs, labels)
+        predictions.append(metric.predict(outputs, example.label))
     return metric.aggregate(np.stack(predictions), labels)

@@ -43,17 +43,17 @@ def compare_with_reference(
         VerificationError: An output differs by more; names it.
     """
     worst_abs = worst_rel = 0.0
-    with Reference(model) as reference:
-        for sample in inputs:
-            expected, actual = reference.run(sample), session.run(sample)
-            for name, array in expected.items():
-                difference = compare_tensors(name, array, actual[name])
-                allowed = rtol * max(difference.scale, _SMALLEST_SCALE)
-                if difference.detail or difference.max_abs_error > allowed:
-                    raise VerificationError(
-                        f"the compiled code is not right: {difference}, allowed is {rtol:g} of the "
-                        "largest magnitude; please report this with the model"
-                    )
-                worst_abs = max(worst_abs, difference.max_abs_error)
-                worst_rel = max(worst_rel, difference.max_rel_error)
+    reference = Reference(model)
+    for sample in inputs:
+        expected, actual = reference.run(sample), session.run(sample)
+        for name, array in expected.items():
+            difference = compare_tensors(name, array, actual[name])
+            allowed = rtol * max(difference.scale, _SMALLEST_SCALE)
+            if difference.detail or difference.max_abs_error > allowed:
+                raise VerificationError(
+                    f"the compiled code is not right: {difference}, allowed is {rtol:g} of the "
+                    "largest magnitude; please report this with the model"
+                )
+            worst_abs = max(worst_abs, difference.max_abs_error)
+            worst_rel = max(worst_rel, difference.max_rel_error)
     return {"ran": True, "rtol": rtol, "max_abs_error": worst_abs, "max_rel_error": worst_rel}

@@ -220,17 +220,17 @@ class _Search:
 def _by_tolerance(model: ir.Model, inputs: Sequence[Inputs], tolerance: Tolerance) -> _Judge:
     if not inputs:
         raise UsageError("bisecting by tolerance takes at least one set of inputs")
-    with Reference(model) as reference:
-        expected = [reference.run(one) for one in inputs]
+    reference = Reference(model)
+    expected = [reference.run(one) for one in inputs]
 
     def judge(candidate: ir.Model) -> _Verdict:
-        with Reference(candidate) as runner:
-            differences = [
-                compare_tensors(name, array, outputs[name])
-                for one, before in zip(inputs, expected, strict=True)
-                for outputs in (runner.run(one, list(before)),)
-                for name, array in before.items()
-            ]
+        runner = Reference(candidate)
+        differences = [
+            compare_tensors(name, array, outputs[name])
+            for one, before in zip(inputs, expected, strict=True)
+            for outputs in (runner.run(one, list(before)),)
+            for name, array in before.items()
+        ]
         worst = max(differences, key=lambda difference: difference.max_rel_error)
         bad = next((one for one in differences if not one.within(tolerance)), None)
         return _Verdict(bad is None, worst.max_rel_error, "" if bad is None else str(bad))

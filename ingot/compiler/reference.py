@@ -7,10 +7,8 @@ folding would not be exact.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -19,9 +17,20 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from ingot.errors import InputError, ModelError, first_line
-from ingot.passes.storage import INLINE_LIMIT, fits_inline, save, to_bytes
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+# Smaller weights stay in the message, where shape inference looks for the contents of shapes.
+_LENT_FROM = 1024
+_LENT_DTYPES = (
+    ir.DataType.FLOAT,
+    ir.DataType.FLOAT16,
+    ir.DataType.DOUBLE,
+    ir.DataType.INT8,
+    ir.DataType.UINT8,
+    ir.DataType.INT32,
+    ir.DataType.INT64,
+)
 
 
 class Reference:
@@ -33,7 +42,6 @@ class Reference:
         optimize: Whether ONNX Runtime may optimize the graph (as a peer); off for a reference.
         expose: Names of intermediate values that :meth:`run` can return besides the outputs; not
             for a path.
-        inline_limit: Weights above this many bytes go through a temporary file.
 
     Raises:
         ModelError: ONNX Runtime refuses the model; says why.
@@ -46,7 +54,6 @@ class Reference:
         threads: int = 0,
         optimize: bool = False,
         expose: Sequence[str] = (),
-        inline_limit: int = INLINE_LIMIT,
     ) -> None:
         if isinstance(model, onnx.ModelProto):
             model = ir.from_proto(model)
@@ -54,22 +61,18 @@ class Reference:
         if isinstance(model, ir.Model) and expose:
             exposed = set(expose) - {str(value.name) for value in model.graph.outputs}
             model = _with_outputs(model, exposed)
-        self._directory: tempfile.TemporaryDirectory[str] | None = None
-        if isinstance(model, Path):
-            source: str | bytes = str(model)
-        elif fits_inline(model, inline_limit):
-            source = to_bytes(model)
-        else:
-            self._directory = tempfile.TemporaryDirectory(prefix="ingot-reference-")
-            path = Path(self._directory.name) / "model.onnx"
-            save(model, path, limit=inline_limit)
-            source = str(path)
+        options = _session_options(threads, optimize)
+        # The session reads these arrays, and does not hold them.
+        self._lent: list[ort.OrtValue] = []
         try:
+            if isinstance(model, Path):
+                source: str | bytes = str(model)
+            else:
+                source, self._lent = _lend_weights(model, options)
             self._session = ort.InferenceSession(
-                source, _session_options(threads, optimize), providers=["CPUExecutionProvider"]
+                source, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:
-            self.close()
             raise ModelError(f"ONNX Runtime cannot load the model: {first_line(error)}") from error
         self.inputs = tuple(value.name for value in self._session.get_inputs())
         self.outputs = tuple(
@@ -106,23 +109,6 @@ class Reference:
                 raise ModelError(f"output '{name}' is no tensor; only tensors can be compared")
         return dict(zip(names, values, strict=True))
 
-    def close(self) -> None:
-        """Removes the temporary file of a large model, if there is one."""
-        if self._directory is not None:
-            self._directory.cleanup()
-            self._directory = None
-
-    def __enter__(self) -> Reference:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 def _session_options(threads: int, optimize: bool) -> ort.SessionOptions:
     options = ort.SessionOptions()
@@ -139,3 +125,44 @@ def _with_outputs(model: ir.Model, names: set[str]) -> ir.Model:
     for node in copy.graph:
         copy.graph.outputs.extend(value for value in node.outputs if value.name in names)
     return copy
+
+
+def _lend_weights(model: ir.Model, options: ort.SessionOptions) -> tuple[bytes, list[ort.OrtValue]]:
+    """Serializes a model without its large weights, which the session reads where they lie.
+
+    Returns the message and those weights, which have to outlive the session.
+
+    Copying hundreds of megabytes into a message and out of it again would take longer than the
+    run, and a message ends at 2 GB.
+    """
+    copy = model.clone()
+    names, values = [], []
+    for graph in copy.graphs():
+        for name, weight in graph.initializers.items():
+            tensor = weight.const_value
+            if tensor is None:
+                continue
+            if graph is copy.graph and _can_be_lent(tensor):
+                names.append(name)
+                array = np.ascontiguousarray(tensor.numpy())
+                values.append(ort.OrtValue.ortvalue_from_numpy(array))
+                weight.const_value = ir.ExternalTensor(
+                    "lent",
+                    0,
+                    tensor.nbytes,
+                    tensor.dtype,
+                    shape=ir.Shape(tensor.shape.numpy()),
+                    name=name,
+                )
+            elif isinstance(tensor, ir.ExternalTensor):
+                weight.const_value = ir.Tensor(
+                    tensor.numpy(), dtype=tensor.dtype, shape=tensor.shape, name=name
+                )
+    if names:
+        options.add_external_initializers(names, values)
+    serialized: bytes = ir.to_proto(copy).SerializeToString()
+    return serialized, values
+
+
+def _can_be_lent(tensor: ir.TensorProtocol) -> bool:
+    return tensor.nbytes >= _LENT_FROM and tensor.dtype in _LENT_DTYPES

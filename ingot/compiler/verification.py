@@ -101,22 +101,20 @@ class ReferenceCheck:
             VerificationError: No tensor is out of tolerance.
         """
         names = _common_tensors(before, after)
-        with (
-            Reference(before, threads=self._threads, expose=names) as old,
-            Reference(after, threads=self._threads, expose=names) as new,
-        ):
-            for inputs in self._inputs:
-                for name, left, right in _paired_values(old, new, inputs, names):
-                    difference = compare_tensors(name, left, right)
-                    if not difference.within(tolerance):
-                        return difference
+        old = Reference(before, threads=self._threads, expose=names)
+        new = Reference(after, threads=self._threads, expose=names)
+        for inputs in self._inputs:
+            for name, left, right in _paired_values(old, new, inputs, names):
+                difference = compare_tensors(name, left, right)
+                if not difference.within(tolerance):
+                    return difference
         raise VerificationError("no tensor of the two models is out of tolerance")
 
     def _outputs(self, model: ir.Model) -> list[Outputs]:
         if self._last is not None and self._last[0] is model:
             return self._last[1]
-        with Reference(model, threads=self._threads) as reference:
-            outputs = [reference.run(inputs) for inputs in self._inputs]
+        reference = Reference(model, threads=self._threads)
+        outputs = [reference.run(inputs) for inputs in self._inputs]
         self._last = (model, outputs)
         return outputs
 
@@ -141,12 +139,12 @@ def runnable_inputs(
     alone = random_inputs(model, shapes, seed, batch=1)
     if all(inputs[name].shape == array.shape for name, array in alone.items()):
         return inputs
-    with Reference(model) as reference:
-        try:
-            reference.run(inputs)
-        except ModelError:
-            reference.run(alone)
-            return alone
+    reference = Reference(model)
+    try:
+        reference.run(inputs)
+    except ModelError:
+        reference.run(alone)
+        return alone
     return inputs
 
 

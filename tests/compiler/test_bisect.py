@@ -86,8 +86,8 @@ def accuracy(inputs):
     wanted = np.maximum(x["x"], 0)[:, :3].argmax(axis=1)
 
     def measure(candidate):
-        with Reference(candidate) as reference:
-            return float((reference.run(x)["scores"].argmax(axis=1) == wanted).mean())
+        reference = Reference(candidate)
+        return float((reference.run(x)["scores"].argmax(axis=1) == wanted).mean())
 
     return measure
 

@@ -32,31 +32,73 @@ def test_all_kinds_of_source_give_the_same(model, tmp_path):
     path = tmp_path / "m.onnx"
     save(model, path)
     for source in (model, ir.to_proto(model), path):
-        with Reference(source) as reference:
-            assert (reference.inputs, reference.outputs) == (("x", "c"), ("y",))
-            np.testing.assert_array_equal(reference.run(INPUTS)["y"], EXPECTED)
-
-
-def test_weights_above_the_limit_go_through_a_file_that_is_removed(model, monkeypatch, tmp_path):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with Reference(model, inline_limit=4) as reference:
+        reference = Reference(source)
+        assert (reference.inputs, reference.outputs) == (("x", "c"), ("y",))
         np.testing.assert_array_equal(reference.run(INPUTS)["y"], EXPECTED)
-        assert [path.name[:16] for path in tmp_path.iterdir()] == ["ingot-reference-"]
-    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.float64, np.int8, np.int64])
+@pytest.mark.parametrize("size", [3, 1000])
+def test_weights_of_any_size_and_type(dtype, size, tmp_path):
+    """Large weights are lent to the session, others are serialized: no difference to see."""
+    values = np.arange(size).astype(dtype)
+    model = ir.from_proto(
+        onnx.helper.make_model(
+            onnx.helper.make_graph(
+                [onnx.helper.make_node("Add", ["x", "w"], ["y"])],
+                "g",
+                [onnx.helper.make_tensor_value_info("x", values_type(dtype), [size])],
+                [onnx.helper.make_tensor_value_info("y", values_type(dtype), [size])],
+                [onnx.numpy_helper.from_array(values, "w")],
+            ),
+            opset_imports=[onnx.helper.make_opsetid("", 21)],
+            ir_version=10,
+        )
+    )
+    x = np.ones(size, dtype)
+    np.testing.assert_array_equal(Reference(model).run({"x": x})["y"], values + x)
+    save(model, tmp_path / "m.onnx", limit=1)
+    external = ir.load(tmp_path / "m.onnx")
+    np.testing.assert_array_equal(Reference(external).run({"x": x})["y"], values + x)
+
+
+def values_type(dtype):
+    return onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+
+
+def test_large_weights_are_not_copied(monkeypatch):
+    lengths = []
+    session = ort.InferenceSession
+
+    def spy(source, *arguments, **keywords):
+        lengths.append(len(source))
+        return session(source, *arguments, **keywords)
+
+    monkeypatch.setattr(ort, "InferenceSession", spy)
+    model = parse(
+        '<ir_version: 10, opset_import: ["":21]> '
+        "g (float[1000] x) => (float[1000] y) { y = Add(x, w) }"
+    )
+    model.graph.initializers["w"] = ir.Value(
+        name="w", const_value=ir.tensor(np.ones(1000, np.float32), name="w")
+    )
+    model = ir.from_proto(ir.to_proto(model))
+    Reference(model)
+    assert lengths[0] < 1000
 
 
 def test_exposed_values_can_be_fetched_but_are_no_outputs(model):
-    with Reference(model, expose=["a", "y", "nowhere"]) as reference:
-        assert reference.outputs == ("y",)
-        assert list(reference.run(INPUTS)) == ["y"]
-        found = reference.run(INPUTS, ["a"])
-        np.testing.assert_array_equal(found["a"], INPUTS["x"] * np.float32([1, 2]))
+    reference = Reference(model, expose=["a", "y", "nowhere"])
+    assert reference.outputs == ("y",)
+    assert list(reference.run(INPUTS)) == ["y"]
+    found = reference.run(INPUTS, ["a"])
+    np.testing.assert_array_equal(found["a"], INPUTS["x"] * np.float32([1, 2]))
 
 
 def test_source_is_not_changed(model):
     before = ir.to_proto(model).SerializeToString()
-    with Reference(model, expose=["a", "b"], inline_limit=0) as reference:
-        reference.run(INPUTS)
+    reference = Reference(model, expose=["a", "b"])
+    reference.run(INPUTS)
     assert ir.to_proto(model).SerializeToString() == before
 
 

@@ -36,9 +36,9 @@ print(json.dumps([name for name in ("tvm", "onnx", "onnxruntime") if name in sys
 def test_artifact_matches_onnxruntime(name: str, tmp_path: Path) -> None:
     source = resolve(name)
     artifact = compile_model(source.path, tmp_path / f"{name}.ingot")
-    with Reference(source.path) as reference:
-        inputs = runnable_inputs(ir.load(source.path), seed=1)
-        expected = reference.run(inputs)
+    reference = Reference(source.path)
+    inputs = runnable_inputs(ir.load(source.path), seed=1)
+    expected = reference.run(inputs)
     np.savez(tmp_path / "in.npz", **inputs)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, artifact.path, tmp_path / "in.npz", tmp_path / "out.npz"],

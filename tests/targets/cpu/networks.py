@@ -98,8 +98,8 @@ def assert_agrees(compiled: Compiled, network: Network, *, threads: int = 2, **s
     or of the largest output, even where cancellation or an activation leaves smaller results.
     """
     inputs = network.random_inputs(**sizes)
-    with Reference(network.model()) as reference:
-        expected = reference.run(inputs)
+    reference = Reference(network.model())
+    expected = reference.run(inputs)
     results = compiled(*inputs.values(), threads=threads)
     for (name, right), actual in zip(expected.items(), results, strict=True):
         assert (actual.dtype, actual.shape) == (right.dtype, right.shape), name
