@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from ingot.calibration.dataset import Dataset
 from ingot.calibration.metrics import Metric
-from ingot.compiler.reference import Array, Reference
+from ingot.calibration.reference import Array, Reference
 
 
 def measure_accuracy(model: ir.Model, dataset: Dataset, metric: Metric) -> float:

@@ -7,8 +7,8 @@ from typing import Any
 
 import onnx_ir as ir
 
+from ingot.calibration.reference import Reference
 from ingot.compiler.comparison import compare_tensors
-from ingot.compiler.reference import Reference
 from ingot.errors import VerificationError
 from ingot.runtime.cpu_features import machine_architecture, missing_features
 from ingot.runtime.manifest import Manifest

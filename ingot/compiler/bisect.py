@@ -18,8 +18,8 @@ from typing import Literal
 import onnx_ir as ir
 import pydantic
 
+from ingot.calibration.reference import Array, Reference
 from ingot.compiler.comparison import compare_tensors
-from ingot.compiler.reference import Array, Reference
 from ingot.compiler.verification import ReferenceCheck
 from ingot.errors import IngotError, UsageError, VerificationError
 from ingot.passes.base import FLOAT_ROUNDING, Tolerance, pass_name

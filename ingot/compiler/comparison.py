@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ingot.compiler.reference import Array
+from ingot.calibration.reference import Array
 from ingot.passes.record import TensorDifference
 
 

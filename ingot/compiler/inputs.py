@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from ingot.compiler.reference import Array
+from ingot.calibration.reference import Array
 from ingot.errors import InputError, ModelError
 
 # Sizes for dimensions that the model leaves open. Two for the batch, so that a result that mixes

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import onnx_ir as ir
 
+from ingot.calibration.reference import Array, Reference
 from ingot.compiler.comparison import compare_tensors
 from ingot.compiler.inputs import random_inputs
-from ingot.compiler.reference import Array, Reference
 from ingot.errors import ModelError, VerificationError
 from ingot.passes.base import Tolerance, ToleranceKind
 from ingot.passes.record import CheckResult, PassCheckError, TensorDifference

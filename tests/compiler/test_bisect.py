@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx_ir.passes.common import ShapeInferencePass
 
+from ingot.calibration.reference import Reference
 from ingot.compiler.bisect import BisectReport, bisect
 from ingot.compiler.inputs import random_inputs
-from ingot.compiler.reference import Reference
 from ingot.compiler.verification import ReferenceCheck
 from ingot.errors import UsageError, VerificationError
 from ingot.passes.base import EXACT, IngotPass, PassOptions, PassOutcome

@@ -4,8 +4,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from ingot.calibration.reference import Reference
 from ingot.compiler.inputs import random_inputs
-from ingot.compiler.reference import Reference
 from ingot.compiler.verification import ReferenceCheck, runnable_inputs
 from ingot.errors import ModelError, VerificationError
 from ingot.passes.base import EXACT, FLOAT_ROUNDING, LOSSY, ToleranceKind

@@ -11,8 +11,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from ingot.calibration.reference import Reference
 from ingot.compiler.build import compile_model
-from ingot.compiler.reference import Reference
 from ingot.compiler.verification import runnable_inputs
 from ingot.models.catalog import REFERENCE_MODELS, resolve
 

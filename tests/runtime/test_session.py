@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ingot.calibration.reference import Reference
 from ingot.compiler.build import Artifact
-from ingot.compiler.reference import Reference
 from ingot.errors import InputError, UsageError
 from ingot.runtime.session import Session
 

@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 from onnx import parser
 
-from ingot.compiler.reference import Reference
+from ingot.calibration.reference import Reference
 from ingot.errors import UnsupportedOperatorError
 from ingot.targets.cpu.importer import import_graph, unsupported_nodes
 from tests.targets.cpu.conftest import Run

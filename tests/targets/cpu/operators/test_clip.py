@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import parser
 
-from ingot.compiler.reference import Reference
+from ingot.calibration.reference import Reference
 from tests.targets.cpu.conftest import Run
 
 LOW = "low = Constant<value = float {-0.5}>()"

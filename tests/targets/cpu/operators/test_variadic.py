@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import parser
 
-from ingot.compiler.reference import Reference
+from ingot.calibration.reference import Reference
 from tests.targets.cpu.conftest import Compile, Run
 from tests.targets.cpu.networks import Network, assert_agrees, normal
 

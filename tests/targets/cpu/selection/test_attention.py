@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_ir.passes.common import ShapeInferencePass
 from tvm import relax, tirx
 
-from ingot.compiler.reference import Reference
+from ingot.calibration.reference import Reference
 from ingot.targets.cpu.importer import import_graph
 from ingot.targets.cpu.machine import describe_cpu
 from ingot.targets.cpu.schedules.emission import FAMILY

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from ingot.compiler.reference import Reference
+from ingot.calibration.reference import Reference
 from ingot.errors import InputError, ModelError
 from ingot.passes.storage import save
 from tests.graphs import parse
