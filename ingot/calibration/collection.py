@@ -1,0 +1,197 @@
+"""Calibration: what a model's tensors hold on real data."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from ingot.calibration.activations import Activations
+from ingot.calibration.observer import Observer
+from ingot.calibration.reference import Array
+from ingot.calibration.samples import Data, Sample, open_samples
+from ingot.calibration.statistics import TensorStatistics
+from ingot.errors import DataError
+
+ENOUGH_SAMPLES = 32
+"""Below so many samples, the ranges of activations are likely too narrow."""
+
+OnSample: TypeAlias = Callable[[int, int | None], None]
+"""Told of each sample that has been run: how many so far, and how many in all, if known."""
+
+_CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "QLinearConv", "ConvInteger"})
+
+
+class Calibration:
+    """Data to calibrate with, and what tensors hold when a model runs on it.
+
+    Labels are ignored; an example of two sentences is two samples.
+
+    Args:
+        data: A data set, or any iterable of mappings from input name to array (batch axis
+            included). An iterable is read once and kept in a temporary file, so a generator will
+            do.
+        limit: The most examples to use: of a data set or a list spread evenly over it, of another
+            iterable the first ones.
+        threads: Threads within an operator; 0 for one per core.
+        cache: The folder that keeps statistics for the next time; None keeps none.
+        on_sample: Told of each sample, for progress.
+
+    Attributes:
+        description: What the data is, in a few words.
+        notes: What a user should be told, one line each.
+    """
+
+    def __init__(
+        self,
+        data: Data,
+        *,
+        limit: int | None = None,
+        threads: int = 0,
+        cache: Path | None = None,
+        on_sample: OnSample | None = None,
+    ) -> None:
+        self._samples = open_samples(data, limit)
+        self._threads = threads
+        self._cache = cache
+        self._on_sample = on_sample
+        self._notes: list[str] = []
+
+    @property
+    def description(self) -> str:
+        """What the data is, in a few words."""
+        return self._samples.description
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should be told, one line each."""
+        return tuple(self._notes)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) over what the samples hold, in order; the manifest's ``calibration``."""
+        return self._samples.digest()
+
+    def samples(self, limit: int | None = None) -> Iterator[Sample]:
+        """Yields the samples in order, at most ``limit`` of them.
+
+        Raises:
+            DataError: A sample is damaged.
+        """
+        return itertools.islice(iter(self._samples), limit)
+
+    def statistics(self, model: ir.Model, tensors: Sequence[str]) -> dict[str, TensorStatistics]:
+        """Runs every sample once and returns what each tensor held.
+
+        Args:
+            model: The model to run, in ONNX Runtime; not changed.
+            tensors: Names of its inputs and of values that its main graph computes.
+
+        Returns:
+            Statistics by tensor name, in the order asked for.
+
+        Raises:
+            DataError: There are no samples, one does not fit the model, or a tensor is NaN or
+                infinite (names the tensor and the sample).
+            ModelError: ONNX Runtime cannot load the model.
+            UsageError: The model has no such tensor.
+        """
+        return self._observe(model, tensors, histogram=True, limit=None)
+
+    def means(
+        self, model: ir.Model, tensors: Sequence[str], *, limit: int | None = None
+    ) -> dict[str, npt.NDArray[np.float64]]:
+        """The mean of each tensor per channel; for bias correction.
+
+        Args:
+            model: The model to run; not changed.
+            tensors: Names of tensors; see :meth:`statistics`.
+            limit: The most samples to run.
+
+        Returns:
+            float64 [channels] by tensor name, along the axis that
+            :class:`~ingot.calibration.statistics.TensorStatistics` states.
+
+        Raises:
+            DataError: See :meth:`statistics`; or a tensor has no channels.
+        """
+        means = {}
+        for name, found in self._observe(model, tensors, histogram=False, limit=limit).items():
+            if found.channels is None:
+                raise DataError(f"tensor '{name}' has no channels, so there is no mean of each")
+            means[name] = found.channels.mean
+        return means
+
+    def outputs(
+        self, model: ir.Model, tensors: Sequence[str], limit: int | None = None
+    ) -> Iterator[dict[str, Array]]:
+        """Yields the tensors themselves, sample by sample.
+
+        Args:
+            model: The model to run; not changed.
+            tensors: Names of tensors; see :meth:`statistics`. All those of one sample are in
+                memory at once.
+            limit: The most samples to run.
+
+        Raises:
+            DataError: A sample does not fit the model.
+        """
+        activations = Activations(model, tensors, threads=self._threads)
+        for sample in self.samples(limit):
+            found: dict[str, Array] = {}
+            for part in activations.run(sample):
+                found |= part
+            yield {name: found[name] for name in tensors}
+
+    def _observe(
+        self, model: ir.Model, tensors: Sequence[str], *, histogram: bool, limit: int | None
+    ) -> dict[str, TensorStatistics]:
+        first = _channels_first(model)
+        observers = {
+            name: Observer(name, channels_first=name in first, histogram=histogram)
+            for name in tensors
+        }
+        activations = Activations(model, tensors, threads=self._threads)
+        total = self._samples.count()
+        if total is not None and limit is not None:
+            total = min(total, limit)
+        done = 0
+        with concurrent.futures.ThreadPoolExecutor(self._threads or None) as pool:
+            for sample in self.samples(limit):
+                for part in activations.run(sample):
+                    _update(pool, observers, part, sample.name)
+                done += 1
+                if self._on_sample is not None:
+                    self._on_sample(done, total)
+        if not done:
+            raise DataError("the calibration data holds no samples; give at least one")
+        return {name: observer.finish() for name, observer in observers.items()}
+
+
+def _update(
+    pool: concurrent.futures.Executor,
+    observers: dict[str, Observer],
+    values: dict[str, Array],
+    sample: str,
+) -> None:
+    # NumPy lets go of the interpreter's lock while it counts, so threads help.
+    updates = [pool.submit(observers[name].update, array, sample) for name, array in values.items()]
+    for update in updates:
+        update.result()
+
+
+def _channels_first(model: ir.Model) -> frozenset[str]:
+    """Names of the tensors that a convolution reads or computes."""
+    return frozenset(
+        str(value.name)
+        for node in model.graph
+        if node.op_type in _CONVOLUTIONS
+        for value in (*node.inputs[:1], *node.outputs)
+        if value is not None
+    )
