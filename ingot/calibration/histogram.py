@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 BINS = 4096
-"""The most bins of a histogram; values that differ at all are spread over more than half of them."""
+"""The most bins of a histogram; values that differ at all span more than half of them."""
 
 Values = npt.NDArray[Any]
 
