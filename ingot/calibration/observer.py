@@ -147,14 +147,9 @@ class _Channels:
         if axis == values.ndim - 1:
             rows = values.reshape(-1, channels)
             return cls(axis, rows.min(0), rows.max(0), _total(rows, 0), count)
-        rows = values.reshape(values.shape[0], channels, -1)
-        return cls(
-            axis,
-            rows.min(-1).min(0),
-            rows.max(-1).max(0),
-            _total(rows, -1).sum(0),
-            count,
-        )
+        maps = values.reshape(values.shape[0], channels, -1)
+        lowest, highest = maps.min(-1).min(0), maps.max(-1).max(0)
+        return cls(axis, lowest, highest, _total(maps, -1).sum(0), count)
 
     def merged(self, other: _Channels) -> _Channels:
         """The figures of both."""

@@ -32,7 +32,7 @@ class Range:
         low, high = min(low, 0.0), max(high, 0.0)
         if symmetric:
             high = max(-low, high)
-            low = -high
+            low = -high if high else 0.0
         return cls(low, high)
 
 
@@ -53,7 +53,7 @@ class RangeMethod(abc.ABC):
 
 def levels(*, symmetric: bool, bits: int) -> int:
     """How many values the integers have: the symmetric grid leaves the lowest one out."""
-    return 2**bits - 1 if symmetric else 2**bits
+    return int(2**bits) - int(symmetric)
 
 
 def magnitudes(histogram: Histogram) -> Histogram:
