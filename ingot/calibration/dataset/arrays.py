@@ -103,13 +103,15 @@ class ArrayFolder(Dataset):
         description: The folder's name and how many files of it are used.
     """
 
-    def __init__(self, folder: Path, files: Sequence[Path], input_names: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, files: Sequence[Path], input_names: Sequence[str], *, labelled: bool
+    ) -> None:
         """Takes the files in the order of the data set; labels are read, inputs are not yet."""
         self._folder = folder
         self._files = list(files)
         self._input_names = tuple(input_names)
         self.description = f"{len(self._files):,} arrays of {folder.name}"
-        self._labels = self._read_labels()
+        self._labels = self._read_labels() if labelled else None
 
     def __len__(self) -> int:
         """The number of files."""
@@ -176,11 +178,12 @@ def open_npz(
     input_names: Sequence[str],
     *,
     limit: int | None,
-    classes: int | None,
+    classes: int | None = None,
+    labelled: bool = True,
 ) -> ArrayDataset:
-    """Opens an ``.npz`` of many examples; see ``open_dataset`` for its forms and the errors."""
+    """Opens an ``.npz`` or ``.npy`` of many examples; see ``open_dataset`` for forms and errors."""
     stored = _load(path)
-    labels = _find_label(path, stored)
+    labels = _find_label(path, stored) if labelled else None
     if "images" in stored and "images" not in input_names:
         if preprocessing is None:
             raise DataError(
@@ -209,11 +212,16 @@ def open_npz(
 
 
 def open_array_folder(
-    folder: Path, input_names: Sequence[str], *, limit: int | None, classes: int | None
+    folder: Path,
+    input_names: Sequence[str],
+    *,
+    limit: int | None,
+    classes: int | None = None,
+    labelled: bool = True,
 ) -> ArrayFolder:
     """Opens a folder of array files; see ``open_dataset`` for the forms and the errors."""
     files = [path for path in visible(folder) if path.suffix in ARRAY_SUFFIXES]
-    dataset = ArrayFolder(folder, choose(files, limit), input_names)
+    dataset = ArrayFolder(folder, choose(files, limit), input_names, labelled=labelled)
     if dataset.labelled and np.issubdtype(dataset.labels.dtype, np.integer):
         check_class_labels(dataset.labels, classes, str(folder))
     return dataset

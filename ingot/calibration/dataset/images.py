@@ -98,7 +98,17 @@ def open_image_folder(
     else:
         files += [(path, None) for path in _images(folder)]
     if not files:
-        raise DataError(f"{folder} holds no .jpg, .jpeg or .png images; check the path")
+        raise _no_images(folder)
+    return ImageFolder(folder, choose(files, limit), preprocessing, input_name)
+
+
+def open_images(
+    folder: Path, preprocessing: ImagePreprocessing, input_name: str, *, limit: int | None
+) -> ImageFolder:
+    """Lists all images below a folder, however deep, without labels."""
+    files = [(path, None) for path in _images_below(folder)]
+    if not files:
+        raise _no_images(folder)
     return ImageFolder(folder, choose(files, limit), preprocessing, input_name)
 
 
@@ -128,6 +138,17 @@ def visible(folder: Path) -> list[Path]:
 
 def _images(folder: Path) -> list[Path]:
     return [path for path in visible(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
+
+
+def _images_below(folder: Path) -> Iterator[Path]:
+    yield from _images(folder)
+    for entry in visible(folder):
+        if entry.is_dir():
+            yield from _images_below(entry)
+
+
+def _no_images(folder: Path) -> DataError:
+    return DataError(f"{folder} holds no .jpg, .jpeg or .png images; check the path")
 
 
 def _class_index(folder: Path, classes: int | None) -> int:

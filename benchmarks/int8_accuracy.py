@@ -1,0 +1,313 @@
+"""Accuracy of INT8 models by Ingot, ONNX Runtime and NNCF, against the float model.
+
+Each quantizer gets the same float model and the same calibration samples without labels, and every
+INT8 model answers the same labelled examples, so that differences are paired. Image classifiers are
+calibrated on one folder of images and measured on another, sentence models on sentences and on
+pairs with a score of similarity, and the bundled model on CIFAR-10's training and test images.
+
+    python benchmarks/int8_accuracy.py --data DIR --json int8_accuracy.json
+
+DIR holds imagenet_calib/ (images), imagenet_val/<class index>/ (images), sst2/train_6000.tsv
+and stsb/dev.csv. A part: --models mobilenetv2 --quantizers ingot,onnxruntime --limit 100. The
+quantizers nncf_* need the package nncf (and openvino) beside ingot[compile].
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pydantic
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.peer_quantizers import PEER_QUANTIZERS, require
+from ingot.calibration.collection import Calibration
+from ingot.calibration.dataset import Dataset, open_dataset
+from ingot.calibration.dataset.arrays import ArrayDataset
+from ingot.calibration.metrics import Metric
+from ingot.calibration.preprocessing import TextPreprocessing
+from ingot.calibration.reference import Reference
+from ingot.cli.measuring import progress
+from ingot.errors import IngotError, UsageError
+from ingot.models.cache import cache_dir
+from ingot.models.catalog import ModelSource, resolve
+from ingot.models.cifar10 import BUNDLED_CALIBRATION, fetch_cifar10
+from ingot.report.evaluate import metric_figures
+from ingot.report.machine import machine_facts
+from ingot.report.measure import Progress
+from ingot.report.rendering import formats
+
+Array: TypeAlias = npt.NDArray[Any]
+Answer: TypeAlias = Callable[[dict[str, Array]], dict[str, Array]]
+
+MODELS = (
+    "resnet50",
+    "mobilenetv2",
+    "efficientnet_b0",
+    "efficientnet_lite0",
+    "cifar_resnet",
+    "minilm",
+    "gte_small",
+    "mpnet_base",
+)
+INGOT = "ingot"
+QUANTIZERS = (INGOT, *PEER_QUANTIZERS)
+# Sentences to calibrate a language model with, of those in the file.
+SENTENCES = 320
+
+
+class AccuracyRow(pydantic.BaseModel):
+    """One model by one quantizer.
+
+    Attributes:
+        model: The model's name.
+        quantizer: Who quantized it.
+        metric: What it is judged by.
+        fp32: The float model's value.
+        value: The INT8 model's value.
+        delta: ``value - fp32``, in points.
+        delta_low: Lower end of its 95 % interval, paired.
+        delta_high: Upper end.
+        n: Examples.
+        changed: Examples whose prediction is another than the float model's.
+        size_ratio: Bytes of the INT8 model's file by those of the float model's.
+        seconds: What quantizing took.
+    """
+
+    model: str
+    quantizer: str
+    metric: str
+    fp32: float
+    value: float
+    delta: float
+    delta_low: float
+    delta_high: float
+    n: int
+    changed: int
+    size_ratio: float
+    seconds: float
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures, prints the table and writes the JSON; returns the exit code."""
+    options = _options(arguments)
+    rows: list[AccuracyRow] = []
+    try:
+        for quantizer in options.quantizers:
+            if quantizer not in QUANTIZERS:
+                raise UsageError(f"no quantizer {quantizer!r}; possible: {', '.join(QUANTIZERS)}")
+            require(quantizer)
+        with progress() as tell:
+            for model in options.models:
+                _measure(model, options, rows, tell)
+    except IngotError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    finally:
+        if rows:
+            print(_table(rows))
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    data = os.environ.get("INGOT_SHARED_DATA")
+    default = Path(data) if data else Path(__file__).resolve().parents[2] / "shared" / "data"
+    parser.add_argument("--models", type=_names, default=MODELS, help="names or paths: a,b")
+    parser.add_argument("--quantizers", type=_names, default=QUANTIZERS, help="of the columns")
+    parser.add_argument("--data", type=Path, default=default, help="the folder of the data sets")
+    parser.add_argument("--limit", type=int, help="examples to measure on, at most")
+    parser.add_argument("--calibration-limit", type=int, default=SENTENCES, help="samples at most")
+    parser.add_argument("--threads", type=int, default=0, help="of the inferences; 0 for all")
+    parser.add_argument("--keep", type=Path, help="a folder that keeps the INT8 models")
+    parser.add_argument("--json", type=Path, help="a file that receives the rows")
+    return parser.parse_args(arguments)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _measure(
+    name: str, options: argparse.Namespace, rows: list[AccuracyRow], tell: Progress
+) -> None:
+    """Adds the rows of one model as they are found."""
+    source = resolve(name)
+    calibration, judged = _data(source, options)
+    samples = [dict(sample.inputs) for sample in Calibration(calibration).samples()]
+    (metric, *_), labels = judged.metrics, judged.labels
+    reference = _predict(_onnxruntime(source.path, options.threads), judged, metric, tell, "fp32")
+    for quantizer in options.quantizers:
+        transformer = isinstance(source.preprocessing, TextPreprocessing)
+        if quantizer == "onnxruntime_dynamic" and not transformer:
+            continue
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = options.keep / source.name if options.keep else Path(temporary)
+            folder.mkdir(parents=True, exist_ok=True)
+            begin = time.perf_counter()
+            tell(f"{source.name}: {quantizer} quantizes", 0, 0)
+            if quantizer == INGOT:
+                quantized = _ingot(source, calibration, folder)
+            else:
+                quantized = PEER_QUANTIZERS[quantizer](source.path, samples, folder, transformer)
+            seconds = time.perf_counter() - begin
+            answer = _runner(quantized, options.threads)
+            found = _predict(answer, judged, metric, tell, quantizer)
+            size = _size(quantized) / source.path.stat().st_size
+        figures = metric_figures(metric, found, reference, labels)
+        assert figures.difference is not None and figures.identical is not None
+        rows.append(
+            AccuracyRow(
+                model=source.name,
+                quantizer=quantizer,
+                metric=metric.name,
+                fp32=metric.aggregate(reference, labels),
+                value=figures.value.value,
+                delta=figures.difference.value,
+                delta_low=figures.difference.low,
+                delta_high=figures.difference.high,
+                n=figures.n,
+                changed=figures.n - figures.identical,
+                size_ratio=size,
+                seconds=seconds,
+            )
+        )
+        print(_line(rows[-1]), flush=True)
+        if options.json is not None:
+            _write(options.json, rows)
+
+
+def _data(source: ModelSource, options: argparse.Namespace) -> tuple[Dataset, Dataset]:
+    """What a model is calibrated with, and what it is judged on."""
+    inputs = list(Reference(source.path).inputs)
+    root, few, limit = options.data, options.calibration_limit, options.limit
+    if source.name == "cifar_resnet":
+        calibration = open_dataset(BUNDLED_CALIBRATION, source.preprocessing, inputs, limit=few)
+        _, _, images, labels = fetch_cifar10(cache_dir())
+        chosen = range(len(images))[:: max(1, len(images) // limit) if limit else 1]
+        assert source.preprocessing is not None and source.preprocessing.kind == "image"
+        whole = ArrayDataset(
+            Path("cifar10_test"), {inputs[0]: images}, labels, chosen, source.preprocessing
+        )
+        return calibration, whole
+    if isinstance(source.preprocessing, TextPreprocessing):
+        train, test = root / "sst2" / "train_6000.tsv", root / "stsb" / "dev.csv"
+    else:
+        train, test = root / "imagenet_calib", root / "imagenet_val"
+    return (
+        open_dataset(train, source.preprocessing, inputs, limit=few, ignore_labels=True),
+        open_dataset(test, source.preprocessing, inputs, limit=limit, require_labels=True),
+    )
+
+
+def _ingot(source: ModelSource, calibration: Dataset, folder: Path) -> Path:
+    """Ingot's INT8 model as standard QDQ ONNX."""
+    raise NotImplementedError
+
+
+def _runner(model: Path, threads: int) -> Answer:
+    return _openvino(model, threads) if model.suffix == ".xml" else _onnxruntime(model, threads)
+
+
+def _onnxruntime(model: Path, threads: int) -> Answer:
+    return Reference(model, threads=threads, optimize=True).run
+
+
+def _openvino(model: Path, threads: int) -> Answer:
+    import openvino
+
+    config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+    if threads:
+        config["INFERENCE_NUM_THREADS"] = threads
+    compiled = openvino.Core().compile_model(model, "CPU", config)
+    names = [value.any_name for value in compiled.outputs]
+
+    def run(inputs: dict[str, Array]) -> dict[str, Array]:
+        results = compiled(inputs)
+        return {name: np.array(results[index]) for index, name in enumerate(names)}
+
+    return run
+
+
+def _predict(answer: Answer, dataset: Dataset, metric: Metric, tell: Progress, name: str) -> Array:
+    """The predictions of a model, [examples, ...]."""
+    predictions = []
+    for index, example in enumerate(dataset):
+        outputs = [answer(inputs) for inputs in example.inputs]
+        predictions.append(metric.predict(outputs, example.label))
+        tell(f"{name}: predicting", index + 1, len(dataset))
+    return np.stack(predictions)
+
+
+def _size(model: Path) -> int:
+    files = [model, model.with_suffix(".bin"), Path(f"{model}.data")]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _write(path: Path, rows: Sequence[AccuracyRow]) -> None:
+    document = {
+        "machine": machine_facts().model_dump(mode="json"),
+        "rows": [row.model_dump(mode="json") for row in rows],
+    }
+    path.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _line(row: AccuracyRow) -> str:
+    return (
+        f"{row.model}, {row.quantizer}: {row.metric} {row.fp32:.2f} -> {row.value:.2f} "
+        f"({row.delta:+.2f}, {row.delta_low:+.2f} to {row.delta_high:+.2f}), "
+        f"{row.changed} of {row.n:,} predictions differ, {row.seconds:.0f} s"
+    )
+
+
+def _table(rows: Sequence[AccuracyRow]) -> str:
+    """The rows as a Markdown table, its columns aligned."""
+    headings = [
+        "model", "quantizer", "metric", "fp32", "INT8", "difference", "95 % interval",
+        "predictions changed", "n", "size", "seconds",
+    ]  # fmt: skip
+    lines = [headings, *(_cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+    rule = ["-" * width if index < 3 else "-" * (width - 1) + ":"
+            for index, width in enumerate(widths)]  # fmt: skip
+    return "\n".join(
+        "| "
+        + " | ".join(
+            cell.rjust(width) if column > 2 else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        + " |"
+        for line in (lines[0], rule, *lines[1:])
+    )
+
+
+def _cells(row: AccuracyRow) -> list[str]:
+    return [
+        row.model,
+        row.quantizer,
+        row.metric,
+        f"{row.fp32:.2f}",
+        f"{row.value:.2f}",
+        formats.difference(row.delta),
+        f"{formats.difference(row.delta_low)} to {formats.difference(row.delta_high)}",
+        formats.percent(100.0 * row.changed / row.n),
+        f"{row.n:,}",
+        formats.times(row.size_ratio),
+        f"{row.seconds:.0f}",
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

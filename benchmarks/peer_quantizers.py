@@ -1,0 +1,172 @@
+"""INT8 models by other quantizers, each at the settings that its documentation recommends.
+
+Every function writes a model file of its own format and takes the same samples.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy.typing as npt
+import onnxruntime.quantization as ort_quantization
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from ingot.errors import UsageError
+
+Inputs: TypeAlias = Mapping[str, npt.NDArray[Any]]
+Quantize: TypeAlias = Callable[[Path, Sequence[Inputs], Path, bool], Path]
+"""Takes the float model, samples, a folder to write to and whether the model is a transformer."""
+
+
+def onnxruntime_static(
+    model: Path, samples: Sequence[Inputs], folder: Path, transformer: bool
+) -> Path:
+    """ONNX Runtime's static quantization: QDQ, u8 activations, s8 weights per channel, min-max.
+
+    Of a transformer the matrix products alone are quantized: with every operator that it knows
+    (its default) embeddings lose far more.
+    """
+    return _static(model, samples, folder, transformer, ort_quantization.CalibrationMethod.MinMax)
+
+
+def onnxruntime_percentile(
+    model: Path, samples: Sequence[Inputs], folder: Path, transformer: bool
+) -> Path:
+    """The same with the 99.999th percentile instead of the extremes."""
+    method = ort_quantization.CalibrationMethod.Percentile
+    return _static(model, samples, folder, transformer, method)
+
+
+def onnxruntime_dynamic(
+    model: Path,
+    samples: Sequence[Inputs],  # noqa: ARG001 - ranges are found at run time
+    folder: Path,
+    transformer: bool,  # noqa: ARG001
+) -> Path:
+    """ONNX Runtime's dynamic quantization, which its documentation recommends for transformers."""
+    output = folder / "onnxruntime_dynamic.onnx"
+    with _preprocessed(model) as prepared:
+        ort_quantization.quantize_dynamic(
+            prepared,
+            output,
+            per_channel=True,
+            weight_type=ort_quantization.QuantType.QInt8,
+            op_types_to_quantize=["MatMul", "Gemm"],
+        )
+    return output
+
+
+def nncf_onnx(model: Path, samples: Sequence[Inputs], folder: Path, transformer: bool) -> Path:
+    """NNCF's post-training quantization of the ONNX model, with its bias correction."""
+    import nncf
+    import onnx
+
+    nncf.set_log_level(logging.ERROR)
+    quantized = nncf.quantize(
+        onnx.load(model), nncf.Dataset(list(samples)), **_nncf_settings(samples, transformer)
+    )
+    output = folder / "nncf.onnx"
+    onnx.save(quantized, output)
+    return output
+
+
+def nncf_openvino(model: Path, samples: Sequence[Inputs], folder: Path, transformer: bool) -> Path:
+    """NNCF's post-training quantization of the model in OpenVINO, its main way."""
+    import nncf
+    import openvino
+
+    nncf.set_log_level(logging.ERROR)
+    quantized = nncf.quantize(
+        openvino.Core().read_model(model),
+        nncf.Dataset([dict(sample) for sample in samples]),
+        **_nncf_settings(samples, transformer),
+    )
+    output = folder / "nncf.xml"
+    openvino.save_model(quantized, output, compress_to_fp16=False)
+    return output
+
+
+PEER_QUANTIZERS: Mapping[str, Quantize] = {
+    "onnxruntime": onnxruntime_static,
+    "onnxruntime_percentile": onnxruntime_percentile,
+    "onnxruntime_dynamic": onnxruntime_dynamic,
+    "nncf_onnx": nncf_onnx,
+    "nncf_openvino": nncf_openvino,
+}
+"""The other quantizers by name."""
+
+
+def require(quantizer: str) -> None:
+    """Refuses a quantizer whose package is not installed.
+
+    Raises:
+        UsageError: It is not.
+    """
+    needed = {"nncf_onnx": ("nncf",), "nncf_openvino": ("nncf", "openvino")}.get(quantizer, ())
+    for package in needed:
+        if importlib.util.find_spec(package) is None:
+            raise UsageError(
+                f"the quantizer {quantizer} needs the package {package}: install it, or leave "
+                "the quantizer out with --quantizers"
+            )
+
+
+class _Reader(ort_quantization.CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, samples: Iterable[Inputs]) -> None:
+        self._samples = iter(samples)
+
+    def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
+        sample = next(self._samples, None)
+        return None if sample is None else dict(sample)
+
+
+def _static(
+    model: Path,
+    samples: Sequence[Inputs],
+    folder: Path,
+    transformer: bool,
+    method: ort_quantization.CalibrationMethod,
+) -> Path:
+    output = folder / f"onnxruntime_{method.name.lower()}.onnx"
+    with _preprocessed(model) as prepared:
+        ort_quantization.quantize_static(
+            prepared,
+            output,
+            _Reader(samples),
+            quant_format=ort_quantization.QuantFormat.QDQ,
+            op_types_to_quantize=["MatMul", "Gemm"] if transformer else None,
+            per_channel=True,
+            activation_type=ort_quantization.QuantType.QUInt8,
+            weight_type=ort_quantization.QuantType.QInt8,
+            calibrate_method=method,
+        )
+    return output
+
+
+@contextlib.contextmanager
+def _preprocessed(model: Path) -> Iterator[Path]:
+    """The model as ONNX Runtime's quantizer wants it: optimized, with shapes."""
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(model, prepared, skip_symbolic_shape=False, auto_merge=True)
+        yield prepared
+
+
+def _nncf_settings(samples: Sequence[Inputs], transformer: bool) -> dict[str, Any]:
+    import nncf
+
+    settings: dict[str, Any] = {
+        "preset": nncf.QuantizationPreset.MIXED,
+        "target_device": nncf.TargetDevice.CPU,
+        "subset_size": len(samples),
+        "fast_bias_correction": True,
+    }
+    if transformer:
+        settings["model_type"] = nncf.ModelType.TRANSFORMER
+    return settings
