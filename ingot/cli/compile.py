@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,12 @@ from ingot.compiler.build import Artifact, compile_model
 _MIB = 1 << 20
 
 
+class Precision(str, enum.Enum):
+    """What a model can be quantized to."""
+
+    int8 = "int8"
+
+
 def compile_command(
     model: Annotated[str, typer.Argument(help="An ONNX file or a reference model's name.")],
     output: Annotated[
@@ -27,7 +34,14 @@ def compile_command(
         str | None, typer.Option(help="Such as cpu or cpu:mcpu=znver4; see `ingot targets`.")
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="A recipe's file (.toml, .yaml) or name (fp32, none).")
+        str | None, typer.Option(help="A recipe's file (.toml, .yaml) or name (fp32, int8, none).")
+    ] = None,
+    quantize: Annotated[
+        Precision | None, typer.Option(help="Quantize weights and activations to 8 bits.")
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Data that quantization is calibrated with; it needs no labels."),
     ] = None,
     shape: Annotated[
         list[str] | None,
@@ -41,6 +55,8 @@ def compile_command(
     """Compile a model to an artifact: one file that runs without the compiler.
 
     Example: `ingot compile mobilenetv2 -o mobilenetv2.ingot --shape input=1x3x224x224`
+
+    Example: `ingot compile mobilenetv2 --quantize int8 --calibration images`
     """
     source = find_model(model)
     path = output or Path(f"{source.name}.ingot")
@@ -51,6 +67,8 @@ def compile_command(
             target=target,
             recipe=recipe,
             shapes=parse_shapes(shape or []),
+            quantize=None if quantize is None else quantize.value,
+            calibration=calibration,
             dump_passes=dump_passes,
             on_stage=on_stage,
         )
@@ -96,10 +114,23 @@ def _print(artifact: Artifact) -> None:
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     outcome = manifest.measured.get("verification", {"ran": False, "reason": "switched off"})
-    if outcome["ran"]:
+    if outcome["ran"] and "rms_error" in outcome:
+        said = (
+            "agrees with ONNX Runtime on the quantized graph: difference "
+            f"{outcome['rms_error']:.1e} of scale, noise {outcome['rms_noise']:.1e}"
+        )
+    elif outcome["ran"]:
         said = (
             f"agrees with ONNX Runtime: largest difference {outcome['max_rel_error']:.1e} of scale"
         )
     else:
         said = f"not checked numerically: {outcome['reason']}"
     console.print(said, highlight=False, soft_wrap=True)
+    for name, decibels in (
+        manifest.measured.get("quantization", {}).get("output_sqnr_db", {}).items()
+    ):
+        if decibels is not None:
+            console.print(
+                f"quantization noise of {name}: {decibels:.1f} dB below the float model's signal",
+                highlight=False, soft_wrap=True,
+            )  # fmt: skip

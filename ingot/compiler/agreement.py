@@ -5,14 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
-from ingot.calibration.reference import Reference
+from ingot.calibration.reference import Array, Reference
 from ingot.compiler.comparison import compare_tensors
+from ingot.compiler.smoothing import without_rounding
 from ingot.errors import VerificationError
 from ingot.runtime.cpu_features import machine_architecture, missing_features
 from ingot.runtime.manifest import Manifest
 from ingot.runtime.session import Session
+
+# How far compiled integer arithmetic may be from ONNX Runtime on the same QDQ graph, in parts of
+# the noise that the graph's own rounding makes. Both round to the same integers but where a float
+# sum, taken in another order, falls on the other side of a tie. Behind such a value the two
+# roundings drift apart from layer to layer, until they are as far from each other as two independent
+# ones: at most sqrt(2) of the noise. A wrong kernel adds to the noise instead.
+_PARTS_OF_NOISE = 1.6
+# Of the output's root mean square: noise that is smaller than it is not counted upon.
+_LEAST_NOISE = 1e-3
 
 # Outputs that are all but zero are compared on this scale, not on their own.
 _SMALLEST_SCALE = 1e-3
@@ -57,3 +69,64 @@ def compare_with_reference(
             worst_abs = max(worst_abs, difference.max_abs_error)
             worst_rel = max(worst_rel, difference.max_rel_error)
     return {"ran": True, "rtol": rtol, "max_abs_error": worst_abs, "max_rel_error": worst_rel}
+
+
+def compare_with_quantized(
+    session: Session, model: ir.Model, inputs: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Compares an artifact with ONNX Runtime on the quantized graph that it was compiled from.
+
+    The measure is the noise of the graph: by how much its outputs in ONNX Runtime differ from those
+    of the graph whose activations are not rounded.
+
+    Args:
+        session: The loaded artifact.
+        model: The QDQ graph.
+        inputs: Complete inputs, one mapping per run; real ones, where values spread as they will.
+
+    Returns:
+        ``ran``, ``reference``, the largest ``max_abs_error`` and ``max_rel_error``, and as parts of
+        the outputs' root mean square ``rms_error`` and ``rms_noise`` of the worst output.
+
+    Raises:
+        VerificationError: An output differs by more than rounding can explain.
+    """
+    reference, smooth = Reference(model), Reference(without_rounding(model))
+    totals: dict[str, npt.NDArray[np.float64]] = {}
+    worst_abs = worst_rel = 0.0
+    for sample in inputs:
+        expected, actual = reference.run(sample), session.run(sample)
+        ideal = smooth.run(sample)
+        for name, array in expected.items():
+            difference = compare_tensors(name, array, actual[name])
+            if difference.detail or not np.isfinite(difference.max_abs_error):
+                raise VerificationError(
+                    f"the compiled code is not right: {difference}, from the quantized graph in "
+                    "ONNX Runtime; please report this with the model"
+                )
+            worst_abs = max(worst_abs, difference.max_abs_error)
+            worst_rel = max(worst_rel, difference.max_rel_error)
+            squares = [array, _minus(actual[name], array), _minus(array, ideal[name])]
+            found = np.array([float((part.astype(np.float64) ** 2).sum()) for part in squares])
+            totals[name] = totals.get(name, np.zeros(3)) + found
+    errors = {name: np.sqrt(total / max(total[0], 1e-300)) for name, total in totals.items()}
+    for name, (_, error, noise) in errors.items():
+        if error > _PARTS_OF_NOISE * max(noise, _LEAST_NOISE):
+            raise VerificationError(
+                f"the compiled code is not right: output '{name}' is {error:.2g} of its root mean "
+                f"square from the quantized graph in ONNX Runtime, whose own rounding makes "
+                f"{noise:.2g}; please report this with the model"
+            )
+    worst = max(errors.values(), key=lambda found: float(found[1]))
+    return {
+        "ran": True,
+        "reference": "quantized graph",
+        "max_abs_error": worst_abs,
+        "max_rel_error": worst_rel,
+        "rms_error": float(worst[1]),
+        "rms_noise": float(worst[2]),
+    }
+
+
+def _minus(left: Array, right: Array) -> npt.NDArray[np.float64]:
+    return np.asarray(left.astype(np.float64) - right.astype(np.float64))

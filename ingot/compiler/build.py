@@ -8,26 +8,36 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import onnx
 import onnx_ir as ir
 
-from ingot.compiler.agreement import compare_with_reference, runs_here
+from ingot.calibration.collection import Calibration, OnSample
+from ingot.compiler.agreement import compare_with_quantized, compare_with_reference, runs_here
 from ingot.compiler.artifact_writer import (
     Content,
     describe_members,
     serialize_weights,
     write_artifact,
 )
+from ingot.compiler.data import DataLike, open_calibration
 from ingot.compiler.ingest import Ingested, ingest
 from ingot.compiler.inputs import index_limit
+from ingot.compiler.quantization import (
+    compared_samples,
+    is_lossy,
+    make_passes,
+    output_sqnr,
+    precision_facts,
+    require_precision,
+)
 from ingot.compiler.recipe import Recipe, load_recipe
+from ingot.compiler.smoothing import has_quantized_activations
 from ingot.compiler.verification import runnable_inputs
 from ingot.errors import UsageError, VerificationError
 from ingot.passes.manager import PassManager
 from ingot.passes.record import PassRecord
-from ingot.passes.registry import create
 from ingot.runtime.manifest import (
     CODE_MEMBER,
     FORMAT_VERSION,
@@ -76,14 +86,17 @@ def compile_model(
     target: str | None = None,
     recipe: str | Path | Mapping[str, Any] | Recipe | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    quantize: Literal["int8"] | None = None,
+    calibration: DataLike | None = None,
     dump_passes: Path | None = None,
     on_stage: OnStage | None = None,
     on_pass: OnPass | None = None,
+    on_sample: OnSample | None = None,
 ) -> Artifact:
     """Compiles a model to an artifact.
 
-    The graph is checked after each pass, and the compiled code at the end, against ONNX Runtime
-    on the model as it was given.
+    The graph is checked after each pass, and the compiled code at the end, against ONNX Runtime:
+    on the model as it was given, or on the quantized graph where a pass is lossy by intent.
 
     Args:
         model: An ONNX file or a model in memory.
@@ -91,9 +104,13 @@ def compile_model(
         target: Overrides the recipe's target, such as ``cpu`` or ``cpu:mcpu=znver4,threads=2``.
         recipe: A recipe, its file, its name, or its keys; by default ``fp32``.
         shapes: Shapes of inputs by name, over the recipe's.
+        quantize: ``int8`` adds quantization to a recipe that has none.
+        calibration: What quantization is calibrated with, over the recipe's: a path, a data set,
+            or any iterable of mappings from input name to array.
         dump_passes: A folder that receives the graph after each pass.
         on_stage: Called with each stage's name as it begins.
         on_pass: Called with each pass's record as it ends.
+        on_sample: Called with how many calibration samples were run, and how many there are.
 
     Returns:
         The artifact that was written.
@@ -110,22 +127,18 @@ def compile_model(
         >>> artifact = ingot.compile("model.onnx", "model.ingot")  # doctest: +SKIP
         >>> artifact.session(threads=2).run({"image": image})  # doctest: +SKIP
     """
-    plan = load_recipe(recipe)
-    plan = plan.model_copy(
-        update={
-            "target": target or plan.target,
-            "shapes": {**plan.shapes, **{k: tuple(v) for k, v in (shapes or {}).items()}},
-        }
-    )
+    plan = _plan(recipe, target, shapes, quantize)
     chosen = parse_target(plan.target)
-    passes = [instance for spec in plan.passes for instance in create(spec)]
     begin_stage = _Stages(on_stage)
     begin_stage("ingest")
     source = ingest(model, shapes=plan.shapes, simplified=plan.simplify, seed=plan.verify.seed)
     path = _output_path(output, source.name)
+    samples = _open_calibration(calibration, plan, source, model, on_sample)
+    passes = make_passes(plan, chosen.kind, samples)
     begin_stage("passes")
     check = source.check if plan.verify.enabled else None
     run = PassManager(passes, check=check, dump_dir=dump_passes, on_pass=on_pass).run(source.model)
+    outcome = _Outcome(run.model.clone(), is_lossy(passes), compared_samples(samples))
     begin_stage("lower")
     lowered = chosen.lower(run.model)
     if plan.verify.enabled and source.check is None:
@@ -144,11 +157,67 @@ def compile_model(
         "lowering_seconds": dict(lowered.stage_seconds),
         "passes": [record.model_dump(mode="json") for record in run.records],
     }
-    manifest = _manifest(source, run.model, plan, chosen, lowered, members, measured)
+    manifest = _manifest(source, outcome, plan, chosen, lowered, members, measured)
+    if samples is not None:
+        facts = {"sha256": samples.digest, "data": samples.description}
+        manifest = dataclasses.replace(manifest, calibration=facts)
     if plan.verify.enabled:
-        manifest = _verified(path, manifest, members, source, plan, begin_stage)
+        manifest = _verified(path, manifest, members, source, plan, outcome, begin_stage)
     write_artifact(path, manifest, members)
     return Artifact(path, manifest)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Outcome:
+    """What the passes made, before it is lowered.
+
+    Attributes:
+        model: The graph, not to be changed.
+        lossy: Whether a pass changed results by intent, so that the graph is the reference.
+        samples: Real inputs to compare on; empty where there are none.
+    """
+
+    model: ir.Model
+    lossy: bool
+    samples: Sequence[Mapping[str, Any]]
+
+
+def _plan(
+    recipe: str | Path | Mapping[str, Any] | Recipe | None,
+    target: str | None,
+    shapes: Mapping[str, Sequence[int]] | None,
+    quantize: str | None,
+) -> Recipe:
+    """The recipe with what the call says over it."""
+    plan = load_recipe(recipe)
+    if quantize not in (None, "int8"):
+        raise UsageError(f"a model cannot be quantized to {quantize!r}; possible is int8")
+    if quantize is not None:
+        plan = plan.quantized()
+    plan = plan.model_copy(
+        update={
+            "target": target or plan.target,
+            "shapes": {**plan.shapes, **{k: tuple(v) for k, v in (shapes or {}).items()}},
+        }
+    )
+    require_precision(plan)
+    return plan
+
+
+def _open_calibration(
+    given: DataLike | None,
+    plan: Recipe,
+    source: Ingested,
+    model: str | Path | onnx.ModelProto | ir.Model,
+    on_sample: OnSample | None,
+) -> Calibration | None:
+    data = plan.calibration.data if given is None else given
+    if data is None:
+        return None
+    folder = Path(model).parent if isinstance(model, (str, Path)) else Path()
+    return open_calibration(
+        data, source.original, folder, limit=plan.calibration.limit, on_sample=on_sample
+    )
 
 
 class _Stages:
@@ -180,7 +249,7 @@ def _output_path(output: str | Path | None, name: str) -> Path:
 
 def _manifest(
     source: Ingested,
-    model: ir.Model,
+    outcome: _Outcome,
     plan: Recipe,
     target: Target,
     lowered: Lowered,
@@ -192,11 +261,11 @@ def _manifest(
     return Manifest(
         format_version=FORMAT_VERSION,
         name=source.name,
-        inputs=tensor_specs(model.graph.inputs),
-        outputs=tensor_specs(model.graph.outputs),
+        inputs=tensor_specs(outcome.model.graph.inputs),
+        outputs=tensor_specs(outcome.model.graph.outputs),
         parameters=tuple(lowered.weights),
         target=lowered.info,
-        precision={"default": plan.precision, "layers": {}},
+        precision=precision_facts(plan, outcome.model),
         recipe=recipe,
         source={"sha256": source.sha256, "opset": source.opset, "notes": list(source.notes)},
         calibration={},
@@ -229,20 +298,31 @@ def _verified(
     members: Mapping[str, Content],
     source: Ingested,
     plan: Recipe,
+    outcome: _Outcome,
     begin_stage: _Stages,
 ) -> Manifest:
     """Runs the code against the reference; returns the manifest with what came out."""
     begin_stage("verify")
+    found: dict[str, Any]
     if not runs_here(manifest):
-        outcome: dict[str, Any] = {"ran": False, "reason": "the code is for another CPU"}
+        found = {"ran": False, "reason": "the code is for another CPU"}
     else:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
             trial = Path(folder) / "trial.ingot"
             write_artifact(trial, manifest, members)
             with Session(trial) as session:
-                inputs = runnable_inputs(source.original, seed=plan.verify.seed)
-                outcome = compare_with_reference(
-                    session, source.original, [inputs], plan.verify.rtol
-                )
-    measured = {"stage_seconds": begin_stage.finish(), "verification": outcome}
+                found = _compare(session, source, plan, outcome)
+    measured: dict[str, Any] = {"verification": found}
+    if outcome.lossy and outcome.samples:
+        sqnr = output_sqnr(source.original, outcome.model, outcome.samples)
+        measured["quantization"] = {"output_sqnr_db": sqnr, "samples": len(outcome.samples)}
+    measured["stage_seconds"] = begin_stage.finish()
     return dataclasses.replace(manifest, measured={**manifest.measured, **measured})
+
+
+def _compare(session: Session, source: Ingested, plan: Recipe, outcome: _Outcome) -> dict[str, Any]:
+    if not outcome.lossy and not has_quantized_activations(outcome.model):
+        inputs = runnable_inputs(source.original, seed=plan.verify.seed)
+        return compare_with_reference(session, source.original, [inputs], plan.verify.rtol)
+    samples = outcome.samples or [runnable_inputs(source.original, seed=plan.verify.seed)]
+    return compare_with_quantized(session, outcome.model, samples)

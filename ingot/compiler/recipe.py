@@ -39,6 +39,18 @@ class VerifyOptions(_Section):
     rtol: float = pydantic.Field(default=1e-4, gt=0)
 
 
+class CalibrationOptions(_Section):
+    """What quantization is calibrated with.
+
+    Attributes:
+        data: Where the data lies: a folder of images, arrays, or sentences.
+        limit: The most examples to use, spread evenly over the data.
+    """
+
+    data: str | None = None
+    limit: int | None = pydantic.Field(default=None, gt=0)
+
+
 class Recipe(_Section):
     """What to do to a model.
 
@@ -46,7 +58,8 @@ class Recipe(_Section):
         name: The recipe's name in reports.
         passes: The passes in order; a group's name stands for all of its passes.
         target: ``cpu``, or with options ``cpu:mcpu=znver4``; see ``ingot targets``.
-        precision: Precision of weights and activations.
+        precision: Precision of weights and activations, except of layers that stay float.
+        calibration: What quantization is calibrated with; a path alone will do.
         simplify: Whether onnxsim simplifies the graph first (guarded by a numeric check).
         shapes: Shapes of inputs by name, which bind symbolic dimensions.
         verify: How the result is held to the reference.
@@ -59,7 +72,8 @@ class Recipe(_Section):
         PassSpec(name="cleanup"),
     )
     target: str = "cpu"
-    precision: Literal["fp32"] = "fp32"
+    precision: Literal["fp32", "int8"] = "fp32"
+    calibration: CalibrationOptions = CalibrationOptions()
     simplify: bool = True
     shapes: dict[str, tuple[int, ...]] = {}
     verify: VerifyOptions = VerifyOptions()
@@ -72,10 +86,25 @@ class Recipe(_Section):
             return tuple({"name": item} if isinstance(item, str) else item for item in value)
         return value
 
+    @pydantic.field_validator("calibration", mode="before")
+    @classmethod
+    def _path_alone(cls, value: Any) -> Any:
+        """Lets calibration data be written as its path."""
+        return {"data": str(value)} if isinstance(value, (str, Path)) else value
+
+    def quantized(self) -> Recipe:
+        """The recipe with the quantization to 8 bits behind its passes, unless it has one."""
+        if any(spec.name.split(".")[0] == "quantization" for spec in self.passes):
+            return self
+        name = "int8" if self.name == "fp32" else f"{self.name}-int8"
+        passes = (*self.passes, PassSpec(name="quantization"))
+        return self.model_copy(update={"name": name, "passes": passes, "precision": "int8"})
+
 
 # Recipes that can be named instead of given as a file.
 NAMED_RECIPES: Mapping[str, Recipe] = {
     "fp32": Recipe(),
+    "int8": Recipe().quantized(),
     "none": Recipe(name="none", passes=(), simplify=False),
 }
 
@@ -136,6 +165,8 @@ def _validate(raw: dict[str, Any], where: str) -> Recipe:
 def _fields_at(location: list[str]) -> list[str]:
     if location[:1] == ["verify"]:
         return list(VerifyOptions.model_fields)
+    if location[:1] == ["calibration"]:
+        return list(CalibrationOptions.model_fields)
     if location[:1] == ["passes"]:
         return list(PassSpec.model_fields)
     return list(Recipe.model_fields)

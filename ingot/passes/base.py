@@ -87,12 +87,15 @@ class IngotPass(ir.passes.InPlacePass, Generic[OptionsT]):
         summary: One line for ``ingot passes``.
         options_type: The typed model of the pass's options.
         tolerance: What the manager compares the outputs under.
+        by_name_only: Left out where a recipe names the pass's whole group: an alternative to
+            others of the group.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     options_type: ClassVar[type[PassOptions]] = PassOptions
     tolerance: ClassVar[Tolerance] = FLOAT_ROUNDING
+    by_name_only: ClassVar[bool] = False
 
     def __init__(self, options: OptionsT | None = None) -> None:
         """Takes validated options, or the defaults of ``options_type``."""

@@ -123,7 +123,11 @@ class Registry:
             return [_instantiate(spec.name, self._classes[spec.name], spec.options)]
         if ":" in spec.name:
             return [_instantiate(spec.name, _import_class(spec.name), spec.options)]
-        members = [name for name in self._classes if name.startswith(f"{spec.name}.")]
+        members = [
+            name
+            for name, cls in self._classes.items()
+            if name.startswith(f"{spec.name}.") and not getattr(cls, "by_name_only", False)
+        ]
         if not members:
             groups = {name.rpartition(".")[0] for name in self._classes if "." in name}
             raise UsageError(

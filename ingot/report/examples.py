@@ -7,8 +7,9 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from ingot.calibration.dataset import Dataset, Example, open_dataset
-from ingot.calibration.preprocessing import Preprocessing, read_metadata
+from ingot.calibration.dataset import Dataset, Example
+from ingot.calibration.preprocessing import Preprocessing
+from ingot.compiler.data import open_model_data
 from ingot.compiler.ingest import Ingested
 from ingot.compiler.inputs import random_inputs
 from ingot.errors import UsageError
@@ -77,15 +78,11 @@ def open_data(
     Raises:
         DataError: The data is missing, damaged or does not fit; see ``open_dataset``.
     """
-    if dataset is None or isinstance(dataset, Dataset):
-        return dataset
-    if preprocessing is None:
-        preprocessing = read_metadata(source.original.metadata_props, path.parent)
-    inputs = [str(v.name) for v in source.original.graph.inputs if not v.is_initializer()]
-    shape = source.original.graph.outputs[0].shape
-    last = shape[1] if shape is not None and len(shape) == 2 else None
-    classes = last if isinstance(last, int) else None
-    return open_dataset(dataset, preprocessing, inputs, limit=limit, classes=classes)
+    if dataset is None:
+        return None
+    return open_model_data(
+        dataset, source.original, path.parent, preprocessing=preprocessing, limit=limit
+    )
 
 
 def closed_shapes(

@@ -88,5 +88,5 @@ def test_files_that_cannot_be_parsed_are_refused(
 
 
 def test_a_name_that_is_neither_recipe_nor_file_is_refused() -> None:
-    with pytest.raises(UsageError, match="no recipe 'fp23': give a file .* or one of fp32, none"):
+    with pytest.raises(UsageError, match="no recipe 'fp23': give a file .* or one of fp32, int8, none"):
         load_recipe("fp23")

@@ -1,0 +1,79 @@
+"""Data for a model: opened by the preprocessing that the model carries."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import onnx_ir as ir
+import platformdirs
+
+from ingot.calibration.collection import Calibration, OnSample
+from ingot.calibration.dataset import Dataset, open_dataset
+from ingot.calibration.preprocessing import Preprocessing, read_metadata
+
+DataLike: TypeAlias = "Dataset | str | Path | Iterable[Mapping[str, Any]]"
+
+
+def open_model_data(
+    data: Dataset | str | Path,
+    model: ir.Model,
+    folder: Path,
+    *,
+    preprocessing: Preprocessing | None = None,
+    limit: int | None = None,
+) -> Dataset:
+    """Opens data for a model.
+
+    Args:
+        data: A data set, which is returned as it is, or where it lies.
+        model: The model as it was given.
+        folder: Where the model's file lies, and a tokenizer beside it.
+        preprocessing: How images or sentences become inputs; by default what the model carries.
+        limit: The most examples to use.
+
+    Raises:
+        DataError: The data is missing, damaged or does not fit; see ``open_dataset``.
+    """
+    if isinstance(data, Dataset):
+        return data
+    if preprocessing is None:
+        preprocessing = read_metadata(model.metadata_props, folder)
+    inputs = [str(v.name) for v in model.graph.inputs if not v.is_initializer()]
+    shape = model.graph.outputs[0].shape
+    last = shape[1] if shape is not None and len(shape) == 2 else None
+    classes = last if isinstance(last, int) else None
+    return open_dataset(data, preprocessing, inputs, limit=limit, classes=classes)
+
+
+def open_calibration(
+    data: DataLike,
+    model: ir.Model,
+    folder: Path,
+    *,
+    limit: int | None = None,
+    on_sample: OnSample | None = None,
+) -> Calibration:
+    """Opens calibration data for a model; statistics are kept in the user's cache.
+
+    Args:
+        data: A data set, a path, or any iterable of mappings from input name to array.
+        model: The model as it was given.
+        folder: Where the model's file lies.
+        limit: The most examples to use.
+        on_sample: Told of each sample that was run.
+
+    Raises:
+        DataError: The data is missing, damaged or does not fit the model.
+    """
+    if isinstance(data, (str, Path)):
+        data = open_model_data(data, model, folder, limit=limit)
+    return Calibration(data, limit=limit, cache=_cache_folder(), on_sample=on_sample)
+
+
+def _cache_folder() -> Path:
+    chosen = os.environ.get("INGOT_CACHE_DIR")
+    root = Path(chosen).absolute() if chosen else Path(platformdirs.user_cache_dir("ingot"))
+    return root / "calibration"

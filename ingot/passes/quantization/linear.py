@@ -1,0 +1,117 @@
+"""Layers with constant weights: where the multiplications of a network are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from ingot.passes.fusion.matching import constant_tensor, rank
+
+FloatArray = npt.NDArray[np.float32]
+
+LINEAR_OPERATORS = frozenset({"Conv", "Gemm", "MatMul"})
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearLayer:
+    """A Conv, Gemm or MatMul whose second input is a constant float32 tensor.
+
+    Attributes:
+        node: The operator; its first input is the activation.
+        weights: Conv [M, C/group, k...], MatMul [K, N], Gemm [K, N], or [N, K] with transB.
+        channel_axis: The axis of the weights along which output channels run.
+    """
+
+    node: ir.Node
+    weights: ir.Value
+    channel_axis: int
+
+    @property
+    def activation(self) -> ir.Value:
+        """The input that is multiplied by the weights."""
+        value = self.node.inputs[0]
+        assert value is not None
+        return value
+
+    @property
+    def output(self) -> ir.Value:
+        """The layer's result, before any activation function."""
+        return self.node.outputs[0]
+
+    @property
+    def bias(self) -> ir.Value | None:
+        """The third input, where there is one."""
+        return self.node.inputs[2] if len(self.node.inputs) > 2 else None
+
+    @property
+    def groups(self) -> int:
+        """The groups of a convolution; 1 for products."""
+        return self.node.attributes.get_int("group", 1) or 1
+
+    @property
+    def channels(self) -> int:
+        """The number of output channels."""
+        return int(self.array().shape[self.channel_axis])
+
+    def array(self) -> FloatArray:
+        """The weights' elements."""
+        tensor = constant_tensor(self.weights)
+        assert tensor is not None
+        return np.asarray(tensor.numpy(), np.float32)
+
+    def to_rows(self, weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Weights as one row per output channel, [channels, inputs of one channel]."""
+        moved = np.moveaxis(weights, self.channel_axis, 0)
+        return moved.reshape(moved.shape[0], -1)
+
+    def from_rows(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The inverse of :meth:`to_rows`."""
+        shape = list(self.array().shape)
+        channels = shape.pop(self.channel_axis)
+        moved = rows.reshape(channels, *shape)
+        return np.ascontiguousarray(np.moveaxis(moved, 0, self.channel_axis))
+
+    def per_channel(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """A vector [channels] in a shape that broadcasts against the weights."""
+        shape = [1] * len(self.array().shape)
+        shape[self.channel_axis] = -1
+        return values.reshape(shape)
+
+
+def linear_layer(node: ir.Node) -> LinearLayer | None:
+    """Reads a node as a linear layer; None if it is none that can have integer weights.
+
+    A Gemm has to be plain (alpha and beta 1, transA 0), as every exporter writes a dense layer.
+    """
+    if node.domain != "" or node.op_type not in LINEAR_OPERATORS or len(node.inputs) < 2:
+        return None
+    activation, weights = node.inputs[0], node.inputs[1]
+    tensor = constant_tensor(weights)
+    if activation is None or weights is None or tensor is None:
+        return None
+    if tensor.dtype != ir.DataType.FLOAT or constant_tensor(activation) is not None:
+        return None
+    if node.op_type == "Conv":
+        return LinearLayer(node, weights, 0)
+    if rank(weights) != 2:
+        return None
+    if node.op_type == "MatMul":
+        return LinearLayer(node, weights, 1)
+    attributes = node.attributes
+    plain = attributes.get_float("alpha", 1.0) == 1.0 and attributes.get_float("beta", 1.0) == 1.0
+    if not plain or attributes.get_int("transA", 0) != 0:
+        return None
+    return LinearLayer(node, weights, 0 if attributes.get_int("transB", 0) != 0 else 1)
+
+
+def linear_layers(graph: ir.Graph) -> Iterator[LinearLayer]:
+    """The linear layers of a graph (not of its subgraphs), in order."""
+    for node in graph:
+        layer = linear_layer(node)
+        if layer is not None:
+            yield layer

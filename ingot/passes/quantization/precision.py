@@ -1,0 +1,47 @@
+"""What precision each layer of a graph computes in, read off its QDQ operators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx_ir as ir
+
+from ingot.passes.fusion.matching import constant_tensor, producer
+from ingot.passes.quantization.linear import LINEAR_OPERATORS
+
+_NAMES: Mapping[ir.DataType, str] = {
+    ir.DataType.INT8: "int8",
+    ir.DataType.UINT8: "uint8",
+    ir.DataType.INT4: "int4",
+    ir.DataType.UINT4: "uint4",
+}
+
+
+def layer_precisions(graph: ir.Graph) -> dict[str, str]:
+    """The precision of each layer with weights, in order.
+
+    Returns:
+        By node name: ``int8`` where weights and activation are integers, ``int8 weights`` (or
+        ``int4 weights``) where only the weights are, ``fp32`` where neither is.
+    """
+    found = {}
+    for node in graph:
+        if node.domain != "" or node.op_type not in LINEAR_OPERATORS:
+            continue
+        weights = _stored_as(node.inputs[1])
+        if weights is None and constant_tensor(node.inputs[1]) is None:
+            continue
+        activation = producer(node.inputs[0], "DequantizeLinear")
+        if weights is None:
+            found[str(node.name)] = "fp32"
+        elif activation is None:
+            found[str(node.name)] = f"{weights} weights"
+        else:
+            found[str(node.name)] = weights
+    return found
+
+
+def _stored_as(value: ir.Value | None) -> str | None:
+    node = producer(value, "DequantizeLinear")
+    source = None if node is None else constant_tensor(node.inputs[0])
+    return None if source is None else _NAMES.get(source.dtype)

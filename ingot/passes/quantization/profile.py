@@ -1,0 +1,105 @@
+"""What a kind of target computes in integers: the table that decides where a graph is quantized.
+
+Passes know no targets. The driver names the profile that fits its target, and this table says for
+each operator what quantization means there. An operator that the table does not name stays float.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+
+
+class Treatment(enum.Enum):
+    """How an operator takes part in integer arithmetic.
+
+    Attributes:
+        LINEAR: Multiplies by integer weights; its output is float until it is quantized.
+        SAME_GRID: Moves or selects values; the output has the grid of the input.
+        OWN_GRID: Reads integers, and its output has a grid of its own.
+        EPILOGUE: Element-wise in float, in the kernel of what is before it.
+        RESIDUAL: An element-wise sum: the operand that the kernel computes itself is float, the
+            other one is read as integers.
+        GATE: A product of a tensor in integers with a float factor per channel.
+    """
+
+    LINEAR = "linear"
+    SAME_GRID = "same grid"
+    OWN_GRID = "own grid"
+    EPILOGUE = "epilogue"
+    RESIDUAL = "residual"
+    GATE = "gate"
+
+
+@dataclasses.dataclass(frozen=True)
+class IntegerProfile:
+    """What one kind of target computes in integers.
+
+    Attributes:
+        name: How options name it.
+        treatments: Operator (of the default domain) to its part in integer arithmetic.
+        float_results: Operators whose result stays in memory as float for readers that do not
+            multiply it: a residual sum of a transformer reads the normalized float.
+        signed: Activations are int8 rather than uint8.
+        every_edge: Both operands of sums and products, and all results, are integers: for a
+            machine that has no float arithmetic between two layers.
+    """
+
+    name: str
+    treatments: Mapping[str, Treatment]
+    float_results: frozenset[str] = frozenset()
+    signed: bool = False
+    every_edge: bool = False
+
+    def treatment(self, op_type: str) -> Treatment | None:
+        """The operator's part, or None where it stays float."""
+        return self.treatments.get(op_type)
+
+
+def _table(groups: Mapping[Treatment, tuple[str, ...]]) -> dict[str, Treatment]:
+    return {op_type: kind for kind, op_types in groups.items() for op_type in op_types}
+
+
+_MOVES = (
+    "MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split",
+    "Identity", "Pad", "Concat", "DepthToSpace", "SpaceToDepth",
+)  # fmt: skip
+_EPILOGUES = (
+    "Relu", "Clip", "LeakyRelu", "HardSwish", "HardSigmoid", "Sigmoid", "Swish", "Gelu", "Elu",
+    "Tanh", "Softplus", "Mish", "PRelu",
+)  # fmt: skip
+
+PROFILES: Mapping[str, IntegerProfile] = {
+    "cpu": IntegerProfile(
+        name="cpu",
+        treatments=_table(
+            {
+                Treatment.LINEAR: ("Conv", "Gemm", "MatMul"),
+                Treatment.SAME_GRID: _MOVES,
+                Treatment.OWN_GRID: ("AveragePool", "GlobalAveragePool", "ReduceMean"),
+                Treatment.EPILOGUE: _EPILOGUES,
+                Treatment.RESIDUAL: ("Add",),
+                Treatment.GATE: ("Mul",),
+            }
+        ),
+        float_results=frozenset(
+            {"LayerNormalization", "RMSNormalization", "SkipLayerNormalization"}
+        ),
+    ),
+    "npu": IntegerProfile(
+        name="npu",
+        treatments=_table(
+            {
+                Treatment.LINEAR: ("Conv", "Gemm", "MatMul"),
+                Treatment.SAME_GRID: _MOVES,
+                Treatment.OWN_GRID: ("AveragePool", "GlobalAveragePool", "ReduceMean"),
+                Treatment.EPILOGUE: _EPILOGUES,
+                Treatment.RESIDUAL: ("Add", "Sub"),
+                Treatment.GATE: ("Mul",),
+            }
+        ),
+        signed=True,
+        every_edge=True,
+    ),
+}

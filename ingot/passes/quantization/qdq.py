@@ -1,0 +1,264 @@
+"""Insertion of QuantizeLinear and DequantizeLinear: from a float graph to standard QDQ ONNX.
+
+Activations get one grid per tensor from calibration, weights a symmetric one per output channel,
+biases the accumulator's grid (Jacob et al. 2018; Nagel et al., "A White Paper on Neural Network
+Quantization", 2021, sections 2 and 3). What is inserted is arithmetic in float between integers,
+so any ONNX runtime computes it, and a target that recognizes it computes it in integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+import onnx_ir as ir
+import pydantic
+
+from ingot.calibration.ranges import Range, choose_range, range_method
+from ingot.errors import UsageError
+from ingot.passes.base import Declined, PassOptions, PassOutcome
+from ingot.passes.fusion.matching import constant
+from ingot.passes.fusion.rewriting import Names
+from ingot.passes.quantization.calibrated import CalibratedPass
+from ingot.passes.quantization.grid import (
+    Grid,
+    activation_grid,
+    bias_integers,
+    round_to_grid,
+    weight_scales,
+    widen_for_bias,
+)
+from ingot.passes.quantization.linear import LinearLayer, linear_layers
+from ingot.passes.quantization.placement import Placement, place
+from ingot.passes.quantization.profile import PROFILES
+
+MINIMUM_OPSET = 13  # DequantizeLinear has an axis since then
+
+# Where later passes of the group find the float graph, for the means and weights they restore.
+FLOAT_MODEL = "ingot.quantization.float_model"
+
+
+class InsertQdqOptions(PassOptions):
+    """Options of ``quantization.qdq``."""
+
+    profile: Literal["cpu", "npu"] = pydantic.Field(
+        default="cpu", description="what the target computes in integers"
+    )
+    range_method: str = pydantic.Field(
+        default="mse", description="how an activation's range is chosen"
+    )
+    symmetric: bool | None = pydantic.Field(
+        default=None, description="activations in int8 about zero; the profile decides if not given"
+    )
+    keep_float: tuple[str, ...] = pydantic.Field(
+        default=(), description="names of layers that stay float"
+    )
+
+    @pydantic.field_validator("range_method")
+    @classmethod
+    def _known_method(cls, method: str) -> str:
+        try:
+            range_method(method)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        return method
+
+
+class InsertQdq(CalibratedPass[InsertQdqOptions]):
+    """QuantizeLinear and DequantizeLinear around what the profile computes in integers."""
+
+    name: ClassVar[str] = "quantization.qdq"
+    summary: ClassVar[str] = "Quantize weights and activations to 8 bits, as standard QDQ ONNX."
+    options_type: ClassVar[type[PassOptions]] = InsertQdqOptions
+
+    def call(self, model: ir.Model) -> PassOutcome:
+        """Quantizes the main graph."""
+        _require_opset(model)
+        _require_known_layers(model.graph, self.options.keep_float)
+        profile = PROFILES[self.options.profile]
+        symmetric = profile.signed if self.options.symmetric is None else self.options.symmetric
+        placement = place(model.graph, profile, self.options.keep_float)
+        declined = [
+            Declined(layer.node.name or "", "it is kept in float")
+            for layer in linear_layers(model.graph)
+            if layer.node.name in self.options.keep_float
+        ]
+        if not placement.layers:
+            return PassOutcome(model, False, 0, declined)
+        float_model = model.clone()
+        ranges = self._ranges(model, placement, symmetric)
+        grids = {
+            value: activation_grid(ranges[root].low, ranges[root].high, symmetric=symmetric)
+            for value, root in placement.grids.items()
+        }
+        insert(model.graph, placement, grids, Names(model))
+        model.graph.meta[FLOAT_MODEL] = float_model
+        return PassOutcome(model, True, len(placement.layers), declined)
+
+    def _ranges(
+        self, model: ir.Model, placement: Placement, symmetric: bool
+    ) -> Mapping[ir.Value, Range]:
+        """The range of each grid: what all of its members need."""
+        names = [str(value.name) for value in placement.values]
+        statistics = self.calibration.statistics(model, names)
+        chosen = {
+            value: choose_range(
+                statistics[str(value.name)],
+                self.options.range_method,
+                symmetric=symmetric,
+                bits=8,
+            )
+            for value in placement.values
+        }
+        return {
+            root: Range(
+                min(chosen[value].low for value in placement.members(root)),
+                max(chosen[value].high for value in placement.members(root)),
+            )
+            for root in set(placement.grids.values())
+        }
+
+
+def insert(
+    graph: ir.Graph, placement: Placement, grids: Mapping[ir.Value, Grid], names: Names
+) -> None:
+    """Inserts the operators that a placement asks for, in place.
+
+    Args:
+        graph: The float graph.
+        placement: Where.
+        grids: The grid of each quantized value.
+        names: The model's names.
+    """
+    inserter = _Inserter(graph, names)
+    readers: dict[ir.Value, list[tuple[ir.Node, int]]] = {value: [] for value in placement.values}
+    for node, position in placement.edges:
+        value = node.inputs[position]
+        assert value is not None
+        readers[value].append((node, position))
+    for value in placement.values:
+        inserter.quantize(value, grids[value], readers[value])
+    for layer in placement.layers:
+        inserter.quantize_weights(layer, grids)
+
+
+class _Inserter:
+    def __init__(self, graph: ir.Graph, names: Names) -> None:
+        self._graph = graph
+        self._names = names
+        self._grid_of: dict[ir.Node, Grid] = {}
+
+    def quantize(self, value: ir.Value, grid: Grid, readers: Sequence[tuple[ir.Node, int]]) -> None:
+        """One QuantizeLinear behind the value, and a DequantizeLinear for each reader."""
+        name = str(value.name)
+        scale = self._initializer(f"{name}_scale", np.array(grid.scale, np.float32))
+        zero_point = self._initializer(f"{name}_zero_point", np.array(grid.zero_point, grid.dtype))
+        quantize, quantized = self._node(
+            "QuantizeLinear", name, [value, scale, zero_point], zero_point.dtype, value.shape
+        )
+        producer = value.producer()
+        if producer is None:
+            first = next(iter(self._graph))
+            self._graph.insert_before(first, quantize)
+        else:
+            self._graph.insert_after(producer, quantize)
+        for node, position in readers:
+            dequantize, real = self._node(
+                "DequantizeLinear", name, [quantized, scale, zero_point], value.dtype, value.shape
+            )
+            self._graph.insert_before(node, dequantize)
+            node.replace_input_with(position, real)
+            if position == 0:
+                self._grid_of[node] = grid
+
+    def quantize_weights(self, layer: LinearLayer, grids: Mapping[ir.Value, Grid]) -> None:
+        """Integer weights, and an integer bias, each behind its DequantizeLinear."""
+        del grids
+        node = layer.node
+        input_scale = self._grid_of[node].scale
+        rows = layer.to_rows(layer.array())
+        scales = weight_scales(rows)
+        bias = constant(layer.bias)
+        if bias is not None:
+            scales = widen_for_bias(scales, float(input_scale), bias)
+        integers = layer.from_rows(round_to_grid(rows, scales))
+        self._replace_constant(node, 1, integers, scales, layer.channel_axis)
+        if bias is not None:
+            accumulator = (input_scale * scales).astype(np.float32)
+            self._replace_constant(node, 2, bias_integers(bias, accumulator), accumulator, 0)
+
+    def _replace_constant(
+        self, node: ir.Node, position: int, integers: np.ndarray, scales: np.ndarray, axis: int
+    ) -> None:
+        old = node.inputs[position]
+        assert old is not None
+        name = str(old.name)
+        inputs = [
+            self._initializer(f"{name}_quantized", integers),
+            self._initializer(f"{name}_scale", scales),
+        ]
+        if integers.dtype == np.int8:
+            zeros = np.zeros(scales.shape, np.int8)
+            inputs.append(self._initializer(f"{name}_zero_point", zeros))
+        dequantize, real = self._node(
+            "DequantizeLinear", name, inputs, ir.DataType.FLOAT, old.shape, {"axis": axis}
+        )
+        self._graph.insert_before(node, dequantize)
+        node.replace_input_with(position, real)
+        if old.is_initializer() and not old.uses() and not old.is_graph_output():
+            self._graph.initializers.pop(name)
+
+    def _node(
+        self,
+        op_type: str,
+        value: str,
+        inputs: Sequence[ir.Value],
+        dtype: ir.DataType | None,
+        shape: ir.Shape | None,
+        attributes: Mapping[str, int] | None = None,
+    ) -> tuple[ir.Node, ir.Value]:
+        suffix = "quantized" if op_type == "QuantizeLinear" else "dequantized"
+        output = ir.Value(
+            name=self._names.fresh(f"{value}_{suffix}"),
+            type=None if dtype is None else ir.TensorType(dtype),
+            shape=shape,
+        )
+        node = ir.Node(
+            "",
+            op_type,
+            inputs,
+            ir.convenience.convert_attributes(dict(attributes or {})),
+            outputs=[output],
+            name=self._names.fresh(f"{value}/{op_type}"),
+        )
+        return node, output
+
+    def _initializer(self, wanted: str, array: np.ndarray) -> ir.Value:
+        name = self._names.fresh(wanted)
+        tensor = ir.tensor(array, name=name)
+        value = ir.Value(
+            name=name,
+            type=ir.TensorType(tensor.dtype),
+            shape=ir.Shape(array.shape),
+            const_value=tensor,
+        )
+        self._graph.register_initializer(value)
+        return value
+
+
+def _require_opset(model: ir.Model) -> None:
+    opset = model.opset_imports.get("", 1)
+    if opset < MINIMUM_OPSET:
+        raise UsageError(
+            f"quantization needs opset {MINIMUM_OPSET}, the model has {opset}: convert it first"
+        )
+
+
+def _require_known_layers(graph: ir.Graph, names: Sequence[str]) -> None:
+    known = {layer.node.name for layer in linear_layers(graph)}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageError(
+            f"keep_float names '{unknown[0]}', and the model has no such layer with weights"
+        )
