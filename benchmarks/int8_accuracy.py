@@ -31,6 +31,7 @@ import pydantic
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.peer_quantizers import PEER_QUANTIZERS, require
+from ingot.cache import cache_dir
 from ingot.calibration.collection import Calibration
 from ingot.calibration.dataset import Dataset, open_dataset
 from ingot.calibration.dataset.arrays import ArrayDataset
@@ -39,7 +40,6 @@ from ingot.calibration.preprocessing import TextPreprocessing
 from ingot.calibration.reference import Reference
 from ingot.cli.measuring import progress
 from ingot.errors import IngotError, UsageError
-from ingot.models.cache import cache_dir
 from ingot.models.catalog import ModelSource, resolve
 from ingot.models.cifar10 import BUNDLED_CALIBRATION, fetch_cifar10
 from ingot.report.evaluate import metric_figures

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from ingot.calibration.activations import Activations
+from ingot.calibration.cache import StatisticsCache
 from ingot.calibration.observer import Observer
 from ingot.calibration.reference import Array
 from ingot.calibration.samples import Data, Sample, open_samples
@@ -102,7 +103,19 @@ class Calibration:
             ModelError: ONNX Runtime cannot load the model.
             UsageError: The model has no such tensor.
         """
-        return self._observe(model, tensors, histogram=True, limit=None)
+        if self._cache is None:
+            return self._observe(model, tensors, histogram=True, limit=None)
+        cache = StatisticsCache(self._cache, model, self.digest)
+        try:
+            known = cache.load()
+        except DataError as error:
+            self._note(f"{error}: the statistics were computed again")
+            known = {}
+        missing = [name for name in tensors if name not in known]
+        if missing:
+            known |= self._observe(model, missing, histogram=True, limit=None)
+            cache.store(known)
+        return {name: known[name] for name in tensors}
 
     def means(
         self, model: ir.Model, tensors: Sequence[str], *, limit: int | None = None
@@ -149,6 +162,10 @@ class Calibration:
                 found |= part
             yield {name: found[name] for name in tensors}
 
+    def _note(self, note: str) -> None:
+        if note not in self._notes:
+            self._notes.append(note)
+
     def _observe(
         self, model: ir.Model, tensors: Sequence[str], *, histogram: bool, limit: int | None
     ) -> dict[str, TensorStatistics]:
@@ -171,6 +188,11 @@ class Calibration:
                     self._on_sample(done, total)
         if not done:
             raise DataError("the calibration data holds no samples; give at least one")
+        if done < ENOUGH_SAMPLES and limit is None:
+            self._note(
+                f"calibrated on {done} sample{'s' * (done > 1)} only, so ranges may be too narrow: "
+                f"give {ENOUGH_SAMPLES} or more, 300 if possible"
+            )
         return {name: observer.finish() for name, observer in observers.items()}
 
 

@@ -18,6 +18,7 @@ import onnx
 import onnx.helper
 from google.protobuf.message import DecodeError
 
+from ingot.cache import cache_dir, replacing
 from ingot.calibration.preprocessing import (
     METADATA_KEY,
     Preprocessing,
@@ -25,7 +26,6 @@ from ingot.calibration.preprocessing import (
     read_metadata,
 )
 from ingot.errors import ModelError, UsageError
-from ingot.models.cache import cache_dir, replacing
 from ingot.models.exports import Export
 from ingot.models.fetch import Progress, no_progress
 from ingot.models.reference import REFERENCE_MODELS, ReferenceModel

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from ingot.cache import replacing
 from ingot.errors import IngotError
-from ingot.models.cache import replacing
 
 
 class Progress(Protocol):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from ingot.cache import cache_dir, replacing
 from ingot.errors import IngotError
-from ingot.models.cache import cache_dir, replacing
 
 
 def test_the_cache_is_the_users_unless_a_variable_moves_it(monkeypatch, tmp_path):
