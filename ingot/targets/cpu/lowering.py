@@ -15,6 +15,7 @@ from ingot.targets.cpu.cost import kernel_costs
 from ingot.targets.cpu.layout import channels_last
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.merging import merge_expansions
+from ingot.targets.cpu.quantized import integer_arithmetic
 from ingot.targets.cpu.schedules import schedule_module
 from ingot.targets.cpu.selection import select_kernels
 from ingot.targets.cpu.tir_pipeline import TIR_PIPELINE
@@ -41,7 +42,7 @@ class LoweredModule:
 def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
     """Lowers a Relax module to scheduled prim funcs, its weights taken out."""
     with cpu.tvm_target():
-        module = channels_last(fold_constant_layouts(module))
+        module = channels_last(fold_constant_layouts(integer_arithmetic(module)))
         module = tvm.transform.Sequential(
             [
                 relax.transform.DecomposeOpsForInference(),

@@ -10,6 +10,8 @@ from ingot.targets.cpu.schedules.anchored import Family, write_anchored
 from ingot.targets.cpu.schedules.column_reduction import schedule_column_reduction
 from ingot.targets.cpu.schedules.convolution import schedule_convolution
 from ingot.targets.cpu.schedules.depthwise import schedule_depthwise
+from ingot.targets.cpu.schedules.integer.convolution import schedule_integer_convolution
+from ingot.targets.cpu.schedules.integer.matmul import schedule_integer_matmul
 from ingot.targets.cpu.schedules.matmul import schedule_matmul
 from ingot.targets.cpu.schedules.plain import write_plain
 from ingot.targets.cpu.schedules.pooling import schedule_max_pooling, schedule_sum_pooling
@@ -20,6 +22,8 @@ _FAMILIES: dict[str, Family] = {
     "column_reduction": schedule_column_reduction,
     "convolution": schedule_convolution,
     "depthwise": schedule_depthwise,
+    "integer_convolution": schedule_integer_convolution,
+    "integer_matmul": schedule_integer_matmul,
     "matmul": schedule_matmul,
     "max_pooling": schedule_max_pooling,
     "sum_pooling": schedule_sum_pooling,

@@ -144,7 +144,7 @@ def schedule_matmul(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
     strides = [int(stride) for stride in notes.get("strides", ())]
 
     def decode(row: tirx.Expr) -> list[tirx.Expr]:
-        return _decode(row, leading)
+        return decode_row(row, leading)
 
     epilogue = kernel.epilogue.by_rows(emitter, decode)
     kernel = dataclasses.replace(kernel, epilogue=epilogue)
@@ -165,7 +165,7 @@ def schedule_matmul(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
         factors = matrix_view(emitter, kernel.parameters[2])
         gate = Gate(matrix_view(emitter, rows_buffer), factors, int(leading[1]) * int(leading[2]))
     matmul = _Matmul(emitter, kernel, cpu, weights, panels, depth, row_operand, gate)
-    extent = _product(leading)
+    extent = row_extent(leading)
     if isinstance(extent, int):
         _static_rows(matmul, extent)
         operations = 2 * extent * depth * columns
@@ -231,7 +231,7 @@ def _static_rows(matmul: _Matmul, extent: int) -> None:
         low, high = emitter.bind("first_tile", block[0]), emitter.bind("last_tile", block[1])
 
         def tiles_of(panel: tirx.Expr, columns: int) -> None:
-            for run, tile, first in _tiles_of_runs(emitter, runs, (low, high), "tiles"):
+            for run, tile, first in tiles_of_runs(emitter, runs, (low, high), "tiles"):
                 matmul.tile(first, run.rows, panel, columns, (tile - low, largest_block))
 
         scaled = None
@@ -249,7 +249,7 @@ def _static_rows(matmul: _Matmul, extent: int) -> None:
             each_panel(emitter, panels, group, tile)
 
         if across or scaled is not None:
-            for run, _, first in _tiles_of_runs(emitter, runs, (low, high), "row"):
+            for run, _, first in tiles_of_runs(emitter, runs, (low, high), "row"):
                 panels_of(first, run.rows)
         else:
             each_panel(emitter, panels, group, tiles_of)
@@ -257,7 +257,7 @@ def _static_rows(matmul: _Matmul, extent: int) -> None:
     share_tasks(emitter, blocking.tasks, 2 * extent * matmul.depth * panels.columns, emit_task)
 
 
-def _tiles_of_runs(
+def tiles_of_runs(
     emitter: Emitter, runs: Sequence[Run], bounds: tuple[tirx.Expr, tirx.Expr], name: str
 ) -> Iterator[tuple[Run, tirx.Expr, tirx.Expr]]:
     """Opens a loop over the tiles of each run in turn, in a machine function of its own.
@@ -313,7 +313,7 @@ def _dynamic_groups(panels: int) -> int:
     return min(candidates, key=lambda groups: (-(-panels // groups) * groups - panels, -groups))
 
 
-def _decode(row: tirx.Expr, sizes: list[tirx.Expr]) -> list[tirx.Expr]:
+def decode_row(row: tirx.Expr, sizes: list[tirx.Expr]) -> list[tirx.Expr]:
     """Returns the coordinates of a row in the axes that it was made of."""
     coordinates: list[tirx.Expr] = []
     for size in reversed(sizes[1:]):
@@ -322,7 +322,8 @@ def _decode(row: tirx.Expr, sizes: list[tirx.Expr]) -> list[tirx.Expr]:
     return [row, *coordinates] if sizes else []
 
 
-def _product(sizes: list[tirx.Expr]) -> int | tirx.Expr:
+def row_extent(sizes: list[tirx.Expr]) -> int | tirx.Expr:
+    """Returns the number of rows that leading axes make, an int where they are known."""
     if all(isinstance(size, tirx.IntImm) for size in sizes):
         return math.prod(int(size.value) for size in sizes)
     extent: tirx.Expr = index(1)

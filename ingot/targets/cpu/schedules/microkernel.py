@@ -24,19 +24,36 @@ class Accumulators:
     """
 
     def __init__(
-        self, emitter: Emitter, rows: int, vectors: int, lanes: int, initial: float = 0.0
+        self,
+        emitter: Emitter,
+        rows: int,
+        vectors: int,
+        lanes: int,
+        initial: float | Sequence[tirx.Expr] = 0.0,
+        dtype: str = "float32",
     ) -> None:
-        """Allocates the tile and sets it to its initial value."""
+        """Allocates the tile and sets it to its initial value.
+
+        Args:
+            emitter: Where the statements go.
+            rows: Rows of the tile.
+            vectors: Vectors of a row.
+            lanes: Elements of a vector.
+            initial: A value for all, or a vector for each of a row's.
+            dtype: Type of the accumulators.
+        """
         self.rows, self.vectors, self.lanes = rows, vectors, lanes
         self._emitter = emitter
         # One allocation per row: TVM takes more than a kilobyte from its workspace, which LLVM
         # cannot replace by registers from the first store to the last.
         self._buffers = [
-            emitter.allocate("accumulators", [vectors * lanes], scope="global") for _ in range(rows)
+            emitter.allocate("accumulators", [vectors * lanes], dtype, scope="global")
+            for _ in range(rows)
         ]
         for buffer in self._buffers:
             for vector in range(vectors):
-                emitter.store(buffer, splat(initial, lanes), [vector_at(vector * lanes, lanes)])
+                value = splat(initial, lanes) if isinstance(initial, float) else initial[vector]
+                emitter.store(buffer, value, [vector_at(vector * lanes, lanes)])
 
     def step(
         self,

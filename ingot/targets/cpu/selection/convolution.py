@@ -22,6 +22,7 @@ from ingot.targets.cpu.selection.base import (
 )
 from ingot.targets.cpu.selection.depthwise import select_depthwise
 from ingot.targets.cpu.selection.gating import gated_source
+from ingot.targets.cpu.selection.integer import select_integer_convolution
 
 Floats = npt.NDArray[np.float32]
 
@@ -71,6 +72,8 @@ def pack_panels(weights: Floats, panels: Panels) -> Floats:
 def select_convolution(selection: Selection, call: relax.Call) -> relax.Expr | None:
     """Selects the kernel of a convolution with constant weights and a known image size."""
     image, weights = call.args
+    if str(image.ty.dtype) == "int16":
+        return select_integer_convolution(selection, call)
     if not (isinstance(weights, tvm.ir.GenericConst) and _is_supported(call, weights)):
         return None
     attributes = _Attributes.of(call)

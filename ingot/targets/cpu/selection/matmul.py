@@ -18,11 +18,14 @@ from ingot.targets.cpu.selection.base import (
     Selector,
 )
 from ingot.targets.cpu.selection.convolution import pack_panels
+from ingot.targets.cpu.selection.integer import select_integer_matmul
 
 
 def select_matmul(selection: Selection, call: relax.Call) -> relax.Expr | None:
     """Selects the kernel of a product with a constant matrix."""
     rows, weights = call.args
+    if str(rows.ty.dtype) == "int16":
+        return select_integer_matmul(selection, call)
     if not isinstance(weights, tvm.ir.GenericConst):
         return None
     array = weights.value.numpy()

@@ -52,6 +52,8 @@ class Window:
         c: Any,
         taps: Sequence[Any],
         outside: float,
+        *,
+        channels_first: bool = False,
     ) -> Any:
         """The image under a tap of an output; ``outside`` is what the padding holds."""
         place = [
@@ -60,15 +62,16 @@ class Window:
                 (y, x), self.strides, taps, self.dilation, self.padding, strict=True
             )
         ]
+        sizes = image.shape[2:4] if channels_first else image.shape[1:3]
         inside = tirx.all(
             *(
                 condition
-                for at, size in zip(place, image.shape[1:3], strict=True)
+                for at, size in zip(place, sizes, strict=True)
                 for condition in (at >= 0, at < size)
             )
         )
-        value = image(n, *place, c)
-        return tirx.if_then_else(inside, value, tirx.const(outside, "float32"))
+        value = image(n, c, *place) if channels_first else image(n, *place, c)
+        return tirx.if_then_else(inside, value, tirx.const(outside, str(image.dtype)))
 
     def notes(self) -> dict[str, list[int]]:
         """The window as annotations of a block."""

@@ -1,0 +1,218 @@
+"""From QDQ to integer arithmetic, in Relax.
+
+A convolution or matmul between ``dequantize`` of activations and of constant weights becomes one of
+centred integers (``value - zero point``, int16) with sums in int32, and one float32 factor per
+column behind it. Every other ``quantize`` and ``dequantize`` becomes the element-wise arithmetic
+that it stands for, to be fused into what precedes and follows it:
+
+* ``dequantize(q) = (q - zero_point) * scale``
+* ``quantize(x) = clamp(round(x * (1 / scale)) + zero_point)``, rounded half to even.
+
+ONNX divides by the scale; the product with its reciprocal differs from the quotient only where the
+quotient lies within float32's rounding of the middle between two integers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tvm
+from tvm import relax
+
+Array = npt.NDArray[Any]
+
+_DEQUANTIZE = "relax.dequantize"
+_QUANTIZE = "relax.quantize"
+_MATRIX_AXES = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class _Operand:
+    """What a ``dequantize`` reads.
+
+    Attributes:
+        values: The integers, an expression or a constant's array.
+        scale: The scales, of one element or one per index of ``axis``.
+        zero_point: The zero points, likewise.
+        axis: The axis that scales belong to.
+    """
+
+    values: Any
+    scale: Array
+    zero_point: Array
+    axis: int
+
+    @property
+    def per_tensor(self) -> bool:
+        return self.scale.size == 1 and self.zero_point.size == 1
+
+
+@relax.expr_functor.mutator
+class _IntegerArithmetic(relax.PyExprMutator):  # type: ignore[misc]
+    def visit_call_(self, call: relax.Call) -> relax.Expr:
+        # The operands of a convolution are looked at before their dequantization is written out.
+        operator = getattr(call.op, "name", "")
+        if operator in ("relax.nn.conv2d", "relax.matmul"):
+            replaced = self._product(call, operator == "relax.matmul")
+            if replaced is not None:
+                return replaced
+        if operator == _DEQUANTIZE:
+            return self._dequantize(call)
+        if operator == _QUANTIZE:
+            return self._quantize(call)
+        return self.visit_expr_post_order(call)
+
+    def _operand(self, expression: relax.Expr) -> _Operand | None:
+        """Returns what was dequantized, a transposition of constants included."""
+        call = self._bound(expression)
+        axes = None
+        if _is_call(call, "relax.permute_dims"):
+            axes = call.attrs.axes
+            axes = None if axes is None else [int(axis) for axis in axes]
+            permuted, call = call, self._bound(call.args[0])
+            if axes is None:
+                axes = list(reversed(range(len(permuted.ty.shape))))
+        if not _is_call(call, _DEQUANTIZE):
+            return None
+        values, scale, zero_point = call.args
+        if not all(isinstance(given, tvm.ir.GenericConst) for given in (scale, zero_point)):
+            return None
+        rank = len(call.ty.shape)
+        axis = int(call.attrs.axis) % max(rank, 1)
+        if isinstance(values, tvm.ir.GenericConst):
+            values = values.value.numpy()
+            if axes is not None:
+                values, axis = values.transpose(axes), axes.index(axis)
+        elif axes is not None:
+            return None
+        return _Operand(values, scale.value.numpy(), zero_point.value.numpy(), axis)
+
+    def _bound(self, expression: relax.Expr) -> Any:
+        found = self._definitions.get(expression) if isinstance(expression, relax.Var) else None
+        return expression if found is None else found
+
+    def _product(self, call: relax.Call, is_matmul: bool) -> relax.Expr | None:
+        rows, weights = (self._operand(argument) for argument in call.args[:2])
+        if rows is None or weights is None or not rows.per_tensor:
+            return None
+        if isinstance(rows.values, np.ndarray) or not isinstance(weights.values, np.ndarray):
+            return None
+        array = weights.values
+        column_axis = 1 if is_matmul else 0
+        if (
+            array.dtype != np.int8
+            or np.any(weights.zero_point)
+            or str(rows.values.ty.dtype) not in ("uint8", "int8")
+            or (is_matmul and array.ndim != _MATRIX_AXES)
+            or not (weights.scale.size == 1 or weights.axis == column_axis)
+            or (not is_matmul and _is_depthwise(call, array))
+        ):
+            return None
+        values = self.visit_expr(rows.values)
+        zero_point = int(rows.zero_point.reshape(()))
+        if str(values.ty.dtype) == "int8":
+            values, zero_point = self._unsigned(values), zero_point + 128
+        centred = self._emit(relax.op.astype(values, "int16"))
+        if zero_point:
+            centred = self._emit(relax.op.subtract(centred, relax.const(zero_point, "int16")))
+        integers = relax.const(np.ascontiguousarray(array.astype(np.int16)))
+        if is_matmul:
+            sums = relax.op.matmul(centred, integers, out_dtype="int32")
+        else:
+            attrs = call.attrs
+            sums = relax.op.nn.conv2d(
+                centred, integers, strides=attrs.strides, padding=attrs.padding,
+                dilation=attrs.dilation, groups=attrs.groups, data_layout=attrs.data_layout,
+                kernel_layout=attrs.kernel_layout, out_dtype="int32",
+            )  # fmt: skip
+        factor = rows.scale.reshape(()) * weights.scale.reshape(-1)
+        shape = (-1,) if is_matmul else (1, -1, 1, 1)
+        product = self._emit(relax.op.astype(self._emit(sums), "float32"))
+        return relax.op.multiply(product, _constant(factor.reshape(shape)))
+
+    def _unsigned(self, values: relax.Expr) -> relax.Expr:
+        wide = self._emit(relax.op.astype(values, "int16"))
+        return self._emit(
+            relax.op.astype(self._emit(relax.op.add(wide, relax.const(128, "int16"))), "uint8")
+        )
+
+    def _dequantize(self, call: relax.Call) -> relax.Expr:
+        operand = self._operand(call)
+        if operand is None:
+            return self.visit_expr_post_order(call)
+        rank = len(call.ty.shape)
+        scale, zero_point = (
+            _along(array, operand.axis, rank) for array in (operand.scale, operand.zero_point)
+        )
+        if isinstance(operand.values, np.ndarray):
+            centred = operand.values.astype(np.float32) - zero_point.astype(np.float32)
+            return _constant(centred * scale)
+        value = self._emit(relax.op.astype(self.visit_expr(operand.values), "float32"))
+        if np.any(zero_point):
+            value = self._emit(relax.op.subtract(value, _constant(zero_point)))
+        return relax.op.multiply(value, _constant(scale))
+
+    def _quantize(self, call: relax.Call) -> relax.Expr:
+        value, scale, zero_point = call.args
+        if not all(isinstance(given, tvm.ir.GenericConst) for given in (scale, zero_point)):
+            return self.visit_expr_post_order(call)
+        rank, axis = len(call.ty.shape), int(call.attrs.axis)
+        dtype = str(call.ty.dtype)
+        reciprocal = np.float32(1) / scale.value.numpy().astype(np.float32)
+        zeros = zero_point.value.numpy()
+        limits = np.iinfo(dtype)
+        result = self.visit_expr(value)
+        result = self._emit(relax.op.multiply(result, _constant(_along(reciprocal, axis, rank))))
+        result = self._emit(relax.op.round(result))
+        if np.any(zeros):
+            result = self._emit(relax.op.add(result, _constant(_along(zeros, axis, rank))))
+        result = self._emit(relax.op.maximum(result, _constant(np.float32(limits.min))))
+        result = self._emit(relax.op.minimum(result, _constant(np.float32(limits.max))))
+        return relax.op.astype(result, dtype)
+
+    def _emit(self, expression: relax.Expr) -> relax.Expr:
+        return self.builder_.emit(expression)
+
+    def collect(self, function: relax.Function) -> None:
+        """Takes down what each variable of a function is bound to."""
+        self._definitions: dict[relax.Var, relax.Expr] = {}
+        for block in function.body.blocks:
+            for binding in block.bindings:
+                if isinstance(binding, relax.VarBinding):
+                    self._definitions[binding.var] = binding.value
+
+
+def _is_call(expression: Any, operator: str) -> bool:
+    return isinstance(expression, relax.Call) and getattr(expression.op, "name", "") == operator
+
+
+def _is_depthwise(call: relax.Call, weights: Array) -> bool:
+    """Whether each channel has a filter of its own, whose sums are exact in float32 as well."""
+    return int(call.attrs.groups) > 1 and weights.shape[1] == 1
+
+
+def _along(array: Array, axis: int, rank: int) -> Array:
+    """Shapes one value per index of an axis for broadcasting; a single value stays a scalar."""
+    if array.size == 1:
+        return array.reshape(()).astype(np.float32)
+    shape = [1] * rank
+    shape[axis] = -1
+    return array.reshape(shape).astype(np.float32)
+
+
+def _constant(array: Array | np.float32) -> relax.Expr:
+    return relax.const(np.asarray(array, np.float32))
+
+
+def integer_arithmetic(module: tvm.IRModule) -> tvm.IRModule:
+    """Returns the module without ``quantize`` and ``dequantize``, its products of integers."""
+    mutator = _IntegerArithmetic(module)
+    function = module["main"]
+    mutator.collect(function)
+    rewritten = mutator.visit_expr(function)
+    module = mutator.builder_.get()
+    module["main"] = rewritten
+    return relax.transform.DeadCodeElimination(["main"])(module)

@@ -1,0 +1,214 @@
+"""Integer matmul with packed weights, and what is one: 1x1 convolution in NHWC.
+
+The activations are read as they lie, four neighbours along K at a time, which a 32-bit broadcast
+takes from memory for nothing. Where K is not a multiple of four, a task copies its rows first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from tvm import sym, tirx
+
+from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.schedules.blocking import Blocking, choose_blocking, part
+from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func, vector_at
+from ingot.targets.cpu.schedules.epilogue import FusedKernel, matrix_view
+from ingot.targets.cpu.schedules.integer.dot import GROUP, DotProduct
+from ingot.targets.cpu.schedules.integer.tile import IntegerTile, IntegerWeights
+from ingot.targets.cpu.schedules.matmul import decode_row, row_extent, tiles_of_runs
+from ingot.targets.cpu.schedules.microkernel import each_panel
+from ingot.targets.cpu.schedules.tasks import share_tasks
+from ingot.targets.cpu.schedules.tiles import Panels, Run, most_rows, split_rows
+
+# Tiles of a row block where the number of rows is known only at run time.
+_TILES_OF_A_DYNAMIC_BLOCK = 32
+
+# Loads a word: the row of the result, and the group of the reduction.
+_Rows = Callable[[tirx.Expr, tirx.Expr], tirx.Expr]
+
+
+def schedule_integer_matmul(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
+    """Writes the code of an integer matmul and of its epilogue.
+
+    The anchor's annotations give ``length`` (of the reduction), ``strides`` of a 1x1 convolution
+    that skips pixels, the panels' ``vectors``, and what :class:`IntegerWeights` asks for.
+    """
+    emitter = Emitter()
+    notes = kernel.annotations
+    source, result = kernel.parameters[0], kernel.epilogue.result
+    leading, columns = list(result.shape[:-1]), int(result.shape[-1])
+    length = int(notes["length"])
+    strides = [int(stride) for stride in notes.get("strides", ())]
+    panels = Panels(columns, cpu.float_lanes, int(notes["vectors"]))
+
+    def decode(row: tirx.Expr) -> list[tirx.Expr]:
+        return decode_row(row, leading)
+
+    kernel = dataclasses.replace(kernel, epilogue=kernel.epilogue.by_rows(emitter, decode))
+    if any(stride != 1 for stride in strides):
+        steps = [index(stride) for stride in (1, *strides)]
+
+        def element(row: tirx.Expr, at: tirx.Expr) -> tirx.Expr:
+            place = [i * step for i, step in zip(decode(row), steps, strict=True)]
+            return load(source, *place, at)
+    else:
+        matrix = matrix_view(emitter, source)
+
+        def element(row: tirx.Expr, at: tirx.Expr) -> tirx.Expr:
+            return load(matrix, row, at)
+
+    writer = _Writer(
+        IntegerTile(emitter, kernel, IntegerWeights.of(kernel), panels, DotProduct.of(cpu)),
+        cpu,
+        length,
+        element,
+    )
+    extent = row_extent(leading)
+    if isinstance(extent, int):
+        writer.static_rows(extent)
+        operations = 2 * extent * length * columns
+    else:
+        writer.dynamic_rows(extent)
+        operations = None
+    return prim_func(
+        kernel.parameters, emitter.body(), family="integer_matmul", operations=operations
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Writer:
+    """A matmul while it is written.
+
+    Attributes:
+        tile: Writes its tiles.
+        cpu: The processor.
+        length: Length of the reduction.
+        element: Loads one or several elements of a row of the source.
+    """
+
+    tile: IntegerTile
+    cpu: CpuDescription
+    length: int
+    element: Callable[[tirx.Expr, tirx.Expr], tirx.Expr]
+
+    def static_rows(self, extent: int) -> None:
+        """Writes the code for a known number of rows."""
+        emitter, panels = self.tile.emitter, self.tile.panels
+        vectors = min(panels.vectors, -(-panels.columns // panels.lanes))
+        runs = split_rows(extent, vectors, self.cpu)
+        tiles = sum(run.count for run in runs)
+        operations = 2 * extent * self.length * panels.columns
+        blocking = choose_blocking(
+            row_units=tiles,
+            row_bytes=self.length * extent / tiles,
+            panels=panels.count,
+            panel_bytes=float(self.length * panels.width),
+            operations=operations / 2,
+            cpu=self.cpu,
+        )
+        across = self._goes_across(blocking)
+        tallest = max(run.rows for run in runs)
+
+        def emit_task(task: tirx.Expr) -> None:
+            group = part(task // index(blocking.row_blocks), panels.count, blocking.panel_groups)
+            block = part(task % index(blocking.row_blocks), tiles, blocking.row_blocks)
+            bounds = (emitter.bind("first_tile", block[0]), emitter.bind("last_tile", block[1]))
+            most = tallest * -(-tiles // blocking.row_blocks)
+            word = self._rows(_first_row(runs, bounds[0]), index(extent), most)
+
+            def tiles_of(panel: tirx.Expr, columns: int) -> None:
+                for run, _, first in tiles_of_runs(emitter, runs, bounds, "tiles"):
+                    self._tile(first, run.rows, panel, columns, word)
+
+            def panels_of(first: tirx.Expr, rows: int) -> None:
+                each_panel(
+                    emitter,
+                    panels,
+                    group,
+                    lambda panel, columns: self._tile(first, rows, panel, columns, word),
+                )
+
+            if across:
+                for run, _, first in tiles_of_runs(emitter, runs, bounds, "row"):
+                    panels_of(first, run.rows)
+            else:
+                each_panel(emitter, panels, group, tiles_of)
+
+        share_tasks(emitter, blocking.tasks, operations // 2, emit_task)
+
+    def _goes_across(self, blocking: Blocking) -> bool:
+        """Whether a task goes across its panels, tile by tile: see the matmul of floats."""
+        panels = self.tile.panels
+        group_bytes = self.length * panels.width * -(-panels.count // blocking.panel_groups)
+        return group_bytes <= self.cpu.l2_bytes // 2
+
+    def dynamic_rows(self, extent: tirx.Expr) -> None:
+        """Full tiles in blocks, then one of several narrower tiles for the remainder."""
+        emitter, panels = self.tile.emitter, self.tile.panels
+        rows = most_rows(panels.vectors, self.cpu)
+        full = extent // index(rows)
+        block_tiles = index(_TILES_OF_A_DYNAMIC_BLOCK)
+        blocks = tirx.Max((full + block_tiles - 1) // block_tiles, index(1))
+        with emitter.parallel(blocks, "task") as block:
+            low = emitter.bind("low", block * block_tiles)
+            high = emitter.bind("high", tirx.Min(low + block_tiles, full))
+            word = self._rows(low * index(rows), extent, rows * (_TILES_OF_A_DYNAMIC_BLOCK + 1))
+
+            def rows_of(panel: tirx.Expr, columns: int) -> None:
+                with (
+                    emitter.function("tiles"),
+                    emitter.loop(high - low, "tile", start=low) as tile,
+                ):
+                    self._tile(tile * index(rows), rows, panel, columns, word)
+                for remainder in range(1, rows):
+                    left_over = (extent % index(rows)).equal(index(remainder))
+                    last_block = (block + 1).equal(blocks)
+                    with emitter.when(tirx.all(left_over, last_block)), emitter.function("tile"):
+                        self._tile(full * index(rows), remainder, panel, columns, word)
+
+            each_panel(emitter, panels, (index(0), index(panels.count)), rows_of)
+
+    def _tile(
+        self, first: tirx.Expr, rows: int, panel: tirx.Expr, columns: int, word: _Rows
+    ) -> None:
+        self.tile.write(
+            rows,
+            panel,
+            columns,
+            lambda row, _, group: word(first + index(row), group),
+            lambda row: [first + index(row)],
+        )
+
+    def _rows(self, first: tirx.Expr, extent: tirx.Expr, most: int) -> _Rows:
+        """Returns what loads words of rows, copied first where K is not a multiple of four.
+
+        Args:
+            first: The first row that is read.
+            extent: Rows of the matrix.
+            most: How many are read at most.
+        """
+        if self.length % GROUP == 0:
+            return lambda row, group: self.element(row, vector_at(group * index(GROUP), GROUP))
+        emitter = self.tile.emitter
+        padded = -(-self.length // GROUP) * GROUP
+        staged = emitter.allocate("staged", [most, padded], "uint8", scope="global")
+        count = sym.Analyzer().simplify(tirx.Min(extent - first, index(most)))
+        with emitter.loop(count, "row") as row:
+            with emitter.vectorized(self.length) as at:
+                emitter.store(staged, self.element(first + row, at), [row, at])
+            for at in range(self.length, padded):
+                emitter.store(staged, tirx.const(0, "uint8"), [row, at])
+        return lambda row, group: load(staged, row - first, vector_at(group * index(GROUP), GROUP))
+
+
+def _first_row(runs: Sequence[Run], tile: tirx.Expr) -> tirx.Expr:
+    """The first row of a tile, of runs one behind the other."""
+    row: tirx.Expr = index(0)
+    before = 0
+    for run in runs:
+        taken = tirx.Min(tirx.Max(tile - index(before), index(0)), index(run.count))
+        row = row + taken * index(run.rows)
+        before += run.count
+    return row

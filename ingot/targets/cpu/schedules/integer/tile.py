@@ -1,0 +1,174 @@
+"""The innermost loops of integer convolution and matmul."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from tvm import tirx
+
+from ingot.targets.cpu.schedules.emission import Emitter, index, load, vector_at
+from ingot.targets.cpu.schedules.epilogue import FusedKernel
+from ingot.targets.cpu.schedules.integer.dot import GROUP, DotProduct
+from ingot.targets.cpu.schedules.microkernel import Accumulators
+from ingot.targets.cpu.schedules.tiles import Panels
+
+# Loads four neighbours along the reduction, uint8x4, of a row: the row of a tile, the tap's row,
+# and the group.
+RowWord = Callable[[int, tirx.Expr, tirx.Expr], tirx.Expr]
+
+
+@dataclasses.dataclass(frozen=True)
+class IntegerWeights:
+    """The weights of a kernel, and what belongs to them.
+
+    Attributes:
+        packed: int8 [panel, taps along the height, groups, 4 · panel width].
+        offsets: int32 [panel, panel width]: what sums begin with.
+        depth: Groups that are added in 16 bits.
+        excess: int8 [steps, 4 · panel width], what would saturate; None where nothing does.
+        excess_at: int32 [steps]: the group of each, counted through the taps.
+        excess_bounds: int32 [panels + 1]: the steps of each panel.
+    """
+
+    packed: tirx.Buffer
+    offsets: tirx.Buffer
+    depth: int
+    excess: tirx.Buffer | None = None
+    excess_at: tirx.Buffer | None = None
+    excess_bounds: tirx.Buffer | None = None
+
+    @classmethod
+    def of(cls, kernel: FusedKernel) -> IntegerWeights:
+        """Returns the weights among a kernel's parameters, behind the first."""
+        packed, offsets, *excess = kernel.parameters[1 : 1 + int(kernel.annotations["weights"])]
+        return cls(packed, offsets, int(kernel.annotations["depth"]), *excess)
+
+    @property
+    def taps(self) -> int:
+        """Taps along the height."""
+        return int(self.packed.shape[1])
+
+    @property
+    def groups(self) -> int:
+        """Groups of the reduction per tap along the height."""
+        return int(self.packed.shape[2])
+
+
+@dataclasses.dataclass(frozen=True)
+class IntegerTile:
+    """Writes tiles of exact sums.
+
+    Attributes:
+        emitter: Where the statements go.
+        kernel: The fused prim func.
+        weights: Its weights.
+        panels: The columns' panels.
+        dot: How bytes are multiplied.
+    """
+
+    emitter: Emitter
+    kernel: FusedKernel
+    weights: IntegerWeights
+    panels: Panels
+    dot: DotProduct
+
+    def write(
+        self,
+        rows: int,
+        panel: tirx.Expr,
+        columns: int,
+        row_word: RowWord,
+        position: Callable[[int], list[tirx.Expr]],
+    ) -> None:
+        """Writes the code of one tile.
+
+        Args:
+            rows: Number of its rows.
+            panel: Its panel.
+            columns: Columns of the panel.
+            row_word: Loads from its rows.
+            position: Returns the leading coordinates of a row in the result.
+        """
+        emitter, lanes = self.emitter, self.panels.lanes
+        vectors = -(-columns // lanes)
+        first_column = panel * index(self.panels.width)
+        for row in range(rows):
+            self.kernel.epilogue.prefetch(emitter, [*position(row), first_column], columns)
+        initial = [
+            emitter.bind("offset", load(self.weights.offsets, panel, vector_at(v * lanes, lanes)))
+            for v in range(vectors)
+        ]
+        accumulators = Accumulators(emitter, rows, vectors, lanes, initial, "int32")
+        groups, depth = self.weights.groups, max(self.weights.depth, 1)
+        with emitter.loop(self.weights.taps, "tap_y") as tap:
+            if groups >= depth:
+                with emitter.loop(groups // depth, "step") as step:
+                    self._step(accumulators, tap, step * index(depth), depth, panel, row_word)
+            if groups % depth:
+                self._step(accumulators, tap, index(groups - 1), 1, panel, row_word)
+        self._add_excess(accumulators, panel, row_word)
+        accumulators.store(self.kernel.epilogue, position, first_column, columns)
+
+    def _step(
+        self,
+        accumulators: Accumulators,
+        tap: tirx.Expr,
+        first: tirx.Expr,
+        depth: int,
+        panel: tirx.Expr,
+        row_word: RowWord,
+    ) -> None:
+        def weight(group: int, at: tirx.Expr) -> tirx.Expr:
+            return load(self.weights.packed, panel, tap, first + index(group), at)
+
+        self._multiply(
+            accumulators, depth, weight, lambda row, group: row_word(row, tap, first + index(group))
+        )
+
+    def _multiply(
+        self,
+        accumulators: Accumulators,
+        depth: int,
+        weight: Callable[[int, tirx.Expr], tirx.Expr],
+        word: Callable[[int, int], tirx.Expr],
+    ) -> None:
+        emitter, dot, width = self.emitter, self.dot, GROUP * self.panels.lanes
+        vectors = [
+            [
+                emitter.bind("weights", weight(group, vector_at(v * width, width)))
+                for group in range(depth)
+            ]
+            for v in range(accumulators.vectors)
+        ]
+        for row in range(accumulators.rows):
+            values = [
+                emitter.bind("values", dot.spread(word(row, group))) for group in range(depth)
+            ]
+            for v, weights in enumerate(vectors):
+                accumulators.update(row, v, _adding(dot, values, weights))
+
+    def _add_excess(self, accumulators: Accumulators, panel: tirx.Expr, row_word: RowWord) -> None:
+        excess, at, bounds = (
+            self.weights.excess, self.weights.excess_at, self.weights.excess_bounds,
+        )  # fmt: skip
+        if excess is None or at is None or bounds is None:
+            return
+        emitter = self.emitter
+        low, high = (tirx.Cast("int64", load(bounds, panel + index(end))) for end in range(2))
+        with emitter.loop(high - low, "excess", start=low) as step:
+            group = emitter.bind("group", tirx.Cast("int64", load(at, step)))
+            tap = emitter.bind("tap", group // index(self.weights.groups))
+            within = emitter.bind("within", group % index(self.weights.groups))
+            self._multiply(
+                accumulators,
+                1,
+                lambda _, place: load(excess, step, place),
+                lambda row, _: row_word(row, tap, within),
+            )
+
+
+def _adding(
+    dot: DotProduct, values: list[tirx.Expr], weights: list[tirx.Expr]
+) -> Callable[[tirx.Expr], tirx.Expr]:
+    return lambda total: dot.add(total, values, weights)

@@ -1,0 +1,342 @@
+"""Convolutions and matmuls of 8-bit integers that become kernels of Ingot's own."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tvm
+from tvm import relax, te, tirx
+
+from ingot.targets.cpu.schedules.emission import index
+from ingot.targets.cpu.schedules.integer.dot import (
+    GROUP,
+    Bytes,
+    DotProduct,
+    safe_depth,
+    split_excess,
+)
+from ingot.targets.cpu.schedules.tiles import Panels, choose_panels
+from ingot.targets.cpu.selection.base import (
+    ANCHOR,
+    OP_PATTERN,
+    OUT_ELEMENTWISE_FUSABLE,
+    Selection,
+)
+from ingot.targets.cpu.selection.window import Window
+
+_NCHW_TO_NHWC = [0, 2, 3, 1]
+_FEW_CHANNELS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantized:
+    """A tensor of 8-bit integers that stands for their distance from a zero point.
+
+    Attributes:
+        values: The tensor, ``uint8``.
+        zero_point: The zero point.
+        channels_first: Whether it is NCHW though the reader wants NHWC.
+    """
+
+    values: relax.Expr
+    zero_point: int
+    channels_first: bool = False
+
+
+def quantized_source(selection: Selection, centred: relax.Expr) -> Quantized | None:
+    """Returns what ``int16`` values were made of by subtracting a zero point."""
+    call, channels_first = _producer(selection, centred), False
+    if _is_call(call, "relax.permute_dims"):
+        channels = int(call.ty.shape[-1])
+        if list(map(int, call.attrs.axes)) != _NCHW_TO_NHWC or channels > _FEW_CHANNELS:
+            return None
+        call, channels_first = _producer(selection, call.args[0]), True
+    zero_point = 0
+    if _is_call(call, "relax.subtract"):
+        if not isinstance(call.args[1], tvm.ir.GenericConst):
+            return None
+        zero_point = int(call.args[1].value.numpy())
+        call = _producer(selection, call.args[0])
+    if not _is_call(call, "relax.astype") or str(call.args[0].ty.dtype) != "uint8":
+        return None
+    return Quantized(call.args[0], zero_point, channels_first)
+
+
+def _producer(selection: Selection, expression: relax.Expr) -> Any:
+    return selection.producer(expression) if isinstance(expression, relax.Var) else expression
+
+
+def _is_call(expression: Any, operator: str) -> bool:
+    return isinstance(expression, relax.Call) and getattr(expression.op, "name", "") == operator
+
+
+@dataclasses.dataclass(frozen=True)
+class PackedWeights:
+    """Weights as the kernels read them; see ``schedules.integer.tile.IntegerWeights``."""
+
+    arrays: tuple[npt.NDArray[np.generic], ...]
+    depth: int
+
+    @classmethod
+    def pack(
+        cls, weights: Bytes, zero_points: int, panels: Panels, dot: DotProduct
+    ) -> PackedWeights:
+        """Packs weights.
+
+        Args:
+            weights: int8 [taps along the height, K, columns], K a multiple of four.
+            zero_points: The activations' zero point.
+            panels: The panels.
+            dot: How the processor multiplies bytes.
+        """
+        offsets = -zero_points * weights.astype(np.int64).sum((0, 1))
+        depth, rest = 1, None
+        if dot.saturates:
+            depth = safe_depth(weights)
+            if depth == 0:
+                weights, rest = split_excess(weights)
+        arrays: list[npt.NDArray[np.generic]] = [
+            _pack(weights, panels),
+            _columns(offsets[np.newaxis], panels)[:, 0].astype(np.int32),
+        ]
+        if rest is not None:
+            arrays += _excess(_pack(rest, panels))
+        return cls(tuple(np.ascontiguousarray(array) for array in arrays), max(depth, 1))
+
+    def constants(self) -> list[relax.Expr]:
+        """Returns the arrays as Relax constants."""
+        return [relax.const(array) for array in self.arrays]
+
+    def notes(self) -> dict[str, int]:
+        """What the schedule needs to know of them."""
+        return {"weights": len(self.arrays), "depth": self.depth}
+
+
+def _columns(array: npt.NDArray[Any], panels: Panels) -> npt.NDArray[Any]:
+    """[..., columns] to [panel, ..., panel width]; columns beyond the last are zero."""
+    missing = panels.count * panels.width - panels.columns
+    padded = np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)])
+    return np.moveaxis(padded.reshape(*array.shape[:-1], panels.count, panels.width), -2, 0)
+
+
+def _pack(weights: Bytes, panels: Panels) -> Bytes:
+    """[taps, K, columns] to [panel, taps, groups, 4 · panel width], a group's four together."""
+    taps, length, _ = weights.shape
+    split = _columns(weights, panels)
+    grouped = split.reshape(panels.count, taps, length // GROUP, GROUP, panels.width)
+    interleaved = np.moveaxis(grouped, 3, 4)
+    return interleaved.reshape(panels.count, taps, length // GROUP, GROUP * panels.width)
+
+
+def _excess(packed: Bytes) -> list[npt.NDArray[np.generic]]:
+    """The groups of packed weights that are not all zero, where they are, and their bounds."""
+    flat = packed.reshape(packed.shape[0], -1, packed.shape[-1])
+    panel, group = np.nonzero(flat.any(-1))
+    counts = np.bincount(panel, minlength=len(flat))
+    bounds = np.concatenate([[0], np.cumsum(counts)])
+    return [flat[panel, group], group.astype(np.int32), bounds.astype(np.int32)]
+
+
+def select_integer_convolution(selection: Selection, call: relax.Call) -> relax.Expr | None:
+    """Selects the kernel of a convolution of centred 8-bit values, in NHWC, weights HWIO."""
+    weights = call.args[1]
+    shape = call.args[0].ty.shape
+    known = shape is not None and all(isinstance(size, tirx.IntImm) for size in list(shape)[1:])
+    if not (isinstance(weights, tvm.ir.GenericConst) and known):
+        return None
+    source = quantized_source(selection, call.args[0])
+    if source is None:
+        return None
+    array = weights.value.numpy().astype(np.int8)
+    kernel_height, kernel_width, channels, columns = array.shape
+    groups = int(call.attrs.groups)
+    padding = list(map(int, call.attrs.padding))
+    if groups > 1 and channels == 1:
+        return None
+    window = Window.of(call, (kernel_height, kernel_width))
+    pointwise = (kernel_height, kernel_width, groups) == (1, 1, 1) and not any(padding)
+    if pointwise and not source.channels_first:
+        return _pointwise(selection, call, source, array, window)
+    panels = choose_panels(columns // groups, int(call.ty.shape[2]), selection.cpu)
+    if groups > 1 and (panels.last_columns or channels % GROUP):
+        return None
+    panels = dataclasses.replace(panels, columns=columns)
+    joined = groups == 1 and window.dilation[1] == 1
+    taps = array.reshape(kernel_height, -1, columns) if joined else array
+    missing = [(0, 0)] * (taps.ndim - 2) + [(0, -taps.shape[-2] % GROUP), (0, 0)]
+    taps = np.pad(taps, missing).reshape(kernel_height, -1, columns)
+    packed = PackedWeights.pack(taps, source.zero_point, panels, DotProduct.of(selection.cpu))
+    anchor = _Convolution(window, tuple(array.shape), groups, source, panels, packed, joined)
+    return selection.builder.call_te(
+        anchor.direct(list(call.ty.shape)),
+        source.values,
+        *packed.constants(),
+        primfunc_name_hint="integer_conv2d",
+        primfunc_attrs={OP_PATTERN: OUT_ELEMENTWISE_FUSABLE},
+    )
+
+
+def _pointwise(
+    selection: Selection, call: relax.Call, source: Quantized, array: Bytes, window: Window
+) -> relax.Expr:
+    channels, columns = array.shape[2:]
+    result = list(call.ty.shape)
+    images = int(result[0]) if isinstance(result[0], tirx.IntImm) else 1
+    extent = images * int(result[1]) * int(result[2])
+    panels = choose_panels(columns, extent, selection.cpu)
+    packed = _pack_matrix(array[0, 0], source, panels, selection)
+    stride_y, stride_x = window.strides
+
+    def conv2d(image: te.Tensor, *weights: te.Tensor) -> te.Tensor:
+        def read(n: Any, y: Any, x: Any, k: Any) -> Any:
+            return image(n, y * stride_y, x * stride_x, k)
+
+        return _matmul(result, read, weights, channels, source, panels, packed, window.strides)
+
+    return selection.builder.call_te(
+        conv2d,
+        source.values,
+        *packed.constants(),
+        primfunc_name_hint="integer_conv2d",
+        primfunc_attrs={OP_PATTERN: OUT_ELEMENTWISE_FUSABLE},
+    )
+
+
+def select_integer_matmul(selection: Selection, call: relax.Call) -> relax.Expr | None:
+    """Selects the kernel of a product of centred 8-bit values with a constant matrix."""
+    rows, weights = call.args
+    if not isinstance(weights, tvm.ir.GenericConst):
+        return None
+    array = weights.value.numpy().astype(np.int8)
+    shape = rows.ty.shape
+    if array.ndim != 2 or shape is None or len(shape) < 2:
+        return None
+    source = quantized_source(selection, rows)
+    if source is None or source.channels_first:
+        return None
+    leading = list(shape)[:-1]
+    known = all(isinstance(size, tirx.IntImm) for size in leading)
+    extent = math.prod(int(size.value) for size in leading) if known else None
+    panels = choose_panels(array.shape[1], extent, selection.cpu)
+    packed = _pack_matrix(array, source, panels, selection)
+
+    def matmul(values: te.Tensor, *weights: te.Tensor) -> te.Tensor:
+        shape = [*values.shape[:-1], index(panels.columns)]
+        return _matmul(shape, values, weights, array.shape[0], source, panels, packed)
+
+    return selection.builder.call_te(
+        matmul,
+        source.values,
+        *packed.constants(),
+        primfunc_name_hint="integer_matmul",
+        primfunc_attrs={OP_PATTERN: OUT_ELEMENTWISE_FUSABLE},
+    )
+
+
+def _pack_matrix(
+    array: Bytes, source: Quantized, panels: Panels, selection: Selection
+) -> PackedWeights:
+    padded = np.pad(array, [(0, -array.shape[0] % GROUP), (0, 0)])[np.newaxis]
+    return PackedWeights.pack(padded, source.zero_point, panels, DotProduct.of(selection.cpu))
+
+
+def _matmul(
+    shape: list[Any],
+    read: Any,
+    weights: tuple[te.Tensor, ...],
+    length: int,
+    source: Quantized,
+    panels: Panels,
+    packed: PackedWeights,
+    strides: tuple[int, ...] = (),
+) -> te.Tensor:
+    """The product as loops over the packed weights alone.
+
+    FuseOps takes from them what may follow; the code, which reads the other arrays too, is the
+    schedule's.
+    """
+    k = te.reduce_axis((index(0), index(length)), "k")
+
+    def value(*place: Any) -> Any:
+        *leading, column = place
+        centred = _centred(read(*leading, k), source.zero_point)
+        return te.sum(centred * _weight(weights, panels, index(0), k, column), axis=[k])
+
+    return te.compute(
+        tuple(shape),
+        value,
+        name="integer_matmul",
+        attrs={
+            ANCHOR: "integer_matmul",
+            "length": length,
+            "strides": list(strides),
+            "vectors": panels.vectors,
+            **packed.notes(),
+        },
+    )
+
+
+def _centred(value: Any, zero_point: int) -> Any:
+    return tirx.Cast("int32", value) - tirx.const(zero_point, "int32")
+
+
+def _weight(weights: tuple[te.Tensor, ...], panels: Panels, tap: Any, at: Any, column: Any) -> Any:
+    width = index(panels.width)
+    place = column % width * index(GROUP) + at % index(GROUP)
+    return tirx.Cast("int32", weights[0](column // width, tap, at // index(GROUP), place))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Convolution:
+    """The convolution as loops over the packed weights alone, as in ``_matmul``."""
+
+    window: Window
+    shape: tuple[int, ...]
+    groups: int
+    source: Quantized
+    panels: Panels
+    packed: PackedWeights
+    joined: bool
+
+    def direct(self, shape: list[Any]) -> Any:
+        """Returns the function of the image and the packed arrays."""
+        channels, columns = self.shape[2:]
+        per_group = columns // self.groups
+        window = self.window
+
+        def conv2d(image: te.Tensor, *weights: te.Tensor) -> te.Tensor:
+            tap_y, tap_x = window.reduce_axes()
+            k = te.reduce_axis((index(0), index(channels)), "k")
+            of_tap = channels if self.joined else -(-channels // GROUP) * GROUP
+
+            def value(n: Any, y: Any, x: Any, c: Any) -> Any:
+                channel = k if self.groups == 1 else c // index(per_group) * index(channels) + k
+                read = window.read(
+                    image, n, y, x, channel, (tap_y, tap_x), self.source.zero_point,
+                    channels_first=self.source.channels_first,
+                )  # fmt: skip
+                at = tap_x * index(of_tap) + k
+                weight = _weight(weights, self.panels, tap_y, at, c)
+                centred = _centred(read, self.source.zero_point)
+                return te.sum(centred * weight, axis=[tap_y, tap_x, k])
+
+            return te.compute(
+                tuple(shape),
+                value,
+                name="integer_conv2d",
+                attrs={
+                    ANCHOR: "integer_convolution",
+                    **window.notes(),
+                    "groups": self.groups,
+                    "channels_first": self.source.channels_first,
+                    "zero_point": self.source.zero_point,
+                    "vectors": self.panels.vectors,
+                    **self.packed.notes(),
+                },
+            )
+
+        return conv2d
