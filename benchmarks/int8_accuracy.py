@@ -7,8 +7,9 @@ pairs with a score of similarity, and the bundled model on CIFAR-10's training a
 
     python benchmarks/int8_accuracy.py --data DIR --json int8_accuracy.json
 
-DIR holds imagenet_calib/ (images), imagenet_val/<class index>/ (images), sst2/train_6000.tsv
-and stsb/dev.csv. A part: --models mobilenetv2 --quantizers ingot,onnxruntime --limit 100. The
+The rows of "ingot" are the compiled artifact's, those of "ingot_qdq" of the same quantized graph in
+ONNX Runtime. DIR holds imagenet_calib/ (images), imagenet_val/<class index>/ (images),
+sst2/train_6000.tsv and stsb/dev.csv. A part: --models mobilenetv2 --quantizers ingot,onnxruntime --limit 100. The
 quantizers nncf_* need the package nncf (and openvino) beside ingot[compile].
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
@@ -26,6 +28,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime
 import pydantic
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -39,6 +42,7 @@ from ingot.calibration.metrics import Metric
 from ingot.calibration.preprocessing import TextPreprocessing
 from ingot.calibration.reference import Reference
 from ingot.cli.measuring import progress
+from ingot.compiler.build import ARTIFACT_SUFFIX, compile_model
 from ingot.errors import IngotError, UsageError
 from ingot.models.catalog import ModelSource, resolve
 from ingot.models.cifar10 import BUNDLED_CALIBRATION, fetch_cifar10
@@ -46,6 +50,7 @@ from ingot.report.evaluate import metric_figures
 from ingot.report.machine import machine_facts
 from ingot.report.measure import Progress
 from ingot.report.rendering import formats
+from ingot.runtime.session import Session
 
 Array: TypeAlias = npt.NDArray[Any]
 Answer: TypeAlias = Callable[[dict[str, Array]], dict[str, Array]]
@@ -60,8 +65,8 @@ MODELS = (
     "gte_small",
     "mpnet_base",
 )
-INGOT = "ingot"
-QUANTIZERS = (INGOT, *PEER_QUANTIZERS)
+INGOT, INGOT_QDQ = "ingot", "ingot_qdq"
+QUANTIZERS = (INGOT, INGOT_QDQ, *PEER_QUANTIZERS)
 # Sentences to calibrate a language model with, of those in the file.
 SENTENCES = 320
 
@@ -94,8 +99,8 @@ class AccuracyRow(pydantic.BaseModel):
     delta_high: float
     n: int
     changed: int
-    size_ratio: float
-    seconds: float
+    size_ratio: float = math.nan
+    seconds: float = math.nan
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -131,7 +136,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--limit", type=int, help="examples to measure on, at most")
     parser.add_argument("--calibration-limit", type=int, default=SENTENCES, help="samples at most")
     parser.add_argument("--threads", type=int, default=0, help="of the inferences; 0 for all")
-    parser.add_argument("--keep", type=Path, help="a folder that keeps the INT8 models")
+    parser.add_argument(
+        "--keep", type=Path, help="a folder for the INT8 models; those in it are used"
+    )
     parser.add_argument("--json", type=Path, help="a file that receives the rows")
     return parser.parse_args(arguments)
 
@@ -145,48 +152,71 @@ def _measure(
 ) -> None:
     """Adds the rows of one model as they are found."""
     source = resolve(name)
+    transformer = isinstance(source.preprocessing, TextPreprocessing)
     calibration, judged = _data(source, options)
-    samples = [dict(sample.inputs) for sample in Calibration(calibration).samples()]
-    (metric, *_), labels = judged.metrics, judged.labels
-    reference = _predict(_onnxruntime(source.path, options.threads), judged, metric, tell, "fp32")
-    for quantizer in options.quantizers:
-        transformer = isinstance(source.preprocessing, TextPreprocessing)
-        if quantizer == "onnxruntime_dynamic" and not transformer:
-            continue
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = options.keep / source.name if options.keep else Path(temporary)
-            folder.mkdir(parents=True, exist_ok=True)
+    metric = judged.metrics[0]
+    answer = _runner(source.path, options.threads)
+    reference = _predict(answer, judged, metric, tell, f"{source.name}: fp32")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.keep / source.name if options.keep else Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for quantizer in options.quantizers:
+            if quantizer == "onnxruntime_dynamic" and not transformer:
+                continue
             begin = time.perf_counter()
-            tell(f"{source.name}: {quantizer} quantizes", 0, 0)
-            if quantizer == INGOT:
-                quantized = _ingot(source, calibration, folder)
-            else:
-                quantized = PEER_QUANTIZERS[quantizer](source.path, samples, folder, transformer)
+            tell(f"{source.name}: quantized by {quantizer}", 0, 0)
+            quantized = _quantize(quantizer, source, calibration, folder)
             seconds = time.perf_counter() - begin
             answer = _runner(quantized, options.threads)
-            found = _predict(answer, judged, metric, tell, quantizer)
+            found = _predict(answer, judged, metric, tell, f"{source.name}: {quantizer}")
+            row = _row(source, quantizer, metric, judged, found, reference)
             size = _size(quantized) / source.path.stat().st_size
-        figures = metric_figures(metric, found, reference, labels)
-        assert figures.difference is not None and figures.identical is not None
-        rows.append(
-            AccuracyRow(
-                model=source.name,
-                quantizer=quantizer,
-                metric=metric.name,
-                fp32=metric.aggregate(reference, labels),
-                value=figures.value.value,
-                delta=figures.difference.value,
-                delta_low=figures.difference.low,
-                delta_high=figures.difference.high,
-                n=figures.n,
-                changed=figures.n - figures.identical,
-                size_ratio=size,
-                seconds=seconds,
-            )
+            rows.append(row.model_copy(update={"size_ratio": size, "seconds": seconds}))
+            print(_line(rows[-1]), flush=True)
+            if options.json is not None:
+                _write(options.json, rows)
+
+
+def _row(
+    source: ModelSource,
+    quantizer: str,
+    metric: Metric,
+    judged: Dataset,
+    predictions: Array,
+    reference: Array,
+) -> AccuracyRow:
+    figures = metric_figures(metric, predictions, reference, judged.labels)
+    assert figures.difference is not None and figures.identical is not None
+    return AccuracyRow(
+        model=source.name,
+        quantizer=quantizer,
+        metric=metric.name,
+        fp32=metric.aggregate(reference, judged.labels),
+        value=figures.value.value,
+        delta=figures.difference.value,
+        delta_low=figures.difference.low,
+        delta_high=figures.difference.high,
+        n=figures.n,
+        changed=figures.n - figures.identical,
+    )
+
+
+def _quantize(quantizer: str, source: ModelSource, calibration: Dataset, folder: Path) -> Path:
+    """Quantizes by default settings; returns the model's file."""
+    if quantizer not in (INGOT, INGOT_QDQ):
+        kept = [folder / f"{quantizer}{suffix}" for suffix in (".onnx", ".xml")]
+        found = next((file for file in kept if file.is_file()), None)
+        if found is not None:
+            return found
+        transformer = isinstance(source.preprocessing, TextPreprocessing)
+        samples = [dict(sample.inputs) for sample in Calibration(calibration).samples()]
+        return PEER_QUANTIZERS[quantizer](source.path, samples, folder / quantizer, transformer)
+    artifact, passes = folder / "ingot.ingot", folder / "passes"
+    if not artifact.exists():
+        compile_model(
+            source.path, artifact, recipe="int8", calibration=calibration, dump_passes=passes
         )
-        print(_line(rows[-1]), flush=True)
-        if options.json is not None:
-            _write(options.json, rows)
+    return artifact if quantizer == INGOT else sorted(passes.glob("*.onnx"))[-1]
 
 
 def _data(source: ModelSource, options: argparse.Namespace) -> tuple[Dataset, Dataset]:
@@ -212,17 +242,25 @@ def _data(source: ModelSource, options: argparse.Namespace) -> tuple[Dataset, Da
     )
 
 
-def _ingot(source: ModelSource, calibration: Dataset, folder: Path) -> Path:
-    """Ingot's INT8 model as standard QDQ ONNX."""
-    raise NotImplementedError
-
-
 def _runner(model: Path, threads: int) -> Answer:
-    return _openvino(model, threads) if model.suffix == ".xml" else _onnxruntime(model, threads)
+    """What answers with a model, by its file's suffix."""
+    if model.suffix == ".xml":
+        return _openvino(model, threads)
+    if model.suffix == ARTIFACT_SUFFIX:
+        return Session(model, threads=threads or None).run
+    return _onnxruntime(model, threads)
 
 
 def _onnxruntime(model: Path, threads: int) -> Answer:
-    return Reference(model, threads=threads, optimize=True).run
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    # Without VNNI its kernels saturate at int16 unless told to be exact, and this is about
+    # quantizers, not kernels.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_outputs()]
+    return lambda inputs: dict(zip(names, session.run(None, inputs), strict=True))
 
 
 def _openvino(model: Path, threads: int) -> Answer:

@@ -21,36 +21,37 @@ from ingot.errors import UsageError
 
 Inputs: TypeAlias = Mapping[str, npt.NDArray[Any]]
 Quantize: TypeAlias = Callable[[Path, Sequence[Inputs], Path, bool], Path]
-"""Takes the float model, samples, a folder to write to and whether the model is a transformer."""
+"""Takes the float model, samples, where to write to (a file without suffix), and whether the model
+is a transformer; returns the file."""
 
 
 def onnxruntime_static(
-    model: Path, samples: Sequence[Inputs], folder: Path, transformer: bool
+    model: Path, samples: Sequence[Inputs], output: Path, transformer: bool
 ) -> Path:
     """ONNX Runtime's static quantization: QDQ, u8 activations, s8 weights per channel, min-max.
 
     Of a transformer the matrix products alone are quantized: with every operator that it knows
     (its default) embeddings lose far more.
     """
-    return _static(model, samples, folder, transformer, ort_quantization.CalibrationMethod.MinMax)
+    return _static(model, samples, output, transformer, ort_quantization.CalibrationMethod.MinMax)
 
 
 def onnxruntime_percentile(
-    model: Path, samples: Sequence[Inputs], folder: Path, transformer: bool
+    model: Path, samples: Sequence[Inputs], output: Path, transformer: bool
 ) -> Path:
     """The same with the 99.999th percentile instead of the extremes."""
     method = ort_quantization.CalibrationMethod.Percentile
-    return _static(model, samples, folder, transformer, method)
+    return _static(model, samples, output, transformer, method)
 
 
 def onnxruntime_dynamic(
     model: Path,
     samples: Sequence[Inputs],  # noqa: ARG001 - ranges are found at run time
-    folder: Path,
+    output: Path,
     transformer: bool,  # noqa: ARG001
 ) -> Path:
     """ONNX Runtime's dynamic quantization, which its documentation recommends for transformers."""
-    output = folder / "onnxruntime_dynamic.onnx"
+    output = output.with_suffix(".onnx")
     with _preprocessed(model) as prepared:
         ort_quantization.quantize_dynamic(
             prepared,
@@ -62,7 +63,7 @@ def onnxruntime_dynamic(
     return output
 
 
-def nncf_onnx(model: Path, samples: Sequence[Inputs], folder: Path, transformer: bool) -> Path:
+def nncf_onnx(model: Path, samples: Sequence[Inputs], output: Path, transformer: bool) -> Path:
     """NNCF's post-training quantization of the ONNX model, with its bias correction."""
     import nncf
     import onnx
@@ -71,12 +72,12 @@ def nncf_onnx(model: Path, samples: Sequence[Inputs], folder: Path, transformer:
     quantized = nncf.quantize(
         onnx.load(model), nncf.Dataset(list(samples)), **_nncf_settings(samples, transformer)
     )
-    output = folder / "nncf.onnx"
+    output = output.with_suffix(".onnx")
     onnx.save(quantized, output)
     return output
 
 
-def nncf_openvino(model: Path, samples: Sequence[Inputs], folder: Path, transformer: bool) -> Path:
+def nncf_openvino(model: Path, samples: Sequence[Inputs], output: Path, transformer: bool) -> Path:
     """NNCF's post-training quantization of the model in OpenVINO, its main way."""
     import nncf
     import openvino
@@ -87,7 +88,7 @@ def nncf_openvino(model: Path, samples: Sequence[Inputs], folder: Path, transfor
         nncf.Dataset([dict(sample) for sample in samples]),
         **_nncf_settings(samples, transformer),
     )
-    output = folder / "nncf.xml"
+    output = output.with_suffix(".xml")
     openvino.save_model(quantized, output, compress_to_fp16=False)
     return output
 
@@ -129,11 +130,11 @@ class _Reader(ort_quantization.CalibrationDataReader):  # type: ignore[misc]
 def _static(
     model: Path,
     samples: Sequence[Inputs],
-    folder: Path,
+    output: Path,
     transformer: bool,
     method: ort_quantization.CalibrationMethod,
 ) -> Path:
-    output = folder / f"onnxruntime_{method.name.lower()}.onnx"
+    output = output.with_suffix(".onnx")
     with _preprocessed(model) as prepared:
         ort_quantization.quantize_static(
             prepared,
