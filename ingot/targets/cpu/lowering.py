@@ -15,7 +15,7 @@ from ingot.targets.cpu.cost import kernel_costs
 from ingot.targets.cpu.layout import channels_last
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.merging import merge_expansions
-from ingot.targets.cpu.quantized import integer_arithmetic
+from ingot.targets.cpu.quantized import integer_arithmetic, materialize_quantized
 from ingot.targets.cpu.schedules import schedule_module
 from ingot.targets.cpu.selection import select_kernels
 from ingot.targets.cpu.tir_pipeline import TIR_PIPELINE
@@ -57,12 +57,16 @@ def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
                 relax.transform.LegalizeOps(),
                 relax.transform.AnnotateTIROpPattern(),
                 relax.transform.FoldConstant(),
+            ]
+        )(module)
+        module = tvm.transform.Sequential(
+            [
                 relax.transform.FuseOps(),
                 relax.transform.FuseTIR(),
                 # Knows a reshape by its loops, which schedules replace.
                 relax.transform.RewriteDataflowReshape(),
             ]
-        )(module)
+        )(materialize_quantized(module))
         module = merge_expansions(module, cpu)
         module, weights = hoist_weights(module)
         module = relax.transform.DeadCodeElimination(["main"])(module)

@@ -216,3 +216,25 @@ def integer_arithmetic(module: tvm.IRModule) -> tvm.IRModule:
     module = mutator.builder_.get()
     module["main"] = rewritten
     return relax.transform.DeadCodeElimination(["main"])(module)
+
+
+@relax.expr_functor.mutator
+class _Materializer(relax.PyExprMutator):  # type: ignore[misc]
+    def visit_var_binding_(self, binding: relax.VarBinding) -> None:
+        value = self.visit_expr(binding.value)
+        quantized = str(getattr(value.ty, "dtype", None)) in ("uint8", "int8")
+        inner = isinstance(binding.var, relax.DataflowVar) and not quantized
+        dataflow = self.builder_.current_block_is_dataflow()
+        emit = self.builder_.emit if inner or not dataflow else self.builder_.emit_output
+        self.set_var_remap(binding.var, emit(value, binding.var.name))
+
+
+def materialize_quantized(module: tvm.IRModule) -> tvm.IRModule:
+    """Makes every quantized tensor one that fusion keeps: what it stands for is never stored.
+
+    Else FuseOps would append the dequantization of a residual to the kernel before it, which then
+    wrote four times the bytes.
+    """
+    mutator = _Materializer(module)
+    module["main"] = mutator.visit_expr(module["main"])
+    return module

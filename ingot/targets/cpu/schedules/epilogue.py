@@ -194,12 +194,15 @@ class FusedKernel:
         anchor: The block that accumulates.
         epilogue: What follows it.
         prologue: Blocks that precede it.
+        operands: The anchor's own parameters, in its order: those that it reads, and those that no
+            block reads, which are for the schedule.
     """
 
     parameters: tuple[tirx.Buffer, ...]
     anchor: s_tir.SBlock
     epilogue: Epilogue
     prologue: tuple[s_tir.SBlock, ...] = ()
+    operands: tuple[tirx.Buffer, ...] = ()
 
     @property
     def annotations(self) -> Mapping[str, Any]:
@@ -217,7 +220,11 @@ def take_apart(function: tirx.PrimFunc) -> FusedKernel:
     """
     blocks = _blocks(function.body)
     at = next((at for at, block in enumerate(blocks) if block.annotations), 0)
-    prologue, anchor, following = blocks[:at], blocks[at], blocks[at + 1 :]
+    anchor = blocks[at]
+    prologue = _read_by(anchor, blocks[:at])
+    # What precedes the anchor and is none of its business belongs to the epilogue, such as the
+    # dequantization of a residual.
+    following = [block for block in blocks[:at] if block not in prologue] + blocks[at + 1 :]
     result = anchor.writes[0].source
     shape = result.shape
     coordinates = tuple(tirx.Var(f"axis_{axis}", "int64") for axis in range(len(shape)))
@@ -235,7 +242,34 @@ def take_apart(function: tirx.PrimFunc) -> FusedKernel:
     if not any(result.same_as(parameter) for parameter in function.params):
         raise NotFusableError("its last block does not write the result")
     epilogue = Epilogue(accumulator, coordinates, tuple(steps), result)
-    return FusedKernel(tuple(function.params), anchor, epilogue, tuple(prologue))
+    operands = _operands(function, blocks, anchor)
+    return FusedKernel(tuple(function.params), anchor, epilogue, tuple(prologue), operands)
+
+
+def _read_by(anchor: s_tir.SBlock, earlier: Sequence[s_tir.SBlock]) -> list[s_tir.SBlock]:
+    """The blocks, of those before an anchor, whose results it needs."""
+    needed = [region.source for region in anchor.reads]
+    found: list[s_tir.SBlock] = []
+    for block in reversed(earlier):
+        if any(region.source.same_as(buffer) for region in block.writes for buffer in needed):
+            found.insert(0, block)
+            needed += [region.source for region in block.reads]
+    return found
+
+
+def _operands(
+    function: tirx.PrimFunc, blocks: Sequence[s_tir.SBlock], anchor: s_tir.SBlock
+) -> tuple[tirx.Buffer, ...]:
+    touched = [
+        region.source for block in blocks for region in (*block.reads, *block.writes)
+    ]
+    own = [region.source for region in anchor.reads]
+    unread = [
+        parameter
+        for parameter in function.params
+        if not any(parameter.same_as(buffer) for buffer in touched)
+    ]
+    return (*own, *unread)
 
 
 def _is_boolean(variable: tirx.Var) -> bool:

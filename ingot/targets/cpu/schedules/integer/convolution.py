@@ -118,7 +118,7 @@ class _Writer:
         pixels: int,
     ) -> None:
         emitter, channels = self.tile.emitter, self.channels
-        source = self.tile.kernel.parameters[0]
+        source = self.tile.kernel.operands[0]
         with emitter.loop(pixels, "x") as x:
             place = index(start) + x * index(channels)
             if self.channels_first:
@@ -194,7 +194,7 @@ def schedule_integer_convolution(kernel: FusedKernel, cpu: CpuDescription) -> ti
     """
     emitter = Emitter()
     notes = kernel.annotations
-    image, result = kernel.parameters[0], kernel.epilogue.result
+    image, result = kernel.operands[0], kernel.epilogue.result
     batch, *_, columns = result.shape
     first = bool(notes["channels_first"])
     height, width = (

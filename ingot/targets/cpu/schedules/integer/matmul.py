@@ -37,7 +37,7 @@ def schedule_integer_matmul(kernel: FusedKernel, cpu: CpuDescription) -> tirx.Pr
     """
     emitter = Emitter()
     notes = kernel.annotations
-    source, result = kernel.parameters[0], kernel.epilogue.result
+    source, result = kernel.operands[0], kernel.epilogue.result
     leading, columns = list(result.shape[:-1]), int(result.shape[-1])
     length = int(notes["length"])
     strides = [int(stride) for stride in notes.get("strides", ())]

@@ -41,7 +41,7 @@ class IntegerWeights:
     @classmethod
     def of(cls, kernel: FusedKernel) -> IntegerWeights:
         """Returns the weights among a kernel's parameters, behind the first."""
-        packed, offsets, *excess = kernel.parameters[1 : 1 + int(kernel.annotations["weights"])]
+        packed, offsets, *excess = kernel.operands[1 : 1 + int(kernel.annotations["weights"])]
         return cls(packed, offsets, int(kernel.annotations["depth"]), *excess)
 
     @property
