@@ -9,8 +9,11 @@ pairs with a score of similarity, and the bundled model on CIFAR-10's training a
 
 The rows of "ingot" are the compiled artifact's, those of "ingot_qdq" of the same quantized graph in
 ONNX Runtime. DIR holds imagenet_calib/ (images), imagenet_val/<class index>/ (images),
-sst2/train_6000.tsv and stsb/dev.csv. A part: --models mobilenetv2 --quantizers ingot,onnxruntime --limit 100. The
-quantizers nncf_* need the package nncf (and openvino) beside ingot[compile].
+sst2/train_6000.tsv and stsb/dev.csv. For a part of the table:
+
+    --models mobilenetv2 --quantizers ingot,onnxruntime --limit 100
+
+The quantizers nncf_* need the package nncf (and openvino) beside ingot[compile].
 """
 
 from __future__ import annotations

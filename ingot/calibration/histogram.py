@@ -88,8 +88,11 @@ class HistogramBuilder:
         """
         self._make_room(lowest, highest)
         wide = np.float32 if values.dtype in (np.float32, np.float16) else np.float64
-        scaled = _scaled(np.ravel(values).astype(wide, copy=False), -self._exponent)
+        flat = np.ravel(values).astype(wide, copy=False)
+        scaled = _scaled(flat, -self._exponent)
         np.floor(scaled, out=scaled)
+        if lowest < 0:
+            scaled[(scaled == 0) & (flat < 0)] = -1  # scaling made a tiny negative value zero
         scaled -= wide(self._first)
         found = np.bincount(scaled.astype(np.intp), minlength=len(self._counts))
         self._counts += found
