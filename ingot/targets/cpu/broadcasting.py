@@ -50,7 +50,7 @@ class _Aligner(relax.PyExprMutator):  # type: ignore[misc]
         missing = _RANK - rank
         if isinstance(operand, tvm.ir.GenericConst):
             array = operand.value.numpy()
-            if array.size == 1 and _rank(other) == _RANK:
+            if missing and array.size == 1 and _rank(other) == _RANK:
                 return _constant(array.reshape(()))
             return _constant(array.reshape(*[1] * missing, *array.shape)) if missing else operand
         if missing:

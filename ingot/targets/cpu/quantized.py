@@ -1,9 +1,11 @@
 """From QDQ to integer arithmetic, in Relax.
 
-A convolution or matmul between ``dequantize`` of activations and of constant weights becomes one of
-centred integers (``value - zero point``, int16) with sums in int32, and one float32 factor per
-column behind it. Every other ``quantize`` and ``dequantize`` becomes the element-wise arithmetic
-that it stands for, to be fused into what precedes and follows it:
+A convolution or matmul between ``dequantize`` of activations and of constant weights becomes one
+of centred integers (``value - zero point``, int16) with sums in int32, and one float32 factor per
+column behind it. A depthwise convolution stays one of float32, whose values are these integers:
+its sums are exact all the same, because they have few terms. Every other ``quantize`` and
+``dequantize`` becomes the element-wise arithmetic that it stands for, to be fused into what
+precedes and follows it:
 
 * ``dequantize(q) = (q - zero_point) * scale``
 * ``quantize(x) = clamp(round(x * (1 / scale)) + zero_point)``, rounded half to even.
@@ -108,30 +110,33 @@ class _IntegerArithmetic(relax.PyExprMutator):  # type: ignore[misc]
             or str(rows.values.ty.dtype) not in ("uint8", "int8")
             or (is_matmul and array.ndim != _MATRIX_AXES)
             or not (weights.scale.size == 1 or weights.axis == column_axis)
-            or (not is_matmul and _is_depthwise(call, array))
         ):
             return None
+        factor = rows.scale.reshape(()) * weights.scale.reshape(-1)
+        factor = _constant(factor.reshape((-1,) if is_matmul else (1, -1, 1, 1)))
         values = self.visit_expr(rows.values)
         zero_point = int(rows.zero_point.reshape(()))
         if str(values.ty.dtype) == "int8":
             values, zero_point = self._unsigned(values), zero_point + 128
-        centred = self._emit(relax.op.astype(values, "int16"))
+        depthwise = not is_matmul and _is_depthwise(call, array)
+        dtype, total = ("float32", "float32") if depthwise else ("int16", "int32")
+        centred = self._emit(relax.op.astype(values, dtype))
         if zero_point:
-            centred = self._emit(relax.op.subtract(centred, relax.const(zero_point, "int16")))
-        integers = relax.const(np.ascontiguousarray(array.astype(np.int16)))
+            centred = self._emit(relax.op.subtract(centred, relax.const(zero_point, dtype)))
+        integers = relax.const(np.ascontiguousarray(array.astype(dtype)))
         if is_matmul:
-            sums = relax.op.matmul(centred, integers, out_dtype="int32")
+            sums = relax.op.matmul(centred, integers, out_dtype=total)
         else:
             attrs = call.attrs
             sums = relax.op.nn.conv2d(
                 centred, integers, strides=attrs.strides, padding=attrs.padding,
                 dilation=attrs.dilation, groups=attrs.groups, data_layout=attrs.data_layout,
-                kernel_layout=attrs.kernel_layout, out_dtype="int32",
+                kernel_layout=attrs.kernel_layout, out_dtype=total,
             )  # fmt: skip
-        factor = rows.scale.reshape(()) * weights.scale.reshape(-1)
-        shape = (-1,) if is_matmul else (1, -1, 1, 1)
-        product = self._emit(relax.op.astype(self._emit(sums), "float32"))
-        return relax.op.multiply(product, _constant(factor.reshape(shape)))
+        sums = self._emit(sums)
+        if total != "float32":
+            sums = self._emit(relax.op.astype(sums, "float32"))
+        return relax.op.multiply(sums, factor)
 
     def _unsigned(self, values: relax.Expr) -> relax.Expr:
         wide = self._emit(relax.op.astype(values, "int16"))
@@ -195,11 +200,14 @@ def _is_depthwise(call: relax.Call, weights: Array) -> bool:
 
 
 def _along(array: Array, axis: int, rank: int) -> Array:
-    """Shapes one value per index of an axis for broadcasting; a single value stays a scalar."""
-    if array.size == 1:
-        return array.reshape(()).astype(np.float32)
+    """Shapes one value per index of an axis, or a single one, for broadcasting.
+
+    Single values are tensors too: a scalar would become part of the code, and kernels that differ
+    in nothing else would be compiled once per layer.
+    """
     shape = [1] * rank
-    shape[axis] = -1
+    if array.size > 1:
+        shape[axis] = -1
     return array.reshape(shape).astype(np.float32)
 
 

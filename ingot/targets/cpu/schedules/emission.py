@@ -174,6 +174,14 @@ def splat(value: float | tirx.Expr, lanes: int) -> tirx.Expr:
     return scalar if lanes == 1 else tirx.Broadcast(scalar, lanes)
 
 
+def as_float(value: tirx.Expr) -> tirx.Expr:
+    """Converts a scalar or a vector to float32, where it is anything else."""
+    dtype = str(value.ty.dtype)
+    lanes = dtype.partition("x")[2]
+    wanted = f"float32x{lanes}" if lanes else "float32"
+    return value if dtype == wanted else tirx.Cast(wanted, value)
+
+
 def prim_func(
     parameters: Sequence[tirx.Buffer],
     body: tirx.Stmt,

@@ -260,9 +260,7 @@ def _read_by(anchor: s_tir.SBlock, earlier: Sequence[s_tir.SBlock]) -> list[s_ti
 def _operands(
     function: tirx.PrimFunc, blocks: Sequence[s_tir.SBlock], anchor: s_tir.SBlock
 ) -> tuple[tirx.Buffer, ...]:
-    touched = [
-        region.source for block in blocks for region in (*block.reads, *block.writes)
-    ]
+    touched = [region.source for block in blocks for region in (*block.reads, *block.writes)]
     own = [region.source for region in anchor.reads]
     unread = [
         parameter

@@ -23,7 +23,15 @@ from tvm import tirx
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules.axes import Axis, Segment, segments
 from ingot.targets.cpu.schedules.blocking import WORTH_A_LAUNCH, part
-from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func, vector_at
+from ingot.targets.cpu.schedules.emission import (
+    Emitter,
+    as_float,
+    index,
+    load,
+    prim_func,
+    splat,
+    vector_at,
+)
 from ingot.targets.cpu.schedules.epilogue import FusedKernel
 from ingot.targets.cpu.schedules.microkernel import Accumulators
 from ingot.targets.cpu.schedules.window_tiles import (
@@ -140,7 +148,8 @@ class SlidingWindow:
     def _weight(self, tap_y: tirx.Expr, tap_x: int, channels: tirx.Expr) -> tirx.Expr | None:
         if not self.shape.weighted:
             return None
-        return self.emitter.bind("weight", load(self.kernel.parameters[1], tap_y, tap_x, channels))
+        weight = as_float(load(self.kernel.operands[1], tap_y, tap_x, channels))
+        return self.emitter.bind("weight", weight)
 
     def emit_rows(
         self,
@@ -208,7 +217,7 @@ def _users(segment: Segment, axis: Axis) -> dict[int, list[tuple[int, int]]]:
 def window_shape(kernel: FusedKernel, cpu: CpuDescription, *, weighted: bool) -> WindowShape:
     """Returns what the window of a kernel slides over, by its anchor's annotations."""
     notes: Mapping[str, Any] = kernel.annotations
-    image, result = kernel.parameters[0], kernel.epilogue.result
+    image, result = kernel.operands[0], kernel.epilogue.result
     height, width = (
         Axis(
             int(image.shape[axis + 1]),
@@ -232,7 +241,8 @@ def schedule_sliding_window(
 ) -> tirx.PrimFunc:
     """Writes the code of a window operator and of its epilogue.
 
-    The anchor's annotations give ``kernel``, ``strides``, ``padding`` (before) and ``dilation``.
+    The anchor's annotations give ``kernel``, ``strides``, ``padding`` (before), ``dilation``, and
+    ``zero_point`` where the image holds 8-bit integers: their distance from it is what counts.
 
     Args:
         kernel: The kernel: an image [N, H, W, C], then weights [kernel height, kernel width, C]
@@ -244,12 +254,16 @@ def schedule_sliding_window(
         weighted: Whether there are weights.
     """
     emitter = Emitter()
-    image, result = kernel.parameters[0], kernel.epilogue.result
+    image, result = kernel.operands[0], kernel.epilogue.result
     shape = window_shape(kernel, cpu, weighted=weighted)
     tile = choose_window_tile(shape, cpu)
-    window = SlidingWindow(
-        emitter, kernel, shape, tile, initial, combine, lambda *place: load(image, *place)
-    )
+    zero_point = int(kernel.annotations.get("zero_point", 0))
+
+    def read(*place: tirx.Expr) -> tirx.Expr:
+        value = as_float(load(image, *place))
+        return value - splat(float(zero_point), shape.lanes) if zero_point else value
+
+    window = SlidingWindow(emitter, kernel, shape, tile, initial, combine, read)
     batch = result.shape[0]
     images = int(batch.value) if isinstance(batch, tirx.IntImm) else None
     per_image = shape.operations

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from tvm import relax, te
+from tvm import relax, te, tirx
 
-from ingot.targets.cpu.schedules.emission import index
+from ingot.targets.cpu.schedules.emission import as_float, index
 from ingot.targets.cpu.selection.base import (
     ANCHOR,
     OP_PATTERN,
     OUT_ELEMENTWISE_FUSABLE,
     Selection,
 )
+from ingot.targets.cpu.selection.integer import dequantized_source
 from ingot.targets.cpu.selection.window import Window
 
 
@@ -23,7 +24,8 @@ def select_depthwise(selection: Selection, call: relax.Call) -> relax.Expr | Non
     Args:
         selection: The surroundings.
         call: A float32 convolution in NHWC of an image whose size is known, weights in HWIO,
-            constant, with one input channel per group.
+            constant, with one input channel per group. Of centred 8-bit integers, the kernel reads
+            the integers.
 
     Returns:
         The call of the kernel, or None where a channel has several filters.
@@ -33,8 +35,14 @@ def select_depthwise(selection: Selection, call: relax.Call) -> relax.Expr | Non
     kernel_height, kernel_width, _, columns = array.shape
     if int(call.attrs.groups) != columns:
         return None
+    source = dequantized_source(selection, image)
+    zero_point = 0
+    if source is not None and source.scale == 1:
+        image, zero_point = source.values, source.zero_point
+        array = array.astype(np.int8)
+    window = Window.of(call, (kernel_height, kernel_width))
     return selection.builder.call_te(
-        _anchor(Window.of(call, (kernel_height, kernel_width)), list(call.ty.shape)),
+        _anchor(window, list(call.ty.shape), zero_point),
         image,
         relax.const(np.ascontiguousarray(array[:, :, 0, :])),
         primfunc_name_hint="depthwise",
@@ -42,21 +50,23 @@ def select_depthwise(selection: Selection, call: relax.Call) -> relax.Expr | Non
     )
 
 
-def _anchor(window: Window, shape: list[Any]) -> Any:
+def _anchor(window: Window, shape: list[Any], zero_point: int) -> Any:
     """The convolution as plain loops; weights are [kernel height, kernel width, channels]."""
+    attrs = {ANCHOR: "depthwise", "zero_point": zero_point, **window.notes()}
 
     def depthwise(image: te.Tensor, weights: te.Tensor) -> te.Tensor:
         taps = window.reduce_axes()
 
         def value(n: Any, y: Any, x: Any, c: Any) -> Any:
-            operand = window.read(image, n, y, x, c, taps, outside=0.0)
-            return te.sum(operand * weights(*taps, c), axis=taps)
+            read = window.read(image, n, y, x, c, taps, outside=zero_point)
+            operand = as_float(read) - tirx.const(float(zero_point), "float32")
+            return te.sum(operand * as_float(weights(*taps, c)), axis=taps)
 
         return te.compute(
             (image.shape[0], *map(index, map(int, shape[1:]))),
             value,
             name="depthwise",
-            attrs={ANCHOR: "depthwise", **window.notes()},
+            attrs=attrs,
         )
 
     return depthwise

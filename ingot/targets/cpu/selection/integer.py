@@ -49,12 +49,9 @@ class Quantized:
 
 def quantized_source(selection: Selection, centred: relax.Expr) -> Quantized | None:
     """Returns what ``int16`` values were made of by subtracting a zero point."""
-    call, channels_first = _producer(selection, centred), False
+    call, permuted = _producer(selection, centred), None
     if _is_call(call, "relax.permute_dims"):
-        channels = int(call.ty.shape[-1])
-        if list(map(int, call.attrs.axes)) != _NCHW_TO_NHWC or channels > _FEW_CHANNELS:
-            return None
-        call, channels_first = _producer(selection, call.args[0]), True
+        call, permuted = _producer(selection, call.args[0]), call
     zero_point = 0
     if _is_call(call, "relax.subtract"):
         if not isinstance(call.args[1], tvm.ir.GenericConst):
@@ -63,7 +60,52 @@ def quantized_source(selection: Selection, centred: relax.Expr) -> Quantized | N
         call = _producer(selection, call.args[0])
     if not _is_call(call, "relax.astype") or str(call.args[0].ty.dtype) != "uint8":
         return None
-    return Quantized(call.args[0], zero_point, channels_first)
+    if permuted is None:
+        return Quantized(call.args[0], zero_point)
+    axes = [int(axis) for axis in permuted.attrs.axes]
+    if axes == _NCHW_TO_NHWC and int(permuted.ty.shape[-1]) <= _FEW_CHANNELS:
+        return Quantized(call.args[0], zero_point, channels_first=True)
+    return Quantized(selection.builder.emit(relax.op.permute_dims(call.args[0], axes)), zero_point)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dequantized:
+    """A ``float32`` tensor made of 8-bit integers.
+
+    Attributes:
+        values: The integers, ``uint8`` or ``int8``.
+        zero_point: What is subtracted from them.
+        scale: What they are multiplied with.
+    """
+
+    values: relax.Expr
+    zero_point: int
+    scale: float
+
+
+def dequantized_source(selection: Selection, image: relax.Expr) -> Dequantized | None:
+    """Returns what an image was dequantized from, by one scale and zero point for all of it."""
+    call, scale, zero_point = _producer(selection, image), 1.0, 0.0
+    if _is_call(call, "relax.multiply"):
+        factor = _scalar(call.args[1])
+        if factor is None or factor <= 0:
+            return None
+        call, scale = _producer(selection, call.args[0]), factor
+    if _is_call(call, "relax.subtract"):
+        centre = _scalar(call.args[1])
+        if centre is None:
+            return None
+        call, zero_point = _producer(selection, call.args[0]), centre
+    if not _is_call(call, "relax.astype") or str(call.args[0].ty.dtype) not in ("uint8", "int8"):
+        return None
+    return Dequantized(call.args[0], int(zero_point), scale)
+
+
+def _scalar(expression: relax.Expr) -> float | None:
+    if not isinstance(expression, tvm.ir.GenericConst):
+        return None
+    array = expression.value.numpy()
+    return float(array.reshape(())) if array.size == 1 else None
 
 
 def _producer(selection: Selection, expression: relax.Expr) -> Any:
@@ -155,8 +197,6 @@ def select_integer_convolution(selection: Selection, call: relax.Call) -> relax.
     kernel_height, kernel_width, channels, columns = array.shape
     groups = int(call.attrs.groups)
     padding = list(map(int, call.attrs.padding))
-    if groups > 1 and channels == 1:
-        return None
     window = Window.of(call, (kernel_height, kernel_width))
     pointwise = (kernel_height, kernel_width, groups) == (1, 1, 1) and not any(padding)
     if pointwise and not source.channels_first:

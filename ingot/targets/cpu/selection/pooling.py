@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tvm import relax, te
+from tvm import relax, te, tirx
 
-from ingot.targets.cpu.schedules.emission import index
+from ingot.targets.cpu.schedules.emission import as_float, index
 from ingot.targets.cpu.schedules.pooling import LOWEST
 from ingot.targets.cpu.selection.base import (
     ANCHOR,
@@ -18,6 +18,7 @@ from ingot.targets.cpu.selection.base import (
     Selector,
 )
 from ingot.targets.cpu.selection.dimensions import shape_of
+from ingot.targets.cpu.selection.integer import dequantized_source
 from ingot.targets.cpu.selection.window import Window
 
 
@@ -56,23 +57,30 @@ def _pool(
 ) -> relax.Expr:
     window = _window(call)
     shape = [index(int(size)) for size in list(call.ty.shape)[1:]]
+    source = dequantized_source(selection, call.args[0])
+    zero_point = 0 if source is None else source.zero_point
 
     def pool(image: te.Tensor) -> te.Tensor:
         taps = window.reduce_axes()
 
         def value(n: Any, y: Any, x: Any, c: Any) -> Any:
-            return reduce(window.read(image, n, y, x, c, taps, outside), axis=taps)
+            outer = outside if str(image.dtype) == "float32" else zero_point
+            read = as_float(window.read(image, n, y, x, c, taps, outer))
+            return reduce(read - tirx.const(float(zero_point), "float32"), axis=taps)
 
-        return te.compute(
-            (image.shape[0], *shape), value, name="pool", attrs={ANCHOR: anchor, **window.notes()}
-        )
+        attrs = {ANCHOR: anchor, "zero_point": zero_point, **window.notes()}
+        return te.compute((image.shape[0], *shape), value, name="pool", attrs=attrs)
 
-    return selection.builder.call_te(
+    pooled = selection.builder.call_te(
         pool,
-        call.args[0],
+        call.args[0] if source is None else source.values,
         primfunc_name_hint=anchor,
         primfunc_attrs={OP_PATTERN: OUT_ELEMENTWISE_FUSABLE},
     )
+    if source is None or source.scale == 1:
+        return pooled
+    # Of the integers themselves, and their scale behind it: the maximum and the sum allow that.
+    return relax.op.multiply(selection.builder.emit(pooled), relax.const(source.scale, "float32"))
 
 
 def _window(call: relax.Call) -> Window:
