@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from ingot.calibration.activations import Activations
 from ingot.calibration.cache import StatisticsCache
+from ingot.calibration.fitting import fit_samples
 from ingot.calibration.observer import Observer
 from ingot.calibration.reference import Array
 from ingot.calibration.samples import Data, Sample, open_samples
@@ -23,8 +24,8 @@ from ingot.errors import DataError
 ENOUGH_SAMPLES = 32
 """Below so many samples, the ranges of activations are likely too narrow."""
 
-OnSample: TypeAlias = Callable[[int, int | None], None]
-"""Told of each sample that has been run: how many so far, and how many in all, if known."""
+OnSample: TypeAlias = Callable[[int, int], None]
+"""Told of each sample that has been run: how many so far, and how many in all."""
 
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "QLinearConv", "ConvInteger"})
 
@@ -32,7 +33,8 @@ _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "QLinearConv", "ConvInteger"
 class Calibration:
     """Data to calibrate with, and what tensors hold when a model runs on it.
 
-    Labels are ignored; an example of two sentences is two samples.
+    Labels are ignored; an example of two sentences is two samples. Where a model fixes its batch,
+    samples of one example are stacked; where it fixes the number of tokens, sentences are padded.
 
     Args:
         data: A data set, or any iterable of mappings from input name to array (batch axis
@@ -103,6 +105,11 @@ class Calibration:
             ModelError: ONNX Runtime cannot load the model.
             UsageError: The model has no such tensor.
         """
+        if 0 < self._samples.count() < ENOUGH_SAMPLES:
+            self._note(
+                f"calibrated on {self._samples.count()} samples only, so ranges may be too narrow: "
+                f"give {ENOUGH_SAMPLES} or more, 300 if possible"
+            )
         if self._cache is None:
             return self._observe(model, tensors, histogram=True, limit=None)
         cache = StatisticsCache(self._cache, model, self.digest)
@@ -156,11 +163,14 @@ class Calibration:
             DataError: A sample does not fit the model.
         """
         activations = Activations(model, tensors, threads=self._threads)
-        for sample in self.samples(limit):
+        for sample, _ in self._fitted(model, limit):
             found: dict[str, Array] = {}
             for part in activations.run(sample):
                 found |= part
             yield {name: found[name] for name in tensors}
+
+    def _fitted(self, model: ir.Model, limit: int | None) -> Iterator[tuple[Sample, int]]:
+        return fit_samples(self.samples(limit), model.graph.inputs, self._samples.padding)
 
     def _note(self, note: str) -> None:
         if note not in self._notes:
@@ -175,24 +185,17 @@ class Calibration:
             for name in tensors
         }
         activations = Activations(model, tensors, threads=self._threads)
-        total = self._samples.count()
-        if total is not None and limit is not None:
-            total = min(total, limit)
+        total = self._samples.count() if limit is None else min(self._samples.count(), limit)
         done = 0
         with concurrent.futures.ThreadPoolExecutor(self._threads or None) as pool:
-            for sample in self.samples(limit):
+            for sample, count in self._fitted(model, limit):
                 for part in activations.run(sample):
                     _update(pool, observers, part, sample.name)
-                done += 1
+                done += count
                 if self._on_sample is not None:
                     self._on_sample(done, total)
         if not done:
             raise DataError("the calibration data holds no samples; give at least one")
-        if done < ENOUGH_SAMPLES and limit is None:
-            self._note(
-                f"calibrated on {done} sample{'s' * (done > 1)} only, so ranges may be too narrow: "
-                f"give {ENOUGH_SAMPLES} or more, 300 if possible"
-            )
         return {name: observer.finish() for name, observer in observers.items()}
 
 

@@ -161,6 +161,18 @@ class TextPreprocessing(pydantic.BaseModel):
         }
         return {name: np.asarray([arrays[name]], dtype=np.int64) for name in self.inputs}
 
+    @property
+    def padding(self) -> dict[str, int]:
+        """What fills each input behind a sentence's last token, where a model fixes their number.
+
+        Raises:
+            DataError: The tokenizer's file is missing or damaged.
+        """
+        tokenizer = _tokenizer(self.tokenizer, self.max_length)
+        known = (tokenizer.token_to_id(token) for token in ("[PAD]", "<pad>"))
+        token = next((number for number in known if number is not None), 0)
+        return {name: token if name == "input_ids" else 0 for name in self.inputs}
+
     def pool(self, hidden: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
         """Pools one sentence's hidden states, [1, tokens, width], into its embedding, [width].
 

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import IO, Any, TypeAlias
 
 import numpy as np
@@ -38,9 +39,11 @@ class Samples(abc.ABC):
 
     Attributes:
         description: What they are, in a few words.
+        padding: By input name, what fills a sample's last axis up to a size that a model fixes.
     """
 
     description: str
+    padding: Mapping[str, int] = MappingProxyType({})
 
     @abc.abstractmethod
     def __iter__(self) -> Iterator[Sample]:
@@ -51,8 +54,8 @@ class Samples(abc.ABC):
         """
 
     @abc.abstractmethod
-    def count(self) -> int | None:
-        """The number of samples, where it is known without reading them."""
+    def count(self) -> int:
+        """The number of samples."""
 
     @abc.abstractmethod
     def digest(self) -> str:
@@ -94,6 +97,7 @@ class _DatasetSamples(Samples):
         self.description = dataset.description
         if len(self._indices) < len(dataset):
             self.description = f"{len(self._indices):,} of {dataset.description}"
+        self.padding = dataset.padding
 
     def __iter__(self) -> Iterator[Sample]:
         for index in self._indices:
@@ -101,7 +105,7 @@ class _DatasetSamples(Samples):
             for inputs in example.inputs:
                 yield Sample(example.name, inputs)
 
-    def count(self) -> int | None:
+    def count(self) -> int:
         return len(self._indices) * len(self._dataset[0].inputs) if self._indices else 0
 
     def digest(self) -> str:
@@ -122,7 +126,7 @@ class _ListedSamples(Samples):
         for index, entry in self._chosen:
             yield _sample(index, entry)
 
-    def count(self) -> int | None:
+    def count(self) -> int:
         return len(self._chosen)
 
     def digest(self) -> str:
@@ -154,7 +158,7 @@ class _SpooledSamples(Samples):
             position = file.tell()
             yield Sample(_name(index), inputs)
 
-    def count(self) -> int | None:
+    def count(self) -> int:
         self._spool()
         return len(self._names)
 

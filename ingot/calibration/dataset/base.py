@@ -6,7 +6,7 @@ import abc
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -82,6 +82,11 @@ class Dataset(abc.ABC):
     def metrics(self) -> tuple[Metric, ...]:
         """What a model is judged by on this data when nothing else is asked for."""
         return ()
+
+    @property
+    def padding(self) -> Mapping[str, int]:
+        """By input name, what fills an example's last axis up to a size that a model fixes."""
+        return {}
 
     @functools.cached_property
     def digest(self) -> str:

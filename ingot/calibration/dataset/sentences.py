@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +57,11 @@ class SentencePairs(Dataset):
     def metrics(self) -> tuple[Metric, ...]:
         """Spearman's rank correlation of the embeddings' cosine with the scores."""
         return (Spearman(pool=self._preprocessing.pool),)
+
+    @property
+    def padding(self) -> Mapping[str, int]:
+        """The tokenizer's padding."""
+        return self._preprocessing.padding
 
     def _content(self) -> Iterator[bytes]:
         for _, first, second, score in self._rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ingot.calibration.dataset.base import Array, Dataset, Example, choose
@@ -55,6 +55,11 @@ class Sentences(Dataset):
     def labels(self) -> Array:
         """None to be had: an error."""
         raise self._no_labels()
+
+    @property
+    def padding(self) -> Mapping[str, int]:
+        """The tokenizer's padding."""
+        return self._preprocessing.padding
 
     def _content(self) -> Iterator[bytes]:
         for _, sentence in self._rows:
