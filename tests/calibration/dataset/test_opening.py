@@ -205,6 +205,55 @@ class TestSentences:
             open_dataset(path, SMALL, ["input_ids"])
 
 
+class TestWithoutLabels:
+    """For calibration, whatever stands where labels would is not read."""
+
+    def test_images_may_lie_in_folders_of_any_name_and_depth(self, tmp_path):
+        for name in ("n01440764/a.png", "b.png", "deep/er/c.JPEG", ".hidden/d.png"):
+            save_image(tmp_path / name)
+        (tmp_path / "readme.txt").write_text("no image")
+        dataset = open_dataset(tmp_path, SMALL, ["x"], ignore_labels=True)
+        assert [example.name for example in dataset] == [
+            "b.png",
+            "deep/er/c.JPEG",
+            "n01440764/a.png",
+        ]
+        assert not dataset.labelled
+        assert dataset[0].label is None
+
+    def test_class_folders_lose_their_labels_and_keep_a_spread_limit(self, class_folders):
+        dataset = open_dataset(class_folders, SMALL, ["x"], limit=3, classes=1, ignore_labels=True)
+        assert [example.name for example in dataset] == ["0/0.png", "1/0.png", "2/0.png"]
+
+    def test_arrays_may_carry_labels_of_any_kind(self, tmp_path):
+        x = np.arange(6, dtype=np.float32).reshape(3, 2)
+        np.savez(tmp_path / "data.npz", x=x, y=np.array(["a", "b", "c"]))
+        dataset = open_dataset(tmp_path / "data.npz", None, ["x"], ignore_labels=True)
+        assert (len(dataset), dataset.labelled) == (3, False)
+
+    def test_array_files_may_lack_labels_here_and_there(self, tmp_path):
+        np.savez(tmp_path / "a.npz", x=np.zeros((1, 2)), y=3)
+        np.savez(tmp_path / "b.npz", x=np.ones((1, 2)))
+        dataset = open_dataset(tmp_path, None, ["x"], ignore_labels=True)
+        assert [float(example.inputs[0]["x"][0, 0]) for example in dataset] == [0.0, 1.0]
+        assert not dataset.labelled
+
+    def test_an_empty_folder_and_one_without_images_are_told(self, tmp_path):
+        with pytest.raises(DataError, match="is empty; expected"):
+            open_dataset(tmp_path, SMALL, ["x"], ignore_labels=True)
+        (tmp_path / "folder").mkdir()
+        with pytest.raises(DataError, match="holds no .jpg, .jpeg or .png images"):
+            open_dataset(tmp_path, SMALL, ["x"], ignore_labels=True)
+
+
+@pytest.mark.parametrize("ignore_labels", [False, True])
+def test_one_array_of_examples(tmp_path, ignore_labels):
+    x = np.arange(6, dtype=np.float32).reshape(3, 2)
+    np.save(tmp_path / "data.npy", x)
+    dataset = open_dataset(tmp_path / "data.npy", None, ["input"], ignore_labels=ignore_labels)
+    np.testing.assert_array_equal([example.inputs[0]["input"][0] for example in dataset], x)
+
+
 def nothing(folder):
     return folder / "absent"
 
