@@ -134,7 +134,7 @@ def compile_model(
     source = ingest(model, shapes=plan.shapes, simplified=plan.simplify, seed=plan.verify.seed)
     path = _output_path(output, source.name)
     samples = _open_calibration(calibration, plan, source, model, on_sample)
-    passes = make_passes(plan, chosen.kind, samples)
+    passes = make_passes(plan, chosen, samples)
     begin_stage("passes")
     check = source.check if plan.verify.enabled else None
     run = PassManager(passes, check=check, dump_dir=dump_passes, on_pass=on_pass).run(source.model)

@@ -17,30 +17,33 @@ from ingot.passes.quantization.calibrated import CalibratedPass
 from ingot.passes.quantization.precision import layer_precisions
 from ingot.passes.quantization.profile import PROFILES
 from ingot.passes.quantization.qdq import InsertQdq
-from ingot.passes.registry import PassSpec, create
+from ingot.passes.registry import create
+from ingot.targets.base import Target
 
 # Samples on which the quantized graph is compared with the float one for the manifest.
 _COMPARED_SAMPLES = 16
 
 
 def make_passes(
-    plan: Recipe, target: str, calibration: Calibration | None
+    plan: Recipe, target: Target, calibration: Calibration | None
 ) -> list[ir.passes.PassBase]:
     """Makes a recipe's passes for a target, and gives data to those that look at it.
 
     Args:
         plan: The recipe.
-        target: The target's kind; quantization follows its profile unless the recipe names one.
+        target: The target; quantization follows what it computes in integers, unless the recipe
+            says otherwise.
         calibration: The data, if there is any.
 
     Raises:
         UsageError: An unknown pass or option, or a pass that needs data has none.
     """
-    passes: list[ir.passes.PassBase] = []
-    for spec in plan.passes:
-        if spec.name == InsertQdq.name and target in PROFILES:
-            spec = PassSpec(name=spec.name, options={"profile": target, **spec.options})
-        passes += create(spec)
+    passes = [pass_ for spec in plan.passes for pass_ in create(spec)]
+    for pass_ in passes:
+        if isinstance(pass_, InsertQdq) and target.kind in PROFILES:
+            given = pass_.options.model_fields_set
+            suited = {key: value for key, value in target.quantization.items() if key not in given}
+            pass_.options = pass_.options.model_copy(update=suited)
     for pass_ in passes:
         if isinstance(pass_, CalibratedPass):
             if calibration is not None:

@@ -73,6 +73,11 @@ class Target(abc.ABC):
     def spec(self) -> str:
         """The target as one string with its defaults filled in, ``cpu:mcpu=znver3``."""
 
+    @property
+    def quantization(self) -> Mapping[str, Any]:
+        """Options of ``quantization.qdq`` that suit what this target computes in integers."""
+        return {"profile": self.kind}
+
     @abc.abstractmethod
     def unsupported(self, model: ir.Model) -> Sequence[Unsupported]:
         """Returns the nodes that this target cannot run, in graph order."""

@@ -12,6 +12,8 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from ingot.passes.quantization.headroom import Headroom
+
 FloatArray = npt.NDArray[np.floating]
 
 # Scales below are widened to it: a product of two of them is still a normal float32, and a value
@@ -58,11 +60,14 @@ def activation_grid(low: float, high: float, *, symmetric: bool = False) -> Grid
     return Grid(scale, zero_point, signed=False)
 
 
-def weight_scales(rows: FloatArray, *, bits: int = 8) -> npt.NDArray[np.float32]:
+def weight_scales(
+    rows: FloatArray, headroom: Headroom | None = None, *, bits: int = 8
+) -> npt.NDArray[np.float32]:
     """Symmetric scales of weights, one per row, that just hold the largest magnitude.
 
     Args:
         rows: [channels, inputs].
+        headroom: What else they have to leave room for.
         bits: Width of the integers; the least one is not used, so that the grid is symmetric.
 
     Returns:
@@ -72,6 +77,8 @@ def weight_scales(rows: FloatArray, *, bits: int = 8) -> npt.NDArray[np.float32]
     limit = 2 ** (bits - 1) - 1
     largest = np.abs(rows).max(axis=1, initial=0.0).astype(np.float64)
     scales = largest / limit
+    if headroom is not None:
+        scales = np.maximum(scales, headroom.least_scales(rows))
     # A row of zeros, or of denormals, says nothing about its scale.
     dead = scales < SMALLEST_SCALE
     scales[dead] = scales.max(initial=0.0) if not dead.all() else 1.0 / limit

@@ -29,6 +29,7 @@ from ingot.passes.quantization.grid import (
     weight_scales,
     widen_for_bias,
 )
+from ingot.passes.quantization.headroom import Headroom, Sums
 from ingot.passes.quantization.linear import LinearLayer, linear_layers
 from ingot.passes.quantization.placement import Placement, place
 from ingot.passes.quantization.profile import PROFILES
@@ -37,6 +38,8 @@ MINIMUM_OPSET = 13  # DequantizeLinear has an axis since then
 
 # Where later passes of the group find the float graph, for the means and weights they restore.
 FLOAT_MODEL = "ingot.quantization.float_model"
+# How many weights the target adds in 16 bits, which they have to heed as well.
+WEIGHT_SUMS = "ingot.quantization.weight_sums"
 
 
 class InsertQdqOptions(PassOptions):
@@ -50,6 +53,9 @@ class InsertQdqOptions(PassOptions):
     )
     symmetric: bool | None = pydantic.Field(
         default=None, description="activations in int8 about zero; the profile decides if not given"
+    )
+    weight_sums: Sums = pydantic.Field(
+        default=1, description="weights that the target adds in 16 bits; 1 where it is exact anyway"
     )
     keep_float: tuple[str, ...] = pydantic.Field(
         default=(), description="names of layers that stay float"
@@ -92,8 +98,9 @@ class InsertQdq(CalibratedPass[InsertQdqOptions]):
             value: activation_grid(ranges[root].low, ranges[root].high, symmetric=symmetric)
             for value, root in placement.grids.items()
         }
-        insert(model.graph, placement, grids, Names(model))
+        insert(model.graph, placement, grids, Names(model), weight_sums=self.options.weight_sums)
         model.graph.meta[FLOAT_MODEL] = float_model
+        model.graph.meta[WEIGHT_SUMS] = self.options.weight_sums
         return PassOutcome(model, True, len(placement.layers), declined)
 
     def _ranges(
@@ -121,7 +128,12 @@ class InsertQdq(CalibratedPass[InsertQdqOptions]):
 
 
 def insert(
-    graph: ir.Graph, placement: Placement, grids: Mapping[ir.Value, Grid], names: Names
+    graph: ir.Graph,
+    placement: Placement,
+    grids: Mapping[ir.Value, Grid],
+    names: Names,
+    *,
+    weight_sums: Sums = 1,
 ) -> None:
     """Inserts the operators that a placement asks for, in place.
 
@@ -130,6 +142,7 @@ def insert(
         placement: Where.
         grids: The grid of each quantized value.
         names: The model's names.
+        weight_sums: Weights that the target adds in 16 bits; see :class:`Headroom`.
     """
     inserter = _Inserter(graph, names)
     readers: dict[ir.Value, list[tuple[ir.Node, int]]] = {value: [] for value in placement.values}
@@ -140,7 +153,7 @@ def insert(
     for value in placement.values:
         inserter.quantize(value, grids[value], readers[value])
     for layer in placement.layers:
-        inserter.quantize_weights(layer, grids)
+        inserter.quantize_weights(layer, Headroom.of(layer, weight_sums))
 
 
 class _Inserter:
@@ -172,13 +185,12 @@ class _Inserter:
             if position == 0:
                 self._grid_of[node] = grid
 
-    def quantize_weights(self, layer: LinearLayer, grids: Mapping[ir.Value, Grid]) -> None:
+    def quantize_weights(self, layer: LinearLayer, headroom: Headroom | None) -> None:
         """Integer weights, and an integer bias, each behind its DequantizeLinear."""
-        del grids
         node = layer.node
         input_scale = self._grid_of[node].scale
         rows = layer.to_rows(layer.array())
-        scales = weight_scales(rows)
+        scales = weight_scales(rows, headroom)
         bias = constant(layer.bias)
         if bias is not None:
             scales = widen_for_bias(scales, float(input_scale), bias)

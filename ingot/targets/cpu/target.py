@@ -6,8 +6,8 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import onnx_ir as ir
 import pydantic
@@ -20,6 +20,7 @@ from ingot.targets.cpu.importer import import_graph, unsupported_nodes
 from ingot.targets.cpu.linking import link_executable
 from ingot.targets.cpu.lowering import build_module, lower_module
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
+from ingot.targets.cpu.schedules.integer.dot import DotProduct
 
 
 class CpuOptions(TargetOptions):
@@ -84,6 +85,12 @@ class CpuTarget(Target):
         """The target as one string, the processor's name resolved."""
         threads = f",threads={self.options.threads}" if self.options.threads else ""
         return f"cpu:mcpu={self.cpu.mcpu}{threads}"
+
+    @property
+    def quantization(self) -> Mapping[str, Any]:
+        """The profile, and weights that leave 16-bit sums room where products are added in them."""
+        sums = 4 if DotProduct.of(self.cpu).saturates else 1
+        return {"profile": self.kind, "weight_sums": sums}
 
     def unsupported(self, model: ir.Model) -> Sequence[Unsupported]:
         """Returns the nodes that have no lowering to the CPU, in graph order."""
