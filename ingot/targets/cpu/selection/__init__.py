@@ -18,6 +18,7 @@ from ingot.targets.cpu.selection.base import Selection, Selector
 from ingot.targets.cpu.selection.convolution import CONVOLUTION_SELECTORS
 from ingot.targets.cpu.selection.matmul import MATMUL_SELECTORS
 from ingot.targets.cpu.selection.pooling import POOLING_SELECTORS
+from ingot.targets.cpu.selection.quantization import QUANTIZATION_SELECTORS
 from ingot.targets.cpu.selection.reductions import REDUCTION_SELECTORS
 from ingot.targets.cpu.selection.rows import ROW_SELECTORS
 
@@ -30,7 +31,11 @@ SELECTORS: dict[str, Selector] = {
 }
 
 # Patterns of several calls come before rules for single ones, which would take them apart.
-PHASES: tuple[Mapping[str, Selector], ...] = (*ATTENTION_SELECTORS, SELECTORS)
+PHASES: tuple[Mapping[str, Selector], ...] = (
+    *ATTENTION_SELECTORS,
+    QUANTIZATION_SELECTORS,
+    SELECTORS,
+)
 
 
 @relax.expr_functor.mutator
