@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import hashlib
+import itertools
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -59,7 +60,7 @@ class Samples(abc.ABC):
 
     @abc.abstractmethod
     def digest(self) -> str:
-        """SHA-256 (hex) over what the samples hold, in order."""
+        """SHA-256 (hex) over what the samples hold, in order, and how they are prepared."""
 
 
 def open_samples(data: Data, limit: int | None = None) -> Samples:
@@ -109,10 +110,11 @@ class _DatasetSamples(Samples):
         return len(self._indices) * len(self._dataset[0].inputs) if self._indices else 0
 
     def digest(self) -> str:
-        chosen = f"{self._dataset.digest}\0{self._indices}".encode()
-        if len(self._indices) == len(self._dataset):
-            return self._dataset.digest
-        return hashlib.sha256(chosen).hexdigest()
+        digest = hashlib.sha256(f"{self._dataset.digest}\0{self._indices}\0".encode())
+        # Files alone do not tell how they are prepared; a prepared example does.
+        for sample in itertools.islice(self, 1):
+            _add_content(digest, sample.inputs)
+        return digest.hexdigest()
 
 
 class _ListedSamples(Samples):
