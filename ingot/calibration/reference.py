@@ -39,7 +39,8 @@ class Reference:
     Args:
         model: The model; not changed. A path is opened where it lies, external data beside it.
         threads: Threads within an operator; 0 for one per core.
-        optimize: Whether ONNX Runtime may optimize the graph (as a peer); off for a reference.
+        optimize: Whether ONNX Runtime may optimize the graph, for speed; off for a reference.
+            Integer arithmetic is exact either way.
         expose: Names of intermediate values that :meth:`run` can return besides the outputs; not
             for a path.
 
@@ -114,6 +115,8 @@ def _session_options(threads: int, optimize: bool) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # errors are raised; on stderr as well they would show twice
     options.intra_op_num_threads = threads
+    # Without VNNI, sums of products of u8 and s8 would saturate at int16 (QDQ that is fused).
+    options.add_session_config_entry("session.x64quantprecision", "1")
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.add_session_config_entry("session.disable_prepacking", "1")

@@ -165,3 +165,26 @@ def test_sequence_as_output_is_refused():
     )
     with pytest.raises(ModelError, match="output 'y' is no tensor"):
         Reference(model).run({"x": np.zeros(4, np.float32)})
+
+
+@pytest.mark.parametrize("optimize", [False, True])
+def test_integer_arithmetic_does_not_saturate(optimize):
+    """Processors without VNNI add pairs of products in 16 bits, which 2 * 255 * 127 exceeds."""
+    model = parse(
+        """<ir_version: 10, opset_import: ["":21]>
+        g (float[1, 64] x) => (float[1, 8] y)
+        <float one = {1}, uint8 zero = {0}, int8 none = {0}> {
+          q = QuantizeLinear(x, one, zero)
+          d = DequantizeLinear(q, one, zero)
+          e = DequantizeLinear(w, one, none)
+          m = MatMul(d, e)
+          o = QuantizeLinear(m, wide, zero)
+          y = DequantizeLinear(o, wide, zero)
+        }""".replace("int8 none = {0}>", "int8 none = {0}, float wide = {16000}>")
+    )
+    weights = np.full((64, 8), 127, np.int8)
+    model.graph.initializers["w"] = ir.Value(name="w", const_value=ir.tensor(weights, name="w"))
+    model = ir.from_proto(ir.to_proto(model))
+    x = np.full((1, 64), 255, np.float32)
+    expected = np.rint(64 * 255 * 127 / 16000) * 16000
+    np.testing.assert_array_equal(Reference(model, optimize=optimize).run({"x": x})["y"], expected)
