@@ -24,6 +24,7 @@ def open_model_data(
     *,
     preprocessing: Preprocessing | None = None,
     limit: int | None = None,
+    ignore_labels: bool = False,
 ) -> Dataset:
     """Opens data for a model.
 
@@ -33,6 +34,7 @@ def open_model_data(
         folder: Where the model's file lies, and a tokenizer beside it.
         preprocessing: How images or sentences become inputs; by default what the model carries.
         limit: The most examples to use.
+        ignore_labels: Take data as it comes, with labels or without, to calibrate with.
 
     Raises:
         DataError: The data is missing, damaged or does not fit; see ``open_dataset``.
@@ -45,7 +47,9 @@ def open_model_data(
     shape = model.graph.outputs[0].shape
     last = shape[1] if shape is not None and len(shape) == 2 else None
     classes = last if isinstance(last, int) else None
-    return open_dataset(data, preprocessing, inputs, limit=limit, classes=classes)
+    return open_dataset(
+        data, preprocessing, inputs, limit=limit, classes=classes, ignore_labels=ignore_labels
+    )
 
 
 def open_calibration(
@@ -69,7 +73,7 @@ def open_calibration(
         DataError: The data is missing, damaged or does not fit the model.
     """
     if isinstance(data, (str, Path)):
-        data = open_model_data(data, model, folder, limit=limit)
+        data = open_model_data(data, model, folder, limit=limit, ignore_labels=True)
     return Calibration(data, limit=limit, cache=_cache_folder(), on_sample=on_sample)
 
 
