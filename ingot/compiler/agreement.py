@@ -20,8 +20,8 @@ from ingot.runtime.session import Session
 # How far compiled integer arithmetic may be from ONNX Runtime on the same QDQ graph, in parts of
 # the noise that the graph's own rounding makes. Both round to the same integers but where a float
 # sum, taken in another order, falls on the other side of a tie. Behind such a value the two
-# roundings drift apart from layer to layer, until they are as far from each other as two independent
-# ones: at most sqrt(2) of the noise. A wrong kernel adds to the noise instead.
+# roundings drift apart from layer to layer, until they are as far from each other as two
+# independent ones: at most sqrt(2) of the noise. A wrong kernel adds to the noise instead.
 _PARTS_OF_NOISE = 1.6
 # Of the output's root mean square: noise that is smaller than it is not counted upon.
 _LEAST_NOISE = 1e-3

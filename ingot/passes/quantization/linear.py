@@ -23,13 +23,18 @@ class LinearLayer:
 
     Attributes:
         node: The operator; its first input is the activation.
-        weights: Conv [M, C/group, k...], MatMul [K, N], Gemm [K, N], or [N, K] with transB.
         channel_axis: The axis of the weights along which output channels run.
     """
 
     node: ir.Node
-    weights: ir.Value
     channel_axis: int
+
+    @property
+    def weights(self) -> ir.Value:
+        """Conv [M, C/group, k...], MatMul [K, N], Gemm [K, N], or [N, K] with transB."""
+        value = self.node.inputs[1]
+        assert value is not None
+        return value
 
     @property
     def activation(self) -> ir.Value:
@@ -97,16 +102,16 @@ def linear_layer(node: ir.Node) -> LinearLayer | None:
     if tensor.dtype != ir.DataType.FLOAT or constant_tensor(activation) is not None:
         return None
     if node.op_type == "Conv":
-        return LinearLayer(node, weights, 0)
+        return LinearLayer(node, 0)
     if rank(weights) != 2:
         return None
     if node.op_type == "MatMul":
-        return LinearLayer(node, weights, 1)
+        return LinearLayer(node, 1)
     attributes = node.attributes
     plain = attributes.get_float("alpha", 1.0) == 1.0 and attributes.get_float("beta", 1.0) == 1.0
     if not plain or attributes.get_int("transA", 0) != 0:
         return None
-    return LinearLayer(node, weights, 0 if attributes.get_int("transB", 0) != 0 else 1)
+    return LinearLayer(node, 0 if attributes.get_int("transB", 0) != 0 else 1)
 
 
 def linear_layers(graph: ir.Graph) -> Iterator[LinearLayer]:

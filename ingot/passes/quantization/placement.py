@@ -154,7 +154,7 @@ class _Placer:
         if self._profile.every_edge:
             yield from self._float_edges(node, (0, 1))
             return
-        gate = _gate_position(node)
+        gate = gate_position(node)
         if gate is not None:
             yield from self._float_edges(node, (1 - gate,))
 
@@ -267,8 +267,8 @@ _UNARY = frozenset(
 )  # fmt: skip
 
 
-def _gate_position(node: ir.Node) -> int | None:
-    """Which operand of a product is a factor per channel of an image, [N, C, 1, 1]."""
+def gate_position(node: ir.Node) -> int | None:
+    """Which operand of a product is a factor per channel of an image, if one is: [N, C, 1, 1]."""
     if any(rank(value) != _IMAGE_RANK for value in node.inputs):
         return None
     pointwise = [static_dim(value, 2) == 1 and static_dim(value, 3) == 1 for value in node.inputs]
