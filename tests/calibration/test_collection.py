@@ -1,5 +1,7 @@
 """Calibration runs a model over data once, keeps what it finds, and names what is wrong."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -148,6 +150,22 @@ def test_a_fixed_batch_is_filled():
     assert found["c"].samples == 2
     assert found["c"].maximum == pytest.approx(CONVOLVED[:6].max(), rel=1e-5)
     assert told == [(4, 6), (6, 6)]
+
+
+def test_memory_does_not_grow_with_the_samples(model):
+    size = 1 << 20
+
+    def samples():
+        for seed in range(64):
+            x = np.random.default_rng(seed).normal(size=(size // 128, 2, 4, 4))
+            yield {"x": x.astype(np.float32)}
+
+    tracemalloc.start()
+    found = Calibration(samples(), threads=1).statistics(model, ["c", "r"])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found["c"].count == 64 * size // 4
+    assert peak < 24 * size
 
 
 class TestCache:
