@@ -65,9 +65,7 @@ def residual_network() -> ir.Model:
 def images(count: int = 16, seed: int = 0) -> list[dict[str, np.ndarray]]:
     """Inputs of the residual network."""
     generator = np.random.default_rng(seed)
-    return [
-        {"x": generator.normal(size=(1, 3, 8, 8)).astype(np.float32)} for _ in range(count)
-    ]
+    return [{"x": generator.normal(size=(1, 3, 8, 8)).astype(np.float32)} for _ in range(count)]
 
 
 def calibrated(pass_, data=None):

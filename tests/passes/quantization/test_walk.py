@@ -1,0 +1,82 @@
+"""Walking a model layer by layer gives what a run of the whole gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from ingot.calibration.reference import Reference
+from ingot.passes.quantization.linear import linear_layers
+from ingot.passes.quantization.moments import moments
+from ingot.passes.quantization.walk import Walk, patches_of
+from tests.passes.quantization.networks import images, model, normal, residual_network
+
+
+def test_each_layers_input_is_that_of_a_whole_run():
+    network, data = residual_network(), images(3)
+    layers = list(linear_layers(network.graph))
+    names = [str(layer.activation.name) for layer in layers]
+    whole = Reference(network, expose=[name for name in names if name != "x"])
+    walk = Walk(network, data)
+    for layer in layers:
+        for one, found in zip(data, walk.before(layer.node, layer.activation), strict=True):
+            name = str(layer.activation.name)
+            expected = one[name] if name == "x" else whole.run(one, [name])[name]
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_what_was_changed_on_the_way_is_seen_behind_it():
+    network, data = residual_network(), images(2)
+    first, second = list(linear_layers(network.graph))[:2]
+    walk = Walk(network, data)
+    walk.before(first.node, first.activation)
+    network.graph.initializers["b1"].const_value = constant(8, -100.0)
+    for found in walk.before(second.node, second.activation):
+        assert (found == 0).all()
+
+
+def constant(size, value):
+    return ir.tensor(np.full(size, value, np.float32), name="b1")
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        "pads=[1,1,1,1]",
+        "strides=[2,2], pads=[0,1,1,0]",
+        "dilations=[2,2]",
+        'auto_pad="SAME_UPPER", strides=[2,2]',
+        'auto_pad="SAME_LOWER"',
+        'auto_pad="VALID"',
+    ],
+)
+def test_patches_times_weights_are_the_convolution(attributes):
+    weights = normal(5, 3, 3, 2)
+    network = model(
+        "(float[2,3,9,8] x) => (float[2,5,H,W] y)", f"y = Conv<{attributes}>(x, w)", {"w": weights}
+    )
+    x = normal(2, 3, 9, 8, seed=3)
+    patches = patches_of(x, network.graph.node(0), (3, 2))
+    actual = np.einsum("nchwij,mcij->nmhw", patches, weights)
+    expected = Reference(network).run({"x": x})["y"]
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_moments_of_a_layers_input(groups):
+    network = model(
+        "(float[2,6,5,5] x) => (float[2,6,5,5] y)",
+        f"y = Conv<group={groups}>(x, w)",
+        {"w": normal(6, 6 // groups, 1, 1)},
+    )
+    (layer,) = linear_layers(network.graph)
+    x = normal(2, 6, 5, 5, seed=1)
+    found = moments(layer, [x], [2 * x])
+    columns = x.transpose(1, 0, 2, 3).reshape(groups, 6 // groups, -1)
+    np.testing.assert_allclose(found.mean, columns.mean(axis=2), atol=1e-6)
+    np.testing.assert_allclose(found.reference_mean, 2 * found.mean, atol=1e-6)
+    for group in range(groups):
+        expected = np.cov(columns[group], bias=True).reshape(found.covariance[group].shape)
+        np.testing.assert_allclose(found.covariance[group], expected, atol=1e-4)
+        np.testing.assert_allclose(found.cross[group], 2 * expected, atol=2e-4)
