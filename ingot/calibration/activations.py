@@ -30,14 +30,19 @@ class Activations:
         model: The model; not changed.
         tensors: Names of values of the main graph: of inputs, of what nodes compute, of outputs.
         threads: Threads within an operator; 0 for one per core.
-        memory: Bytes of tensors to hold at once; a single tensor may be larger.
+        memory: Bytes of tensors to hold at once, by default ``MEMORY``; one tensor may be larger.
 
     Raises:
         UsageError: The model has no such tensor.
     """
 
     def __init__(
-        self, model: ir.Model, tensors: Sequence[str], *, threads: int = 0, memory: int = MEMORY
+        self,
+        model: ir.Model,
+        tensors: Sequence[str],
+        *,
+        threads: int = 0,
+        memory: int | None = None,
     ) -> None:
         self._inputs = list(model.graph.inputs)
         given = {str(value.name) for value in self._inputs}
@@ -49,7 +54,7 @@ class Activations:
         self._given = [name for name in dict.fromkeys(tensors) if name in given]
         self._computed = [name for name in dict.fromkeys(tensors) if name not in given]
         self._threads = threads
-        self._memory = memory
+        self._memory = MEMORY if memory is None else memory
         self._sessions: list[tuple[Reference, list[str]]] = []
         self._planned_elements = 0
         self._planned_bytes = 0

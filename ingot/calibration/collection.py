@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -82,12 +81,12 @@ class Calibration:
         return self._samples.digest()
 
     def samples(self, limit: int | None = None) -> Iterator[Sample]:
-        """Yields the samples in order, at most ``limit`` of them.
+        """Yields the samples in order, or ``limit`` of them, spread evenly over all.
 
         Raises:
             DataError: A sample is damaged.
         """
-        return itertools.islice(iter(self._samples), limit)
+        return self._samples.take(limit)
 
     def statistics(self, model: ir.Model, tensors: Sequence[str]) -> dict[str, TensorStatistics]:
         """Runs every sample once and returns what each tensor held.
@@ -132,7 +131,7 @@ class Calibration:
         Args:
             model: The model to run; not changed.
             tensors: Names of tensors; see :meth:`statistics`.
-            limit: The most samples to run.
+            limit: The most samples to run, spread evenly over all.
 
         Returns:
             float64 [channels] by tensor name, along the axis that
@@ -157,7 +156,7 @@ class Calibration:
             model: The model to run; not changed.
             tensors: Names of tensors; see :meth:`statistics`. All those of one sample are in
                 memory at once.
-            limit: The most samples to run.
+            limit: The most samples to run, spread evenly over all.
 
         Raises:
             DataError: A sample does not fit the model.

@@ -46,9 +46,13 @@ class Samples(abc.ABC):
     description: str
     padding: Mapping[str, int] = MappingProxyType({})
 
-    @abc.abstractmethod
     def __iter__(self) -> Iterator[Sample]:
-        """Yields the samples.
+        """Yields all samples; see :meth:`take`."""
+        return self.take(None)
+
+    @abc.abstractmethod
+    def take(self, limit: int | None) -> Iterator[Sample]:
+        """Yields at most ``limit`` samples, spread evenly over all, in their order.
 
         Raises:
             DataError: A sample is damaged; it is named.
@@ -100,11 +104,12 @@ class _DatasetSamples(Samples):
             self.description = f"{len(self._indices):,} of {dataset.description}"
         self.padding = dataset.padding
 
-    def __iter__(self) -> Iterator[Sample]:
-        for index in self._indices:
-            example = self._dataset[index]
-            for inputs in example.inputs:
-                yield Sample(example.name, inputs)
+    def take(self, limit: int | None) -> Iterator[Sample]:
+        examples = (self._dataset[index] for index in choose(self._indices, limit))
+        samples = (
+            Sample(example.name, inputs) for example in examples for inputs in example.inputs
+        )
+        return itertools.islice(samples, limit)
 
     def count(self) -> int:
         return len(self._indices) * len(self._dataset[0].inputs) if self._indices else 0
@@ -124,8 +129,8 @@ class _ListedSamples(Samples):
         self._digest: str | None = None
         self.description = f"{len(indices):,} samples from Python"
 
-    def __iter__(self) -> Iterator[Sample]:
-        for index, entry in self._chosen:
+    def take(self, limit: int | None) -> Iterator[Sample]:
+        for index, entry in choose(self._chosen, limit):
             yield _sample(index, entry)
 
     def count(self) -> int:
@@ -146,23 +151,21 @@ class _SpooledSamples(Samples):
     def __init__(self, data: Iterable[Mapping[str, Any]], limit: int | None) -> None:
         self._data: Iterable[Mapping[str, Any]] | None = data
         self._limit = limit
-        self._names: list[tuple[str, ...]] = []
+        # Where each sample begins in the file, and its inputs.
+        self._entries: list[tuple[int, tuple[str, ...]]] = []
         self._file: IO[bytes] | None = None
         self._digest = ""
         self.description = "samples from Python"
 
-    def __iter__(self) -> Iterator[Sample]:
+    def take(self, limit: int | None) -> Iterator[Sample]:
         file = self._spool()
-        position = 0
-        for index, names in enumerate(self._names):
+        for index, (position, names) in choose(list(enumerate(self._entries)), limit):
             file.seek(position)
-            inputs = {name: np.load(file, allow_pickle=False) for name in names}
-            position = file.tell()
-            yield Sample(_name(index), inputs)
+            yield Sample(_name(index), {name: np.load(file, allow_pickle=False) for name in names})
 
     def count(self) -> int:
         self._spool()
-        return len(self._names)
+        return len(self._entries)
 
     def digest(self) -> str:
         self._spool()
@@ -178,6 +181,7 @@ class _SpooledSamples(Samples):
         for index, entry in enumerate(self._data):
             sample = _sample(index, entry)
             _add_content(digest, sample.inputs)
+            self._entries.append((file.tell(), tuple(sample.inputs)))
             try:
                 for array in sample.inputs.values():
                     np.save(file, array, allow_pickle=False)
@@ -186,11 +190,10 @@ class _SpooledSamples(Samples):
                     f"{_name(index)} cannot be kept in {tempfile.gettempdir()} "
                     f"({first_line(error)}); free space there, set TMPDIR, or give a limit"
                 ) from error
-            self._names.append(tuple(sample.inputs))
             if index + 1 == self._limit:
                 break
         self._data, self._file, self._digest = None, file, digest.hexdigest()
-        self.description = f"{len(self._names):,} samples from Python"
+        self.description = f"{len(self._entries):,} samples from Python"
         return file
 
 

@@ -66,7 +66,8 @@ def test_every_sample_runs_once_and_is_told(model, runs):
 
 def test_means_are_those_per_channel(model, runs):
     means = Calibration(SAMPLES).means(model, ["c"], limit=3)
-    np.testing.assert_allclose(means["c"], CONVOLVED[:3].mean((0, 1, 3, 4)), rtol=1e-4)
+    chosen = [0, len(SAMPLES) // 3, 2 * len(SAMPLES) // 3]
+    np.testing.assert_allclose(means["c"], CONVOLVED[chosen].mean((0, 1, 3, 4)), rtol=1e-4)
     assert len(runs) == 3
 
 
@@ -82,7 +83,7 @@ def test_outputs_are_the_tensors_of_each_sample(model, monkeypatch, memory):
     monkeypatch.setattr(activations, "MEMORY", memory)
     found = list(Calibration(SAMPLES).outputs(model, ["r", "c"], limit=2))
     assert [list(values) for values in found] == [["r", "c"]] * 2
-    for values, expected in zip(found, CONVOLVED, strict=False):
+    for values, expected in zip(found, CONVOLVED[:: len(SAMPLES) // 2], strict=True):
         np.testing.assert_allclose(values["c"], expected, rtol=1e-4, atol=1e-5)
 
 

@@ -75,6 +75,18 @@ def test_a_limit_is_spread_evenly_where_all_are_at_hand(form, expected):
     assert "3" in samples.description
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_part_is_spread_evenly_over_all(form):
+    samples = open_samples(FORMS[form]())
+    assert numbers_of(samples.take(3)) == [0, 3, 6]
+    assert numbers_of(samples.take(99)) == list(range(10))
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(1, [0]), (2, [0, 0]), (3, [0, 0, 1])])
+def test_a_part_of_pairs_holds_no_more_samples_than_asked_for(limit, expected):
+    assert numbers_of(open_samples(Numbers(3, inferences=2)).take(limit)) == expected
+
+
 @pytest.mark.parametrize("form", ["list", "generator", "iterable"])
 def test_arrays_of_equal_content_have_one_digest(form):
     digest = open_samples(list(generator())).digest()
