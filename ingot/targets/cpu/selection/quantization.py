@@ -96,8 +96,9 @@ def select_quantization(selection: Selection, call: relax.Call) -> relax.Expr | 
             rounded = tirx.call_llvm_pure_intrin("int32", "llvm.lrint", bounded)
             if found.zero_point:
                 rounded = rounded + tirx.const(found.zero_point, "int32")
-            low, high = (tirx.const(int(end), "int32") for end in (limits.min, limits.max))
-            return tirx.Cast(found.dtype, tirx.Max(tirx.Min(rounded, high), low))
+            # In two steps, which are the saturating instructions that vector units have.
+            half = tirx.Cast("int16", _clamped(rounded, np.iinfo(np.int16), "int32"))
+            return tirx.Cast(found.dtype, _clamped(half, limits, "int16"))
 
         return te.compute(x.shape, element, name="quantize")
 
@@ -107,6 +108,11 @@ def select_quantization(selection: Selection, call: relax.Call) -> relax.Expr | 
         primfunc_name_hint="quantize",
         primfunc_attrs={OP_PATTERN: _ELEMENT_WISE},
     )
+
+
+def _clamped(value: Any, limits: np.iinfo[Any], dtype: str) -> Any:
+    low, high = (tirx.const(int(end), dtype) for end in (limits.min, limits.max))
+    return tirx.Max(tirx.Min(value, high), low)
 
 
 def _without_bounds(selection: Selection, found: _Quantization) -> relax.Expr:
