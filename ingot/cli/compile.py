@@ -43,6 +43,13 @@ def compile_command(
         Path | None,
         typer.Option(help="Data that quantization is calibrated with; it needs no labels."),
     ] = None,
+    accuracy_budget: Annotated[
+        float | None,
+        typer.Option(min=0, help="Largest loss of accuracy: layers stay in float until it holds."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Labelled data that the budget is held on.")
+    ] = None,
     shape: Annotated[
         list[str] | None,
         typer.Option(help="NAME=SIZES binds an input's symbolic dimensions; repeatable."),
@@ -69,6 +76,8 @@ def compile_command(
             shapes=parse_shapes(shape or []),
             quantize=None if quantize is None else quantize.value,
             calibration=calibration,
+            accuracy_budget=accuracy_budget,
+            data=data,
             dump_passes=dump_passes,
             on_stage=on_stage,
         )

@@ -14,6 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from ingot.calibration.collection import Calibration, OnSample
+from ingot.calibration.dataset import Dataset
 from ingot.compiler.agreement import compare_with_quantized, compare_with_reference, runs_here
 from ingot.compiler.artifact_writer import (
     Content,
@@ -21,18 +22,18 @@ from ingot.compiler.artifact_writer import (
     serialize_weights,
     write_artifact,
 )
-from ingot.compiler.data import DataLike, open_calibration
+from ingot.compiler.data import DataLike, open_calibration, open_model_data
 from ingot.compiler.ingest import Ingested, ingest
 from ingot.compiler.inputs import index_limit
 from ingot.compiler.quantization import (
-    compared_samples,
-    is_lossy,
+    Quantized,
+    finish_quantization,
     make_passes,
-    output_sqnr,
     precision_facts,
     require_precision,
 )
 from ingot.compiler.recipe import Recipe, load_recipe
+from ingot.compiler.sensitivity import OnLayer
 from ingot.compiler.smoothing import has_quantized_activations
 from ingot.compiler.verification import runnable_inputs
 from ingot.errors import UsageError, VerificationError
@@ -88,10 +89,13 @@ def compile_model(
     shapes: Mapping[str, Sequence[int]] | None = None,
     quantize: Literal["int8"] | None = None,
     calibration: DataLike | None = None,
+    accuracy_budget: float | None = None,
+    data: Dataset | str | Path | None = None,
     dump_passes: Path | None = None,
     on_stage: OnStage | None = None,
     on_pass: OnPass | None = None,
     on_sample: OnSample | None = None,
+    on_layer: OnLayer | None = None,
 ) -> Artifact:
     """Compiles a model to an artifact.
 
@@ -107,10 +111,15 @@ def compile_model(
         quantize: ``int8`` adds quantization to a recipe that has none.
         calibration: What quantization is calibrated with, over the recipe's: a path, a data set,
             or any iterable of mappings from input name to array.
+        accuracy_budget: Largest loss of accuracy by quantization, in the unit of the data's metric:
+            as many layers as it takes stay in float.
+        data: Labelled data to hold the budget on, over the recipe's; by default the calibration
+            data, where that carries labels.
         dump_passes: A folder that receives the graph after each pass.
         on_stage: Called with each stage's name as it begins.
         on_pass: Called with each pass's record as it ends.
         on_sample: Called with how many calibration samples were run, and how many there are.
+        on_layer: Called with how many layers' sensitivities were measured, and how many there are.
 
     Returns:
         The artifact that was written.
@@ -127,7 +136,7 @@ def compile_model(
         >>> artifact = ingot.compile("model.onnx", "model.ingot")  # doctest: +SKIP
         >>> artifact.session(threads=2).run({"image": image})  # doctest: +SKIP
     """
-    plan = _plan(recipe, target, shapes, quantize)
+    plan = _plan(recipe, target, shapes, quantize, accuracy_budget)
     chosen = parse_target(plan.target)
     begin_stage = _Stages(on_stage)
     begin_stage("ingest")
@@ -138,9 +147,12 @@ def compile_model(
     begin_stage("passes")
     check = source.check if plan.verify.enabled else None
     run = PassManager(passes, check=check, dump_dir=dump_passes, on_pass=on_pass).run(source.model)
-    outcome = _Outcome(run.model.clone(), is_lossy(passes), compared_samples(samples))
+    labelled = _open_labelled(data, calibration, plan, source, model)
+    outcome = finish_quantization(
+        run.model, passes, samples, plan.accuracy_budget, labelled, on_layer
+    )
     begin_stage("lower")
-    lowered = chosen.lower(run.model)
+    lowered = chosen.lower(outcome.model.clone())
     if plan.verify.enabled and source.check is None:
         raise VerificationError(
             f"{source.name} cannot be verified: {source.notes[0]}; to compile it all the same, "
@@ -156,6 +168,7 @@ def compile_model(
         "stage_seconds": begin_stage.finish(),
         "lowering_seconds": dict(lowered.stage_seconds),
         "passes": [record.model_dump(mode="json") for record in run.records],
+        **({"quantization": dict(outcome.facts)} if outcome.facts else {}),
     }
     manifest = _manifest(source, outcome, plan, chosen, lowered, members, measured)
     if samples is not None:
@@ -167,26 +180,12 @@ def compile_model(
     return Artifact(path, manifest)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Outcome:
-    """What the passes made, before it is lowered.
-
-    Attributes:
-        model: The graph, not to be changed.
-        lossy: Whether a pass changed results by intent, so that the graph is the reference.
-        samples: Real inputs to compare on; empty where there are none.
-    """
-
-    model: ir.Model
-    lossy: bool
-    samples: Sequence[Mapping[str, Any]]
-
-
 def _plan(
     recipe: str | Path | Mapping[str, Any] | Recipe | None,
     target: str | None,
     shapes: Mapping[str, Sequence[int]] | None,
     quantize: str | None,
+    accuracy_budget: float | None,
 ) -> Recipe:
     """The recipe with what the call says over it."""
     plan = load_recipe(recipe)
@@ -197,6 +196,9 @@ def _plan(
     plan = plan.model_copy(
         update={
             "target": target or plan.target,
+            "accuracy_budget": (
+                plan.accuracy_budget if accuracy_budget is None else accuracy_budget
+            ),
             "shapes": {**plan.shapes, **{k: tuple(v) for k, v in (shapes or {}).items()}},
         }
     )
@@ -218,6 +220,25 @@ def _open_calibration(
     return open_calibration(
         data, source.original, folder, limit=plan.calibration.limit, on_sample=on_sample
     )
+
+
+def _open_labelled(
+    given: Dataset | str | Path | None,
+    calibration: DataLike | None,
+    plan: Recipe,
+    source: Ingested,
+    model: str | Path | onnx.ModelProto | ir.Model,
+) -> Dataset | None:
+    """The data that an accuracy budget is held on; what is calibrated with, if nothing else is."""
+    if plan.accuracy_budget is None:
+        return None
+    data: DataLike | None = plan.data if given is None else given
+    if data is None:
+        data = plan.calibration.data if calibration is None else calibration
+    if not isinstance(data, (Dataset, str, Path)):
+        return None
+    folder = Path(model).parent if isinstance(model, (str, Path)) else Path()
+    return open_model_data(data, source.original, folder)
 
 
 class _Stages:
@@ -249,7 +270,7 @@ def _output_path(output: str | Path | None, name: str) -> Path:
 
 def _manifest(
     source: Ingested,
-    outcome: _Outcome,
+    outcome: Quantized,
     plan: Recipe,
     target: Target,
     lowered: Lowered,
@@ -298,7 +319,7 @@ def _verified(
     members: Mapping[str, Content],
     source: Ingested,
     plan: Recipe,
-    outcome: _Outcome,
+    outcome: Quantized,
     begin_stage: _Stages,
 ) -> Manifest:
     """Runs the code against the reference; returns the manifest with what came out."""
@@ -313,14 +334,13 @@ def _verified(
             with Session(trial) as session:
                 found = _compare(session, source, plan, outcome)
     measured: dict[str, Any] = {"verification": found}
-    if outcome.lossy and outcome.samples:
-        sqnr = output_sqnr(source.original, outcome.model, outcome.samples)
-        measured["quantization"] = {"output_sqnr_db": sqnr, "samples": len(outcome.samples)}
     measured["stage_seconds"] = begin_stage.finish()
     return dataclasses.replace(manifest, measured={**manifest.measured, **measured})
 
 
-def _compare(session: Session, source: Ingested, plan: Recipe, outcome: _Outcome) -> dict[str, Any]:
+def _compare(
+    session: Session, source: Ingested, plan: Recipe, outcome: Quantized
+) -> dict[str, Any]:
     if not outcome.lossy and not has_quantized_activations(outcome.model):
         inputs = runnable_inputs(source.original, seed=plan.verify.seed)
         return compare_with_reference(session, source.original, [inputs], plan.verify.rtol)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,19 +10,22 @@ import numpy as np
 import onnx_ir as ir
 
 from ingot.calibration.collection import Calibration
+from ingot.calibration.dataset import Dataset
 from ingot.calibration.reference import Reference
+from ingot.compiler.budget import hold_budget
 from ingot.compiler.recipe import Recipe
+from ingot.compiler.sensitivity import LayerSensitivity, OnLayer, layer_noise
 from ingot.errors import UsageError
 from ingot.passes.base import ToleranceKind, pass_tolerance
 from ingot.passes.quantization.calibrated import CalibratedPass
 from ingot.passes.quantization.precision import layer_precisions
 from ingot.passes.quantization.profile import PROFILES
-from ingot.passes.quantization.qdq import InsertQdq
+from ingot.passes.quantization.qdq import FLOAT_MODEL, InsertQdq
 from ingot.passes.registry import create
 from ingot.targets.base import Target
 
 # Samples on which the quantized graph is compared with the float one for the manifest.
-_COMPARED_SAMPLES = 16
+_COMPARED_SAMPLES = 8
 
 
 def make_passes(
@@ -84,6 +88,67 @@ def output_sqnr(
         name: float(10 * np.log10(max(signal[name], 1e-300) / noise[name])) if noise[name] else None
         for name in signal
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantized:
+    """What the passes made, before it is lowered.
+
+    Attributes:
+        model: The graph, not to be changed.
+        lossy: Whether a pass changed results by intent, so that the graph is the reference.
+        samples: Real inputs to compare on; empty where there are none.
+        facts: What the manifest's ``measured`` says of quantization.
+    """
+
+    model: ir.Model
+    lossy: bool
+    samples: Sequence[Mapping[str, Any]]
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def finish_quantization(
+    model: ir.Model,
+    passes: Sequence[ir.passes.PassBase],
+    calibration: Calibration | None,
+    budget: float | None,
+    data: Dataset | None,
+    on_layer: OnLayer | None = None,
+) -> Quantized:
+    """Takes the quantized graph, keeps to the accuracy budget, and measures the layers' noise.
+
+    Args:
+        model: What the passes made.
+        passes: The passes that ran.
+        calibration: What they were calibrated with.
+        budget: The largest loss of accuracy; None for any.
+        data: Labelled data to hold the budget on.
+        on_layer: Told of each layer whose sensitivity was measured.
+
+    Raises:
+        UsageError: A budget is asked for, and no pass quantized a layer, or there is no data.
+        VerificationError: The budget cannot be held.
+    """
+    samples = compared_samples(calibration)
+    float_model = model.graph.meta.get(FLOAT_MODEL)
+    if not isinstance(float_model, ir.Model) or not samples:
+        if budget is not None:
+            raise UsageError("an accuracy budget is for a recipe that quantizes to int8")
+        return Quantized(model.clone(), is_lossy(passes), samples)
+    facts: dict[str, Any] = {}
+    layers: Sequence[LayerSensitivity]
+    if budget is None:
+        layers = layer_noise(model, float_model, samples)
+    else:
+        if data is None:
+            raise UsageError("an accuracy budget is held on labelled data: give it with --data")
+        held = hold_budget(model, float_model, data, budget, samples, on_layer=on_layer)
+        model, layers = held.model, held.layers
+        facts["budget"] = held.facts
+    facts["output_sqnr_db"] = output_sqnr(float_model, model, samples)
+    facts["samples"] = len(samples)
+    facts["layers"] = [layer.model_dump(mode="json") for layer in layers]
+    return Quantized(model.clone(), True, samples, facts)
 
 
 def compared_samples(calibration: Calibration | None) -> list[Mapping[str, Any]]:

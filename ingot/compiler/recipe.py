@@ -60,6 +60,9 @@ class Recipe(_Section):
         target: ``cpu``, or with options ``cpu:mcpu=znver4``; see ``ingot targets``.
         precision: Precision of weights and activations, except of layers that stay float.
         calibration: What quantization is calibrated with; a path alone will do.
+        accuracy_budget: Largest loss of accuracy by quantization, in the unit of the data's metric;
+            layers stay in float until it holds.
+        data: Labelled data that the budget is held on.
         simplify: Whether onnxsim simplifies the graph first (guarded by a numeric check).
         shapes: Shapes of inputs by name, which bind symbolic dimensions.
         verify: How the result is held to the reference.
@@ -74,6 +77,8 @@ class Recipe(_Section):
     target: str = "cpu"
     precision: Literal["fp32", "int8"] = "fp32"
     calibration: CalibrationOptions = CalibrationOptions()
+    accuracy_budget: float | None = pydantic.Field(default=None, ge=0)
+    data: str | None = None
     simplify: bool = True
     shapes: dict[str, tuple[int, ...]] = {}
     verify: VerifyOptions = VerifyOptions()

@@ -77,32 +77,46 @@ class Reader:
         return noise / max(12.0 * signal, 1e-300)
 
 
-def best_factors(
-    reaches: Sequence[Wide], readers: Sequence[Reader], weight_noise: float
-) -> Wide | None:
+def expected_reach(reach: Wide) -> Wide:
+    """What the magnitudes of channels are expected to reach, as parts of the largest.
+
+    A channel that calibration hardly saw active may reach much further on other data, and would
+    then be cut off. It is given the range of the typical channel; what is gained by factors comes
+    from the channels above it.
+
+    Args:
+        reach: The largest magnitudes that were seen, [channels].
+    """
+    typical = max(float(np.median(reach)), _LEAST_FACTOR * float(reach.max()))
+    return np.asarray(np.maximum(reach, typical) / reach.max())
+
+
+def best_factors(pairs: Sequence[tuple[Wide, Reader]], weight_noise: float) -> Wide | None:
     """Chooses what each channel is divided by; the largest is 1.
 
     Args:
-        reaches: The largest magnitudes of each channel, for each quantized value of the group.
-        readers: The layers that read the values.
+        pairs: For each quantized value that takes the factors and each layer that its noise gets
+            to: the largest magnitudes of the value's channels, and the layer.
         weight_noise: Part of the weights' rounding noise that remains after learned rounding.
 
     Returns:
         float64 [channels], or None where no factors are clearly better than none.
     """
-    if any(not reach.any() for reach in reaches):
+    if not pairs or any(not reach.any() for reach, _ in pairs):
         return None
-    shapes = [np.maximum(reach / reach.max(), _LEAST_FACTOR) for reach in reaches]
+    shapes = [expected_reach(reach) for reach, _ in pairs]
     ranges = np.exp(np.mean(np.log(shapes), axis=0))
     weights = np.ones_like(ranges)
-    for reader in readers:
+    for _, reader in pairs:
         tops = reader.weights.max(axis=(0, 2))
         weights *= np.maximum(tops / max(tops.max(), 1e-300), _LEAST_FACTOR)
-    weights **= 1.0 / max(len(readers), 1)
+    weights **= 1.0 / len(pairs)
 
     def noise(factors: Wide) -> float:
-        pairs = itertools.product(readers, shapes)
-        return sum(reader.noise(reach, factors, weight_noise) for reader, reach in pairs)
+        return sum(
+            reader.noise(reach, factors, weight_noise)
+            for reach, (_, reader) in zip(shapes, pairs, strict=True)
+        )
 
     candidates = []
     for share, counterweight in itertools.product(_SHARES, _COUNTERWEIGHTS):

@@ -20,10 +20,12 @@ import pydantic
 
 from ingot.calibration.statistics import TensorStatistics
 from ingot.passes.base import FLOAT_ROUNDING, Declined, PassOptions, PassOutcome, Tolerance
+from ingot.passes.fusion.matching import rank, static_dim
 from ingot.passes.fusion.rewriting import Names
 from ingot.passes.quantization.calibrated import CalibratedPass
 from ingot.passes.quantization.channel_factors import Reader, best_factors
 from ingot.passes.quantization.channel_groups import ChannelGroup, Unscalable, channel_group
+from ingot.passes.quantization.linear import LinearLayer
 from ingot.passes.quantization.placement import Placement, place
 from ingot.passes.quantization.profile import PROFILES
 from ingot.passes.quantization.scaling import insert_product, scale_inputs, scale_outputs
@@ -98,19 +100,29 @@ def _factors(
     weight_noise: float,
 ) -> Wide | None:
     """What each channel is divided by, the largest being 1; None where nothing is known."""
-    reaches: list[Wide] = []
+    pairs: list[tuple[Wide, Reader]] = []
     for value in values:
         channels = statistics[str(value.name)].channels
         if channels is None or channels.axis != 1:
             return None
         reach = np.maximum(np.abs(channels.minimum), np.abs(channels.maximum))
-        reaches.append(reach)
-    if len({len(reach) for reach in reaches}) != 1:
-        return None
-    readers = [Reader.of(layer) for layer in group.consumers]
-    if any(reader.weights.shape[1] != len(reaches[0]) for reader in readers):
-        return None
-    return best_factors(reaches, readers, weight_noise)
+        readers = [Reader.of(layer) for layer in _layers_behind(value, group)]
+        if any(reader.weights.shape[1] != len(reach) for reader in readers):
+            return None
+        pairs += [(reach, reader) for reader in readers]
+    return best_factors(pairs, weight_noise)
+
+
+def _layers_behind(value: ir.Value, group: ChannelGroup) -> list[LinearLayer]:
+    """The layers that a value's noise gets to; through sums and gates, those of other images."""
+    direct = [layer for layer in group.consumers if layer.activation is value]
+    if direct:
+        return direct
+    return [layer for layer in group.consumers if not _is_pooled(layer.activation)]
+
+
+def _is_pooled(value: ir.Value) -> bool:
+    return all(static_dim(value, axis) == 1 for axis in range(2, rank(value) or 0))
 
 
 def _apply(graph: ir.Graph, group: ChannelGroup, factors: Wide, names: Names) -> None:

@@ -80,6 +80,13 @@ class QuantizedLayer:
         integers = _array(dequantize.inputs[0]).astype(np.float64)
         return np.asarray(integers * _array(dequantize.inputs[1]), np.float64)
 
+    def float_bias(self) -> npt.NDArray[np.float64]:
+        """The bias that the layer itself had in float, [channels]; zeros where it had none."""
+        found = constant(self.layer.bias)
+        if found is None:
+            return np.zeros(len(self.scales))
+        return np.array(np.broadcast_to(found.reshape(-1), self.scales.shape), np.float64)
+
     def can_hold_bias(self) -> bool:
         """Whether the graph has a place for a bias."""
         return self._bias_place() is not None or self.node.op_type != "MatMul"

@@ -23,7 +23,7 @@ from ingot.passes.quantization.calibrated import CalibratedPass
 from ingot.passes.quantization.channel_factors import Reader, best_factors
 from ingot.passes.quantization.linear import LinearLayer, linear_layer
 from ingot.passes.quantization.placement import place
-from ingot.passes.quantization.profile import PROFILES
+from ingot.passes.quantization.profile import PROFILES, Treatment
 from ingot.passes.quantization.scaling import insert_product, replace_constant, scale_inputs
 
 Wide = npt.NDArray[np.float64]
@@ -55,7 +55,7 @@ class Smooth(CalibratedPass[SmoothOptions]):
         quantized = {
             value: _products(value)
             for value in placement.values
-            if value.producer() is not None and rank(value) in (2, 3)
+            if rank(value) in (2, 3) and not _is_pooled(value)
         }
         places = {value: layers for value, layers in quantized.items() if layers}
         if not places:
@@ -69,6 +69,15 @@ class Smooth(CalibratedPass[SmoothOptions]):
                 _apply(model.graph, value, layers, factors, names)
                 applied += 1
         return PassOutcome(model, applied > 0, applied)
+
+
+def _is_pooled(value: ir.Value) -> bool:
+    """Whether a value is an input, or a pooled image: that is equalized along with the image."""
+    node = value.producer()
+    while node is not None and PROFILES["cpu"].treatment(node.op_type) is Treatment.SAME_GRID:
+        source = node.inputs[0]
+        node = None if source is None else source.producer()
+    return node is None or PROFILES["cpu"].treatment(node.op_type) is Treatment.OWN_GRID
 
 
 def _products(value: ir.Value) -> list[LinearLayer]:
@@ -94,7 +103,7 @@ def _factors(
     readers = [Reader.of(layer) for layer in layers]
     if any(reader.weights.shape[1] != len(reach) for reader in readers):
         return None
-    return best_factors([reach], readers, weight_noise)
+    return best_factors([(reach, reader) for reader in readers], weight_noise)
 
 
 def _apply(

@@ -1,0 +1,133 @@
+"""Accuracy on a budget: as few layers in float as it takes, the cheapest noise first.
+
+Layers are taken in the order of the noise that they alone make in the outputs, per multiply-add:
+the time that a layer costs in float over integers grows with these. Noise of layers adds up nearly
+independently, so the loss falls with each layer taken, and the fewest that hold the budget are
+found by halving. Each try is judged by the metric on labelled data, on the very graph that is
+compiled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import onnx_ir as ir
+
+from ingot.calibration.dataset import Dataset
+from ingot.calibration.metrics import Metric
+from ingot.compiler.accuracy import measure_accuracy
+from ingot.compiler.sensitivity import LayerSensitivity, OnLayer, Samples, measure_sensitivity
+from ingot.errors import DataError, VerificationError
+from ingot.passes.quantization.restoration import restore_float
+
+
+@dataclasses.dataclass(frozen=True)
+class BudgetOutcome:
+    """A quantized model that holds its budget.
+
+    Attributes:
+        model: The model.
+        layers: All quantized layers with their sensitivities and final precision, in order.
+        facts: What the manifest keeps.
+    """
+
+    model: ir.Model
+    layers: Sequence[LayerSensitivity]
+    facts: dict[str, Any]
+
+
+def hold_budget(
+    model: ir.Model,
+    float_model: ir.Model,
+    data: Dataset,
+    budget: float,
+    samples: Samples,
+    *,
+    metric: Metric | None = None,
+    on_layer: OnLayer | None = None,
+    measure: Callable[[ir.Model], float] | None = None,
+) -> BudgetOutcome:
+    """Keeps layers in float until the metric loses no more than the budget.
+
+    Args:
+        model: The QDQ model; not changed.
+        float_model: The model before it was quantized.
+        data: Labelled data.
+        budget: The largest loss, in the metric's unit.
+        samples: Real inputs to measure sensitivity on.
+        metric: What to judge by; by default the data's own first metric.
+        on_layer: Told of each layer whose sensitivity was measured.
+        measure: Judges a model instead of the metric on the data.
+
+    Raises:
+        DataError: The data has no labels or no metric.
+        VerificationError: Even with all layers in float the budget is not held.
+    """
+    chosen = metric or next(iter(data.metrics), None)
+    if chosen is None:
+        raise DataError(
+            f"{data.description} carries no labels, and an accuracy budget is held on labelled "
+            "data: give it with --data"
+        )
+    judge = measure or (lambda candidate: measure_accuracy(candidate, data, chosen))
+    sign = 1.0 if chosen.higher_is_better else -1.0
+    target = judge(float_model)
+    values: dict[int, float] = {0: judge(model)}
+    layers = measure_sensitivity(model, float_model, samples, on_layer=on_layer)
+    order = [layer.name for layer in sorted(layers, key=_noise_per_cost, reverse=True)]
+
+    def holds(count: int) -> bool:
+        if count not in values:
+            values[count] = judge(restore_float(model, float_model, order[:count]))
+        return sign * (target - values[count]) <= budget + 1e-9
+
+    count = _fewest(len(order), holds)
+    if count is None:
+        raise VerificationError(
+            f"the accuracy budget of {budget:g} does not hold even with all layers in float, "
+            f"{values[len(order)]:g} against {target:g}; give more data or a larger budget"
+        )
+    kept = frozenset(order[:count])
+    final = [
+        layer.model_copy(update={"precision": "fp32" if layer.name in kept else "int8"})
+        for layer in layers
+    ]
+    facts = {
+        "budget": budget,
+        "metric": chosen.name,
+        "unit": chosen.unit,
+        "examples": len(data),
+        "float": target,
+        "quantized": values[0],
+        "result": values[count],
+        "kept_in_float": order[:count],
+        "tried": {str(tried): value for tried, value in sorted(values.items())},
+    }
+    return BudgetOutcome(restore_float(model, float_model, kept), final, facts)
+
+
+def _noise_per_cost(layer: LayerSensitivity) -> float:
+    assert layer.output_sqnr_db is not None
+    return float(10.0 ** (-layer.output_sqnr_db / 10.0)) / max(layer.multiply_adds, 1)
+
+
+def _fewest(most: int, holds: Callable[[int], bool]) -> int | None:
+    """The least count that holds; None if not even the largest does. Grows, then halves."""
+    if holds(0):
+        return 0
+    bad, good = 0, 1
+    while good < most and not holds(good):
+        bad, good = good, min(2 * good, most)
+    if good >= most:
+        good = most
+        if not holds(most):
+            return None
+    while good - bad > 1:
+        middle = (good + bad) // 2
+        if holds(middle):
+            good = middle
+        else:
+            bad = middle
+    return good

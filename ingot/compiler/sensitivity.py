@@ -1,0 +1,127 @@
+"""Which layers lose what by quantization: each layer's effect on the outputs, and its own noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import pydantic
+
+from ingot.calibration.reference import Reference
+from ingot.passes.quantization.quantized_layer import quantized_layers
+from ingot.passes.quantization.restoration import restore_float
+
+Samples = Sequence[Mapping[str, Any]]
+OnLayer = Callable[[int, int], None]
+
+# What stands for a noise of nothing, in decibels.
+NOISELESS_DB = 200.0
+
+
+class LayerSensitivity(pydantic.BaseModel):
+    """What quantization does to one layer, and through it.
+
+    Attributes:
+        name: The layer's node.
+        operator: Its operator.
+        layer_sqnr_db: Signal over noise of its own output, with all layers quantized; None where
+            the output cannot be seen.
+        output_sqnr_db: Signal over noise of the model's outputs when this layer alone is
+            quantized; None when it was not measured.
+        multiply_adds: For one sample, what stands for the time that it takes.
+        precision: What it computes in, in the end.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True)
+
+    name: str
+    operator: str
+    layer_sqnr_db: float | None
+    output_sqnr_db: float | None = None
+    multiply_adds: int
+    precision: str = "int8"
+
+
+def layer_noise(model: ir.Model, float_model: ir.Model, samples: Samples) -> list[LayerSensitivity]:
+    """The noise of each quantized layer's output, all layers being quantized.
+
+    Args:
+        model: The QDQ model.
+        float_model: The model before it was quantized.
+        samples: Real inputs, at least one.
+    """
+    layers = list(quantized_layers(model, float_model))
+    names = [str(layer.node.outputs[0].name) for layer in layers]
+    references = [Reference(one, expose=names) for one in (float_model, model)]
+    sums = np.zeros((len(layers), 2))
+    sizes = np.zeros(len(layers))
+    for sample in samples:
+        left, right = (reference.run(sample, names) for reference in references)
+        for index, name in enumerate(names):
+            sums[index] += _squares(left[name], right[name])
+            sizes[index] += left[name].size
+    return [
+        LayerSensitivity(
+            name=str(layer.node.name),
+            operator=layer.node.op_type,
+            layer_sqnr_db=decibels(*found),
+            multiply_adds=int(size / len(samples)) * _inputs(layer.layer.array(), layer.layer),
+        )
+        for layer, found, size in zip(layers, sums, sizes, strict=True)
+    ]
+
+
+def measure_sensitivity(
+    model: ir.Model,
+    float_model: ir.Model,
+    samples: Samples,
+    *,
+    on_layer: OnLayer | None = None,
+) -> list[LayerSensitivity]:
+    """The noise of the outputs that each layer makes when it alone is quantized.
+
+    Args:
+        model: The QDQ model.
+        float_model: The model before it was quantized.
+        samples: Real inputs, at least one.
+        on_layer: Told how many layers are done, and how many there are.
+    """
+    found = layer_noise(model, float_model, samples)
+    names = [layer.name for layer in found]
+    reference = Reference(float_model)
+    expected = [reference.run(sample) for sample in samples]
+    result = []
+    for index, layer in enumerate(found):
+        others = [name for name in names if name != layer.name]
+        alone = Reference(restore_float(model, float_model, others))
+        total = np.zeros(2)
+        for sample, outputs in zip(samples, expected, strict=True):
+            actual = alone.run(sample)
+            for name, array in outputs.items():
+                if array.dtype.kind == "f":
+                    total += _squares(array, actual[name])
+        result.append(layer.model_copy(update={"output_sqnr_db": decibels(*total)}))
+        if on_layer is not None:
+            on_layer(index + 1, len(found))
+    return result
+
+
+def decibels(signal: float, noise: float) -> float:
+    """Signal over noise in decibels, both as power; at most ``NOISELESS_DB``."""
+    if noise <= 0.0:
+        return NOISELESS_DB
+    return float(min(10.0 * np.log10(max(signal, 1e-300) / noise), NOISELESS_DB))
+
+
+def _squares(expected: npt.NDArray[Any], actual: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    wide = expected.astype(np.float64)
+    error = actual.astype(np.float64) - wide
+    return np.array([float((wide**2).sum()), float((error**2).sum())])
+
+
+def _inputs(weights: npt.NDArray[Any], layer: Any) -> int:
+    """Multiply-adds per element of the output."""
+    return int(weights.size // weights.shape[layer.channel_axis])

@@ -1,0 +1,42 @@
+"""Chosen layers back in float."""
+
+from __future__ import annotations
+
+import pytest
+
+from ingot.passes.invariants import check_graph, check_operators
+from ingot.passes.quantization import InsertQdq, LearnRounding
+from ingot.passes.quantization.precision import layer_precisions
+from ingot.passes.quantization.restoration import restore_float
+from tests.passes.quantization.networks import calibrated, images, residual_network, sqnr
+
+
+@pytest.fixture(scope="module")
+def models():
+    network = residual_network()
+    quantized = network.clone()
+    calibrated(InsertQdq())(quantized)
+    calibrated(LearnRounding())(quantized)
+    return network, quantized
+
+
+def test_all_layers_restored_are_the_float_model(models):
+    network, quantized = models
+    restored = restore_float(quantized, network, list(layer_precisions(quantized.graph)))
+    check_graph(restored)
+    check_operators(restored)
+    assert set(layer_precisions(restored.graph).values()) == {"fp32"}
+    assert sqnr(network, restored, images(4, seed=3)) > sqnr(network, quantized, images(4, seed=3))
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_one_layer_restored_leaves_the_others_as_they_were(models, index):
+    network, quantized = models
+    name = list(layer_precisions(quantized.graph))[index]
+    restored = restore_float(quantized, network, [name])
+    check_graph(restored)
+    check_operators(restored)
+    precisions = layer_precisions(restored.graph)
+    assert precisions.pop(name) == "fp32"
+    assert set(precisions.values()) == {"int8"}
+    assert layer_precisions(quantized.graph)[name] == "int8", "the given model is not changed"
