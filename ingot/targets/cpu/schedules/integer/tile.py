@@ -155,7 +155,11 @@ class IntegerTile:
         if excess is None or at is None or bounds is None:
             return
         emitter = self.emitter
-        low, high = (tirx.Cast("int64", load(bounds, panel + index(end))) for end in range(2))
+        # Bound: TVM leaves a panel that a loop's start depends on as it was before it renumbers it.
+        low, high = (
+            emitter.bind("bound", tirx.Cast("int64", load(bounds, panel + index(end))))
+            for end in range(2)
+        )
         with emitter.loop(high - low, "excess", start=low) as step:
             group = emitter.bind("group", tirx.Cast("int64", load(at, step)))
             tap = emitter.bind("tap", group // index(self.weights.groups))
