@@ -51,6 +51,10 @@ def report(
         list[str] | None,
         typer.Option(help="NAME=SIZES binds an input's symbolic dimensions; repeatable."),
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="What recipes that quantize are calibrated with; needs no labels."),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(help="Threads per inference. Default: all CPUs.")
     ] = None,
@@ -90,6 +94,7 @@ def report(
             limit=limit,
             target=target,
             shapes=parse_shapes(shape or []),
+            calibration=calibration,
             threads=threads,
             runs=runs,
             seconds=seconds,

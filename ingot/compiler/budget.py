@@ -99,7 +99,7 @@ def hold_budget(
         "metric": chosen.name,
         "unit": chosen.unit,
         "examples": len(data),
-        "float": target,
+        "reference": target,
         "quantized": values[0],
         "result": values[count],
         "kept_in_float": order[:count],

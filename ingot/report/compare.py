@@ -16,6 +16,7 @@ import onnx_ir as ir
 from ingot.calibration.dataset import Dataset
 from ingot.calibration.metrics import Metric, metric_by_name
 from ingot.calibration.preprocessing import Preprocessing
+from ingot.compiler.data import DataLike
 from ingot.compiler.ingest import ingest
 from ingot.errors import UsageError
 from ingot.passes.storage import save
@@ -51,6 +52,7 @@ def compare(
     limit: int | None = None,
     target: str | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    calibration: DataLike | None = None,
     threads: int | None = None,
     runs: int = 100,
     seconds: float = 60.0,
@@ -79,6 +81,7 @@ def compare(
         limit: How many examples to use at most, spread evenly.
         target: Overrides the recipes' target.
         shapes: What symbolic dimensions are bound to, by input name.
+        calibration: What recipes that quantize are calibrated with, over their own.
         threads: Threads per inference, the same for all; by default one per CPU that this process
             may use.
         runs: Timed inferences per variant; 100 or more show p99.
@@ -134,7 +137,15 @@ def compare(
         )
         del source  # The weights; the workers load their own.
         prepared = [
-            prepare(v, path, subject.facts.size_bytes, folder, shapes=shapes, tell=_stages(tell))
+            prepare(
+                v,
+                path,
+                subject.facts.size_bytes,
+                folder,
+                shapes=shapes,
+                calibration=calibration,
+                tell=_stages(tell),
+            )
             for v in chosen
         ]
         return _judge(subject, prepared, settings, thresholds, tell)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pydantic
 
+from ingot.compiler.sensitivity import LayerSensitivity
 from ingot.passes.record import PassRecord
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -113,6 +114,48 @@ class Agreement(_Model):
     worst_output: str | None
 
 
+class BudgetFacts(_Model):
+    """How an accuracy budget was held.
+
+    Attributes:
+        budget: The largest loss, in the metric's unit.
+        metric: The metric's name.
+        unit: The metric's unit.
+        examples: Labelled examples it was held on.
+        reference: The float model's value.
+        quantized: With all layers in integers.
+        result: Of what was compiled.
+        kept_in_float: Layers in float, the first to be taken first.
+        tried: The value by how many layers were in float.
+    """
+
+    budget: float
+    metric: str
+    unit: str
+    examples: int
+    reference: float
+    quantized: float
+    result: float
+    kept_in_float: tuple[str, ...]
+    tried: dict[str, float]
+
+
+class Quantization(_Model):
+    """What quantization did to the layers.
+
+    Attributes:
+        layers: Each layer, in order.
+        output_sqnr_db: Signal to quantization noise of each output; None when equal.
+        samples: Samples that noise was measured on.
+        budget: How the accuracy budget was held; None without one.
+    """
+
+    layers: tuple[LayerSensitivity, ...]
+    output_sqnr_db: dict[str, float | None]
+    samples: int
+    budget: BudgetFacts | None = None
+
+
 class Build(_Model):
     """How an artifact came to be.
 
@@ -125,6 +168,7 @@ class Build(_Model):
         passes: What each pass did.
         notes: What was tried and dropped on the way in.
         tools: Versions of the tools that made it.
+        quantization: What it did to the layers; None where nothing was quantized.
     """
 
     seconds: float | None
@@ -135,6 +179,7 @@ class Build(_Model):
     passes: tuple[PassRecord, ...]
     notes: tuple[str, ...]
     tools: dict[str, str]
+    quantization: Quantization | None = None
 
 
 class VariantReport(_Model):

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ingot.compiler.build import ARTIFACT_SUFFIX, compile_model
+from ingot.compiler.data import DataLike
 from ingot.compiler.recipe import Recipe, load_recipe
 from ingot.errors import UsageError
 from ingot.passes.record import PassRecord
 from ingot.report.process import EngineName
-from ingot.report.schema import Build
+from ingot.report.schema import Build, Quantization
 from ingot.runtime import ArtifactReader, Manifest
 
 RecipeLike: TypeAlias = "str | Path | Mapping[str, Any] | Recipe"
@@ -109,6 +110,8 @@ def prepare(
     folder: Path,
     *,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    calibration: DataLike | None = None,
+    dump_passes: Path | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Prepared:
     """Compiles a variant where it needs it.
@@ -119,6 +122,8 @@ def prepare(
         model_bytes: Size of the source model with its external data.
         folder: Where a new artifact goes.
         shapes: What symbolic dimensions are bound to.
+        calibration: What quantization is calibrated with, over the recipe's.
+        dump_passes: A folder that receives the graph after each pass.
         tell: Told each stage of the compilation.
 
     Raises:
@@ -138,6 +143,8 @@ def prepare(
         output,
         recipe=variant.recipe,
         shapes=shapes,
+        calibration=calibration,
+        dump_passes=dump_passes,
         on_stage=None if tell is None else lambda stage: tell(f"{variant.name}: {stage}"),
     )
     return _prepared_artifact(variant, artifact.path, time.perf_counter() - started)
@@ -162,6 +169,9 @@ def _build(manifest: Manifest, seconds: float | None) -> Build:
         passes=tuple(PassRecord.model_validate(record) for record in manifest.passes),
         notes=tuple(manifest.source.get("notes", ())),
         tools=dict(manifest.tools),
+        quantization=None
+        if "quantization" not in manifest.measured
+        else Quantization.model_validate(manifest.measured["quantization"]),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingot.report.schema import Figure, MetricFigures, VariantReport
+from ingot.report.schema import BudgetFacts, Figure, MetricFigures, VariantReport
 from ingot.report.verdict import signed, with_unit
 
 MISSING = "–"  # noqa: RUF001 - an en dash, as tables have it
@@ -57,6 +57,29 @@ def size(value: float | None) -> str:
 def rate(value: float) -> str:
     """Examples per second."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+
+
+def decibels(value: float | None) -> str:
+    """A ratio in decibels, to a tenth."""
+    return MISSING if value is None else f"{value:.1f}"
+
+
+def budget(facts: BudgetFacts) -> str:
+    """In a sentence how an accuracy budget was held."""
+    kept = len(facts.kept_in_float)
+    layers = "no layer" if kept == 0 else "1 layer" if kept == 1 else f"{kept} layers"
+    values = ", ".join(
+        f"{name} {value:.2f}{facts.unit}"
+        for name, value in (
+            ("float", facts.reference),
+            ("all in integers", facts.quantized),
+            ("compiled", facts.result),
+        )
+    )
+    return (
+        f"Accuracy budget of {facts.budget:g}: {layers} in float; {facts.metric} on "
+        f"{facts.examples:,} examples: {values}"
+    )
 
 
 def times(value: float | None) -> str:

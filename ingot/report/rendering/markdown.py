@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ingot.report.rendering import formats
-from ingot.report.schema import Report, VariantReport
+from ingot.report.schema import Quantization, Report, VariantReport
 
 
 def render_markdown(report: Report) -> str:
@@ -21,6 +21,9 @@ def render_markdown(report: Report) -> str:
         if variant.build is not None and variant.build.passes:
             title = f"Passes of {variant.name}"
             parts.append(_folded(title, _passes(variant)))
+        if variant.build is not None and variant.build.quantization is not None:
+            found = variant.build.quantization
+            parts.append(_folded(f"Layers of {variant.name}", _layers(found)))
     parts.append(_folded("Machine and method", _method(report)))
     return "\n\n".join(parts) + "\n"
 
@@ -114,6 +117,24 @@ def _passes(variant: VariantReport) -> str:
         for record in variant.build.passes
     ]
     return _table(["pass", "applied", "nodes", "time", "max error"], rows)
+
+
+def _layers(found: Quantization) -> str:
+    rows = [
+        [
+            _text(layer.name),
+            layer.precision,
+            formats.decibels(layer.layer_sqnr_db),
+            formats.decibels(layer.output_sqnr_db),
+            formats.rate(layer.multiply_adds),
+        ]
+        for layer in found.layers
+    ]
+    header = ["layer", "precision", "its noise, dB", "of the outputs alone, dB", "multiply-adds"]
+    table = _table(header, rows)
+    if found.budget is None:
+        return table
+    return f"{_text(formats.budget(found.budget))}\n\n{table}"
 
 
 def _method(report: Report) -> str:

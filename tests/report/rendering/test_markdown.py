@@ -4,6 +4,7 @@
 import pytest
 
 from ingot.report.rendering.markdown import render_markdown
+from ingot.report.schema import Quantization
 
 
 def tables(text):
@@ -78,3 +79,43 @@ def test_a_name_is_no_markup(figures):
     model = full.model.model_copy(update={"name": "a_b*c|<d>"})
     text = render_markdown(full.model_copy(update={"model": model}))
     assert text.startswith("### Ingot report: a\\_b\\*c\\|\\<d\\>\n")
+
+
+def quantized_report(figures):
+    """The report with a quantized variant that held a budget."""
+    report = figures.report()
+    layers = [
+        {"name": name, "operator": "Conv", "layer_sqnr_db": 30.0, "output_sqnr_db": sqnr,
+         "multiply_adds": 1000, "precision": precision}
+        for name, sqnr, precision in (("stem", 21.5, "fp32"), ("head|1", 40.0, "int8"))
+    ]  # fmt: skip
+    facts = Quantization.model_validate(
+        {
+            "layers": layers,
+            "output_sqnr_db": {"y": 24.0},
+            "samples": 8,
+            "budget": {
+                "budget": 0.3, "metric": "top-1", "unit": "%", "examples": 650,
+                "reference": 80.0, "quantized": 79.0, "result": 79.8,
+                "kept_in_float": ["stem"], "tried": {"0": 79.0, "1": 79.8},
+            },
+        }
+    )  # fmt: skip
+    variants = [
+        variant
+        if variant.build is None
+        else variant.model_copy(
+            update={"build": variant.build.model_copy(update={"quantization": facts})}
+        )
+        for variant in report.variants
+    ]
+    return report.model_copy(update={"variants": tuple(variants)})
+
+
+def test_the_noise_of_layers_and_the_budget_are_shown(figures):
+    text = render_markdown(quantized_report(figures))
+    assert "Accuracy budget of 0.3: 1 layer in float" in text
+    assert "float 80.00%, all in integers 79.00%, compiled 79.80%" in text
+    assert "head\\|1" in text
+    (table,) = [rows for rows in tables(text) if rows[0][0] == "layer"]
+    assert table[2][:4] == ["stem", "fp32", "30.0", "21.5"]
