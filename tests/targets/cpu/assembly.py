@@ -48,10 +48,10 @@ def innermost_loops(assembly: str) -> list[Loop]:
     return loops
 
 
-def accumulating_loops(assembly: str, register: str) -> list[Loop]:
-    """Returns the innermost loops with fused multiply-adds on ``ymm`` or ``zmm`` registers."""
+def accumulating_loops(assembly: str, register: str, instruction: str = "vfmadd") -> list[Loop]:
+    """Returns the innermost loops with an instruction on ``ymm`` or ``zmm`` registers."""
     return [
         loop
         for loop in innermost_loops(assembly)
-        if any(i.startswith("vfmadd") and register in i for i in loop.instructions)
+        if any(i.startswith(instruction) and register in i for i in loop.instructions)
     ]

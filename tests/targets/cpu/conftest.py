@@ -17,7 +17,7 @@ from tvm import relax, tirx
 from ingot.runtime.threads import use_threads
 from ingot.targets.cpu.importer import import_graph
 from ingot.targets.cpu.lowering import LoweredModule, build_module, lower_module
-from ingot.targets.cpu.machine import describe_cpu
+from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.cpu.schedules.emission import FAMILY
 
 _TRANSPOSE = re.compile(r"transpose\d*")
@@ -75,12 +75,12 @@ Compile = Callable[..., Compiled]
 
 @pytest.fixture(scope="session")
 def compile_for_cpu() -> Compile:
-    """Compiles a model: ``compile_for_cpu(model, mcpu=…)``."""
+    """Compiles a model for a processor or its name: ``compile_for_cpu(model, mcpu=…)``."""
 
-    def compile_(model: onnx.ModelProto, mcpu: str = "native") -> Compiled:
+    def compile_(model: onnx.ModelProto, mcpu: str | CpuDescription = "native") -> Compiled:
         graph = ir.from_proto(model)
         ShapeInferencePass()(graph)
-        cpu = describe_cpu(mcpu, threads=2)
+        cpu = describe_cpu(mcpu, threads=2) if isinstance(mcpu, str) else mcpu
         lowered = lower_module(import_graph(graph), cpu)
         assert lowered.unscheduled == []
         return Compiled(lowered, build_module(lowered, cpu))

@@ -1,0 +1,204 @@
+"""Weights as integer kernels read them, and which values are integers that a kernel can read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tvm import relax
+
+from ingot.targets.cpu.schedules.integer.dot import GROUP, DotProduct, safe_depth
+from ingot.targets.cpu.schedules.tiles import Panels
+from ingot.targets.cpu.selection.base import Selection
+from ingot.targets.cpu.selection.integer import (
+    PackedWeights,
+    dequantized_source,
+    quantized_source,
+)
+from tests.targets.cpu.processors import AVX2
+from tests.targets.cpu.quantized_networks import random_weights
+
+MADDUBS = DotProduct("pmaddubsw", 8)
+EXACT = DotProduct("vpdpbusd", 8)
+
+
+def unpacked(packed: np.ndarray, columns: int) -> np.ndarray:
+    """[panel, taps, groups, 4 · panel width] to [taps, K, columns], element by element."""
+    panels, taps, groups, length = packed.shape
+    width = length // GROUP
+    result = np.zeros((taps, groups * GROUP, columns), np.int64)
+    for tap, k, column in np.ndindex(result.shape):
+        place = column % width * GROUP + k % GROUP
+        result[tap, k, column] = packed[column // width, tap, k // GROUP, place]
+    assert panels == -(-columns // width)
+    return result
+
+
+def excess(arrays: tuple[np.ndarray, ...], taps: int, groups: int, columns: int) -> np.ndarray:
+    """The steps of excess as [taps, K, columns]."""
+    steps, at, bounds = arrays
+    assert len(steps) == len(at) == bounds[-1]
+    panels, width = len(bounds) - 1, steps.shape[1] // GROUP
+    full = np.zeros((panels, taps * groups, steps.shape[1]), np.int64)
+    for panel in range(panels):
+        for step in range(bounds[panel], bounds[panel + 1]):
+            assert steps[step].any(), "a step that adds nothing"
+            full[panel, at[step]] += steps[step]
+    assert width * panels >= columns
+    return unpacked(full.reshape(panels, taps, groups, -1), columns)
+
+
+shapes = st.tuples(
+    st.integers(1, 3), st.integers(1, 5).map(lambda g: g * GROUP), st.integers(1, 40)
+)
+
+
+class TestPackedWeights:
+    @given(shapes, st.integers(1, 3), st.integers(0, 255), st.sampled_from([20, 60, 127]))
+    def test_hold_every_weight_once(
+        self, shape: tuple[int, int, int], vectors: int, zero_point: int, largest: int
+    ) -> None:
+        weights = random_weights(*shape, seed=vectors, largest=largest)
+        panels = Panels(shape[2], 8, vectors)
+        packed = PackedWeights.pack(weights, zero_point, panels, MADDUBS)
+        total = unpacked(packed.arrays[0], shape[2])
+        if len(packed.arrays) > 2:
+            total = total + excess(packed.arrays[2:], shape[0], shape[1] // GROUP, shape[2])
+        np.testing.assert_array_equal(total, weights)
+
+    @given(shapes, st.integers(0, 255))
+    def test_sums_begin_with_what_the_zero_point_adds(
+        self, shape: tuple[int, int, int], zero_point: int
+    ) -> None:
+        weights = random_weights(*shape)
+        packed = PackedWeights.pack(weights, zero_point, Panels(shape[2], 8, 2), MADDUBS)
+        offsets = packed.arrays[1].ravel()
+        expected = -zero_point * weights.astype(np.int64).sum((0, 1))
+        np.testing.assert_array_equal(offsets[: shape[2]], expected)
+        assert offsets.dtype == np.int32
+        assert not offsets[shape[2] :].any()
+
+    @given(shapes, st.sampled_from([20, 32, 60, 64, 127]))
+    def test_what_is_added_in_16_bits_fits(self, shape: tuple[int, int, int], largest: int) -> None:
+        weights = random_weights(*shape, largest=largest)
+        packed = PackedWeights.pack(weights, 0, Panels(shape[2], 8, 1), MADDUBS)
+        kept = unpacked(packed.arrays[0], shape[2]).astype(np.int8)
+        assert safe_depth(kept) >= packed.depth >= 1
+        assert len(packed.arrays) == (5 if safe_depth(weights) == 0 else 2)
+        assert packed.notes() == {"weights": len(packed.arrays), "depth": packed.depth}
+
+    def test_exact_instructions_need_none_of_this(self) -> None:
+        weights = np.full((1, 8, 3), -128, np.int8)
+        packed = PackedWeights.pack(weights, 7, Panels(3, 8, 1), EXACT)
+        assert (len(packed.arrays), packed.depth) == (2, 1)
+        assert len(PackedWeights.pack(weights, 7, Panels(3, 8, 1), MADDUBS).arrays) == 5
+
+
+Step = Callable[[relax.Expr], relax.Expr]
+T = TypeVar("T")
+
+
+def sourced(steps: Sequence[Step], read: Callable[[Selection, relax.Expr], T | None]) -> T | None:
+    """What one of the functions says of a value made of bytes in some steps."""
+    values = relax.Var("values", relax.TensorType((1, 4, 5, 3), "uint8"))
+    builder = relax.BlockBuilder()
+    definitions: dict[relax.Var, relax.Expr] = {}
+    with builder.function("main", [values]):
+        with builder.dataflow():
+            value: relax.Expr = values
+            for step in steps:
+                expression = step(value)
+                value = builder.emit(expression)
+                definitions[value] = expression
+            selection = Selection(builder, AVX2, definitions.get, lambda _: 1)
+            found = read(selection, value)
+            result = builder.emit_output(value)
+        builder.emit_func_output(result)
+    return found
+
+
+def cast(dtype: str) -> Step:
+    return lambda value: relax.op.astype(value, dtype)
+
+
+def less(zero_point: float, dtype: str) -> Step:
+    return lambda value: relax.op.subtract(value, relax.const(np.asarray(zero_point, dtype)))
+
+
+def times(scale: float) -> Step:
+    return lambda value: relax.op.multiply(value, relax.const(np.asarray(scale, "float32")))
+
+
+def permuted(*axes: int) -> Step:
+    return lambda value: relax.op.permute_dims(value, list(axes))
+
+
+class TestQuantizedSource:
+    @pytest.mark.parametrize(
+        ("steps", "zero_point", "channels_first"),
+        [
+            pytest.param([cast("int16"), less(7, "int16")], 7, False, id="with a zero point"),
+            pytest.param([cast("int16")], 0, False, id="without"),
+            pytest.param(
+                [cast("int16"), less(255, "int16"), permuted(0, 3, 1, 2)], 255, False,
+                id="rearranged",
+            ),
+            pytest.param(
+                [cast("int16"), less(9, "int16"), permuted(0, 2, 3, 1)], 9, True,
+                id="few channels, as they lie",
+            ),
+        ],
+    )  # fmt: skip
+    def test_found(self, steps: list[Step], zero_point: int, channels_first: bool) -> None:
+        found = sourced(steps, quantized_source)
+        assert found is not None
+        assert (found.zero_point, found.channels_first) == (zero_point, channels_first)
+        assert str(found.values.ty.dtype) == "uint8"
+
+    @pytest.mark.parametrize(
+        "steps",
+        [
+            pytest.param([cast("float32"), cast("int16")], id="of floats"),
+            pytest.param([cast("int16"), lambda v: relax.op.add(v, v)], id="of a sum"),
+            pytest.param([cast("int16"), lambda v: relax.op.subtract(v, v)], id="less no constant"),
+        ],
+    )
+    def test_not_found(self, steps: list[Step]) -> None:
+        assert sourced(steps, quantized_source) is None
+
+
+class TestDequantizedSource:
+    @pytest.mark.parametrize(
+        ("steps", "zero_point", "scale"),
+        [
+            ([cast("float32"), less(7, "float32"), times(0.5)], 7, 0.5),
+            ([cast("float32"), less(7, "float32")], 7, 1),
+            ([cast("float32"), times(0.25)], 0, 0.25),
+            ([cast("float32")], 0, 1),
+        ],
+    )
+    def test_found(self, steps: list[Step], zero_point: int, scale: float) -> None:
+        found = sourced(steps, dequantized_source)
+        assert found is not None
+        assert (found.zero_point, found.scale) == (zero_point, scale)
+        assert isinstance(found.values, relax.Var)
+        assert found.values.name == "values"
+
+    @pytest.mark.parametrize(
+        "steps",
+        [
+            pytest.param([cast("int16"), cast("float32")], id="of other integers"),
+            pytest.param([cast("float32"), lambda v: relax.op.multiply(v, v)], id="by no constant"),
+            pytest.param([cast("float32"), times(-1.0)], id="a maximum would be the minimum"),
+            pytest.param(
+                [cast("float32"), lambda v: relax.op.multiply(v, relax.const(np.ones(3, "f")))],
+                id="by a scale per channel",
+            ),
+        ],
+    )
+    def test_not_found(self, steps: list[Step]) -> None:
+        assert sourced(steps, dequantized_source) is None
