@@ -14,9 +14,15 @@ from ingot.runtime.profiler import profile
 
 
 def with_costs(
-    artifact: Path, output: Path, inputs: dict[str, np.ndarray], cost: KernelCost
+    artifact: Path,
+    output: Path,
+    inputs: dict[str, np.ndarray],
+    cost: KernelCost,
+    precision: str = "fp32",
 ) -> list[str]:
     """Copies an artifact to ``output``, its manifest stating ``cost`` for each of its kernels.
+
+    It states ``precision`` for the whole too.
 
     Returns:
         The kernels' names.
@@ -26,6 +32,10 @@ def with_costs(
     reader = ArtifactReader(artifact)
     costs = {name: dataclasses.asdict(cost) for name in names}
     placement = {"cpu": {**reader.manifest.placement["cpu"], "kernels": costs}}
-    manifest = dataclasses.replace(reader.manifest, placement=placement)
+    manifest = dataclasses.replace(
+        reader.manifest,
+        placement=placement,
+        precision={**reader.manifest.precision, "default": precision},
+    )
     write_artifact(output, manifest, {name: reader.member(name) for name in manifest.members})
     return names

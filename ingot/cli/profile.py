@@ -113,8 +113,9 @@ def _cells(row: KernelRow) -> tuple[str, ...]:
 
 def _peaks(found: ModelProfile) -> str:
     peaks = found.roofline
+    integers = "" if found.precision == "fp32" else f", {peaks.int8_gops:.0f} in int8"
     return (
         f"This machine on {peaks.threads} thread{'s' * (peaks.threads > 1)}, before and after: "
-        f"{peaks.gflops:.0f} Gop/s in fp32; {peaks.l2_gbs:.0f} GB/s from level 2, "
+        f"{peaks.gflops:.0f} Gop/s in fp32{integers}; {peaks.l2_gbs:.0f} GB/s from level 2, "
         f"{peaks.l3_gbs:.0f} from level 3, {peaks.dram_gbs:.0f} from memory."
     )

@@ -17,7 +17,7 @@ from ingot.passes.storage import save
 from ingot.report import statistics
 from ingot.report.assembly import latency, model_facts
 from ingot.report.examples import Examples, closed_shapes
-from ingot.report.measure import MeasureSettings, Progress, measure
+from ingot.report.measure import Measurement, MeasureSettings, Progress, measure
 from ingot.report.process import InputSpec, Worker, WorkerName
 from ingot.report.schema import Latency
 from ingot.report.variants import Prepared, Variant, prepare
@@ -34,15 +34,15 @@ class BenchRow(pydantic.BaseModel):
         threads: Threads per inference.
         batch: Examples per inference.
         ingot_ms: Ingot's median.
-        peers: The peers' medians by name.
+        peers: The peers' medians by name; of a peer's several variants that of the fastest.
         ratio: The best peer's median ÷ Ingot's; above 1 Ingot is faster. None without peers.
         ratio_low: Lower end of its 95 % interval.
         ratio_high: Upper end.
         percent_of_roofline: The model's operations per second, a multiply-add being two, as a
             percentage of ``peak_gops``; None where its operations are not known.
-        peak_gops: This machine's float32 peak in 10^9 operations per second, by bursts of
-            multiply-adds that took turns with the variants: the best of each round, median over
-            rounds; None likewise.
+        peak_gops: This machine's peak in 10^9 operations per second, of 8-bit integers where the
+            artifact's precision is int8, else of float32, by bursts of multiply-adds that took
+            turns with the variants: the best of each round, median over rounds; None likewise.
         compile_s: Seconds to compile; None for an artifact that was there before.
         artifact_mb: Size of the artifact.
         peak_rss_mb: Peak resident memory of Ingot's fresh process.
@@ -124,7 +124,7 @@ def bench(
             if not any(_is_open(spec.shape) for spec in specs):
                 model = bound_model(source, model, inputs, folder / f"{model.stem}.onnx")
         prepared += [prepare(peer, model, size, folder) for peer in peers]
-        return [_row(name, prepared, inputs, entry, progress) for entry in settings]
+        return [time_prepared(name, prepared, inputs, entry, progress)[0] for entry in settings]
 
 
 def input_specs(manifest: Manifest) -> list[InputSpec]:
@@ -208,15 +208,33 @@ def random_arrays(
     return arrays
 
 
-def _row(
+def time_prepared(
     name: str,
     prepared: Sequence[Prepared],
     inputs: Mapping[str, Array],
     settings: MeasureSettings,
-    progress: Progress | None,
-) -> BenchRow:
+    progress: Progress | None = None,
+) -> tuple[BenchRow, list[Measurement]]:
+    """Times variants in turn, each in a process of its own.
+
+    Args:
+        name: The model's name in the row.
+        prepared: The artifact that the row is of, then its peers. A peer may have more than one
+            variant: the fastest counts. Other artifacts of Ingot are timed too, and are no peers.
+            No two have the same name.
+        inputs: What all run on.
+        settings: How to measure.
+        progress: Told what is being done.
+
+    Returns:
+        The row, and the measurement of each variant, in order.
+
+    Raises:
+        IngotError: A variant failed.
+    """
     manifest = prepared[0].manifest
     operations = None if manifest is None else manifest.operations
+    peak_gops = None
     with contextlib.ExitStack() as stack:
 
         def start(name: str, engine: WorkerName, path: Path) -> Worker:
@@ -224,37 +242,66 @@ def _row(
             return stack.enter_context(worker)
 
         workers = [start(each.variant.name, each.variant.engine, each.path) for each in prepared]
-        probes = [start("the probe", "probe", prepared[0].path)] if operations else []
+        probe: WorkerName = "integer_probe" if prepared[0].precision == "int8" else "probe"
+        probes = [start("the probe", probe, prepared[0].path)] if operations else []
         measured = measure([*workers, *probes], inputs, settings, progress)
-    peak_gops = None
     if probes:
         burst = float(np.median([taken.min() for taken in measured.pop().rounds]))
         peak_gops = probes[0].facts["operations"] / burst / 1e6
-    own, peers = measured[0], measured[1:]
-    medians = {m.name: float(np.median(m.milliseconds)) for m in measured}
-    best = min(peers, key=lambda peer: medians[peer.name], default=None)
+    row = _row(name, prepared, measured, settings.threads, _batch(inputs))
+    percent = _percent(operations, row.ingot_ms, peak_gops)
+    facts = {"percent_of_roofline": percent, "peak_gops": peak_gops}
+    return row.model_copy(update=facts), measured
+
+
+def _row(
+    name: str,
+    prepared: Sequence[Prepared],
+    measured: Sequence[Measurement],
+    threads: int,
+    batch: int,
+) -> BenchRow:
+    """The row of what was measured, without what the probe says."""
+    own, peers = measured[0], _fastest(prepared[1:], measured[1:])
+    best = min(peers.values(), key=_median, default=None)
     ratio = None if best is None else statistics.ratio_of_medians(best.rounds, own.rounds)
     build = prepared[0].build
-    engines = {entry.variant.name: entry.variant.engine for entry in prepared}
     return BenchRow(
         model=name,
         precision=prepared[0].precision,
-        threads=settings.threads,
-        batch=_batch(inputs),
-        ingot_ms=medians[own.name],
-        peers={engines[peer.name]: medians[peer.name] for peer in peers},
+        threads=threads,
+        batch=batch,
+        ingot_ms=_median(own),
+        peers={engine: _median(peer) for engine, peer in peers.items()},
         ratio=None if ratio is None else ratio.value,
         ratio_low=None if ratio is None else ratio.low,
         ratio_high=None if ratio is None else ratio.high,
-        percent_of_roofline=_percent(operations, medians[own.name], peak_gops),
-        peak_gops=peak_gops,
+        percent_of_roofline=None,
+        peak_gops=None,
         compile_s=None if build is None else build.seconds,
         artifact_mb=prepared[0].size_bytes / 1e6,
         peak_rss_mb=own.peak_bytes / 1e6,
         peer_peak_rss_mb=None if best is None else best.peak_bytes / 1e6,
-        peers_peak_rss_mb={engines[peer.name]: peer.peak_bytes / 1e6 for peer in peers},
-        latency={engines[m.name]: latency(m) for m in measured},
+        peers_peak_rss_mb={engine: peer.peak_bytes / 1e6 for engine, peer in peers.items()},
+        latency={engine: latency(m) for engine, m in {"ingot": own, **peers}.items()},
     )
+
+
+def _fastest(
+    prepared: Sequence[Prepared], measured: Sequence[Measurement]
+) -> dict[str, Measurement]:
+    """The fastest variant of each peer, by the peer's engine."""
+    fastest: dict[str, Measurement] = {}
+    for entry, found in zip(prepared, measured, strict=True):
+        engine = entry.variant.engine
+        known = fastest.get(engine)
+        if engine != "ingot" and (known is None or _median(found) < _median(known)):
+            fastest[engine] = found
+    return fastest
+
+
+def _median(measured: Measurement) -> float:
+    return float(np.median(measured.milliseconds))
 
 
 def _percent(operations: int | None, milliseconds: float, peak_gops: float | None) -> float | None:

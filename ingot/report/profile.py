@@ -19,6 +19,9 @@ from ingot.targets.cpu.probe import Probe, Roofline
 
 OnStep = Callable[[str], None]
 
+# Their operations are nearly all of 8-bit integers; those of every other kernel are of floats.
+_INTEGER_FAMILIES = frozenset({"integer_convolution", "integer_matmul"})
+
 
 class KernelRow(pydantic.BaseModel):
     """A kernel's row of a profile. What its cost decides is None where the cost is not known.
@@ -32,7 +35,8 @@ class KernelRow(pydantic.BaseModel):
         gops: Operations per second, in 10^9; a multiply-add is two.
         gbs: Bytes of inputs and outputs per second, in 10^9.
         percent_of_roofline: The least time that this machine would take, by its peaks, as a
-            percentage of the time taken.
+            percentage of the time taken. Operations of integer kernels take the peak of 8-bit
+            integers, others that of float32.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -167,7 +171,13 @@ def _operations(kernel: KernelTime, cost: KernelCost | None) -> float | None:
 def _least_seconds(kernel: KernelTime, cost: KernelCost | None, roofline: Roofline) -> float | None:
     if cost is None or cost.operations is None or cost.bytes is None:
         return None
-    return kernel.calls * roofline.seconds(cost.operations, cost.bytes)
+    integer = computes_in_integers(cost)
+    return kernel.calls * roofline.seconds(cost.operations, cost.bytes, integer=integer)
+
+
+def computes_in_integers(cost: KernelCost) -> bool:
+    """Whether a kernel's multiply-adds are of 8-bit integers."""
+    return not _INTEGER_FAMILIES.isdisjoint(cost.operators.split("+"))
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

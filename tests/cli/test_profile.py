@@ -37,6 +37,19 @@ def test_an_artifact_as_json(ingot: Ingot, small_artifact: Artifact, tmp_path: P
     assert 0 < found["percent_of_roofline"] < 100
 
 
+@pytest.mark.parametrize(("precision", "stated"), [("fp32", False), ("int8", True)])
+def test_the_peak_of_integers_is_stated_where_it_counts(
+    ingot: Ingot, small_artifact: Artifact, tmp_path: Path, precision: str, stated: bool
+) -> None:
+    path = tmp_path / "net.ingot"
+    image = {"image": np.zeros((1, 3, 16, 16), np.float32)}
+    cost = KernelCost("integer_convolution", 1000, 10, 1)
+    with_costs(small_artifact.path, path, image, cost, precision)
+    outcome = ingot("profile", path, *QUICK)
+    assert "Gop/s in fp32" in outcome.out
+    assert (" in int8;" in outcome.out) == stated
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,15 +1,19 @@
 """Rows of a benchmark's table."""
 
+import dataclasses
+
 import numpy as np
 import onnx
 import pytest
 
 from ingot.compiler.ingest import ingest
 from ingot.errors import InputError, UsageError
-from ingot.report.bench import bench, bound_model, random_arrays
+from ingot.report.bench import bench, bound_model, random_arrays, time_prepared
 from ingot.report.measure import MeasureSettings, choose_cpus
-from ingot.report.process import InputSpec
+from ingot.report.process import InputSpec, Worker
+from ingot.report.variants import Prepared, Variant, prepare
 from ingot.runtime.manifest import KernelCost
+from tests.conftest import small_network
 from tests.costs import with_costs
 
 SETTINGS = [MeasureSettings(threads=1, cpus=choose_cpus(1), runs=20, rounds=2)]
@@ -51,6 +55,61 @@ def test_percent_of_roofline_is_of_the_peak_measured_beside(classifier, tmp_path
     assert row.peak_gops > 0.1
     # The probe is no variant.
     assert set(row.latency) == {"ingot"}
+
+
+def test_an_int8_artifact_is_held_to_the_peak_of_integers(classifier, tmp_path, monkeypatch):
+    from ingot.compiler.build import compile_model
+    from ingot.report import bench as module
+
+    started = []
+
+    class Spy(Worker):
+        def __init__(self, name, engine, path, **how):
+            started.append(engine)
+            super().__init__(name, engine, path, **how)
+
+    monkeypatch.setattr(module, "Worker", Spy)
+    path = compile_model(classifier, tmp_path / "m.ingot").path
+    cost = KernelCost("integer_matmul", operations=5_000, bytes=100, calls=1)
+    inputs = {"x": np.zeros((1, 4), "f4")}
+    with_costs(path, tmp_path / "costed.ingot", inputs, cost, precision="int8")
+    (row,) = bench(None, artifact=tmp_path / "costed.ingot", name="m", settings=SETTINGS)
+    assert started == ["ingot", "integer_probe"]
+    assert (row.precision, row.peak_gops > 0.1) == ("int8", True)
+
+
+class TestSeveralVariants:
+    @pytest.fixture(scope="class")
+    def prepared(self, tmp_path_factory):
+        """Ingot's artifact of a model, a second one, and a small and a large model for a peer."""
+        folder = tmp_path_factory.mktemp("variants")
+        model = folder / "small.onnx"
+        onnx.save(small_network(), model)
+        large = onnx.parser.parse_model(
+            '<ir_version: 10, opset_import: ["" : 20]> g (float[N, 3, 16, 16] image) => (float '
+            "y) { a = MatMul(image, image) b = Tile(a, k) c = Exp(b) y = ReduceSum<keepdims=0>(c)}"
+        )
+        repeats = onnx.numpy_helper.from_array(np.array([1, 40, 10, 10]), "k")
+        large.graph.initializer.append(repeats)
+        onnx.save(large, folder / "large.onnx")
+        own = prepare(Variant.ingot("fp32"), model, 0, folder)
+        other = dataclasses.replace(own, variant=dataclasses.replace(own.variant, name="other"))
+        peers = [
+            Prepared(Variant(file, "onnxruntime"), folder / f"{file}.onnx", 0, "fp32", None)
+            for file in ("large", "small")
+        ]
+        return [own, other, *peers]
+
+    def test_the_fastest_of_a_peer_counts_and_ingots_others_do_not(self, prepared):
+        inputs = {"image": np.zeros((1, 3, 16, 16), "f4")}
+        row, measured = time_prepared("net", prepared, inputs, SETTINGS[0])
+        assert [found.name for found in measured] == [p.variant.name for p in prepared]
+        large, small = (float(np.median(found.milliseconds)) for found in measured[2:])
+        assert small < large
+        assert row.peers == {"onnxruntime": small}
+        assert row.ratio == pytest.approx(small / row.ingot_ms)
+        assert row.peer_peak_rss_mb == measured[3].peak_bytes / 1e6
+        assert set(row.latency) == {"ingot", "onnxruntime"}
 
 
 def test_without_costs_there_is_no_percentage(classifier, tmp_path):

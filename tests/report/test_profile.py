@@ -48,6 +48,19 @@ def test_the_whole_inference_has_the_work_of_all_kernels(costed: ModelProfile) -
     assert costed.kernels_ms == pytest.approx(sum(row.ms for row in costed.rows))
 
 
+@pytest.mark.parametrize("operators", ["integer_convolution", "integer_matmul+add"])
+def test_an_integer_kernel_is_held_to_the_peak_of_integers(
+    small_artifact: Artifact, tmp_path: Path, operators: str
+) -> None:
+    path = tmp_path / "small.ingot"
+    image = {"image": np.zeros((1, 3, 16, 16), np.float32)}
+    cost = KernelCost(operators, operations=3_000_000, bytes=2_000, calls=1)
+    with_costs(small_artifact.path, path, image, cost)
+    found = profile_model(None, artifact=path, name="small", threads=1, runs=1)
+    for row in found.rows:
+        assert row.percent_of_roofline == pytest.approx(100 * row.gops / found.roofline.int8_gops)
+
+
 def test_what_has_no_cost_has_a_time_all_the_same(small_artifact: Artifact, tmp_path: Path) -> None:
     path = tmp_path / "small.ingot"
     image = {"image": np.zeros((1, 3, 16, 16), np.float32)}

@@ -18,7 +18,14 @@ import tvm
 
 from ingot.runtime.threads import resolve_threads, use_threads
 from ingot.targets.cpu.machine import CpuDescription, cache_bytes, describe_cpu
-from ingot.targets.cpu.probe_kernels import accumulators, probe_module
+from ingot.targets.cpu.probe_kernels import (
+    accumulators,
+    integer_accumulators,
+    integer_operations,
+    integer_weights,
+    probe_module,
+)
+from ingot.targets.cpu.schedules.integer.dot import GROUP
 
 _MIB = 1 << 20
 _FLOAT_BYTES = 4
@@ -34,6 +41,8 @@ _CACHES_STREAMED = 4
 # does not, but stays in the third, is a few times as large; more would measure page translation.
 _RESIDENT_PART = 0.5
 _BEYOND = 4
+# What integer sums begin with, since they may be what is multiplied: each of its bytes is a value.
+_SUM_OF_BYTES = 0x2A15_3F0B
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +52,7 @@ class Roofline:
     Attributes:
         threads: Number of threads.
         gflops: Float32 operations per second, in 10^9; a multiply-add is two.
+        int8_gops: Operations per second on 8-bit integers summed in 32 bits, likewise.
         l2_gbs: Bytes read per second from the second-level caches of as many cores, in 10^9.
         l3_gbs: From the third-level cache; from memory where there is none.
         dram_gbs: From memory.
@@ -52,6 +62,7 @@ class Roofline:
 
     threads: int
     gflops: float
+    int8_gops: float
     l2_gbs: float
     l3_gbs: float
     dram_gbs: float
@@ -67,15 +78,22 @@ class Roofline:
             return max(self.l2_gbs, self.l3_gbs)
         return self.l3_gbs if size <= self.l3_bytes else self.dram_gbs
 
-    def seconds(self, operations: float, size: int) -> float:
-        """Returns the least time that operations on ``size`` bytes take."""
-        return max(operations / self.gflops, size / self.bandwidth(size)) / 1e9
+    def seconds(self, operations: float, size: int, *, integer: bool = False) -> float:
+        """Returns the least time that operations on ``size`` bytes take.
+
+        Args:
+            operations: How many; a multiply-add is two.
+            size: Bytes.
+            integer: Whether they are on 8-bit integers, and not on floats.
+        """
+        peak = self.int8_gops if integer else self.gflops
+        return max(operations / peak, size / self.bandwidth(size)) / 1e9
 
     def mean_with(self, other: Roofline) -> Roofline:
         """Returns the mean with the peaks of another moment, with the same number of threads."""
         means = {
             name: (getattr(self, name) + getattr(other, name)) / 2
-            for name in ("gflops", "l2_gbs", "l3_gbs", "dram_gbs")
+            for name in ("gflops", "int8_gops", "l2_gbs", "l3_gbs", "dram_gbs")
         }
         return dataclasses.replace(self, **means)
 
@@ -106,6 +124,7 @@ class Probe:
         return Roofline(
             threads=threads,
             gflops=self.multiply_adds(threads).peak(),
+            int8_gops=self.integer_multiply_adds(threads).peak(),
             l2_gbs=self._read_gbs(threads, int(_RESIDENT_PART * l2)),
             l3_gbs=self._read_gbs(threads, in_l3) if in_l3 > l2 else dram,
             dram_gbs=dram,
@@ -121,6 +140,21 @@ class Probe:
         sums = tvm.runtime.tensor(np.zeros((threads, count * lanes), np.float32))
         operations = 2 * count * lanes * threads
         return Burst(self._code["multiply_add"], (factors, sums), threads, operations)
+
+    def integer_multiply_adds(self, threads: int) -> Burst:
+        """Returns a burst of multiply-adds of 8-bit integers in registers alone, on all threads.
+
+        They are the instructions that integer kernels multiply with, at the weights that allow the
+        fewest of them.
+        """
+        lanes, count = self._cpu.float_lanes, integer_accumulators(self._cpu)
+        arguments = (
+            tvm.runtime.tensor(np.ones(GROUP * lanes, np.int8)),
+            tvm.runtime.tensor(integer_weights(self._cpu)),
+            tvm.runtime.tensor(np.full((threads, count * lanes), _SUM_OF_BYTES, np.int32)),
+        )
+        work = integer_operations(self._cpu) * threads
+        return Burst(self._code["integer_multiply_add"], arguments, threads, work)
 
     def _read_gbs(self, threads: int, size: int) -> float:
         """Gigabytes per second that the threads read, each from its part of ``size`` bytes."""

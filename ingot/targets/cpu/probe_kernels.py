@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import tvm
 from tvm import tirx
 from tvm.script import tirx as T  # noqa: N812 - the dialect's customary name
 
 from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.schedules.integer.dot import GROUP, Bytes, DotProduct
 
 _SCALARS = {"tirx.noalias": True, "tirx.is_scheduled": True}
 
@@ -20,18 +22,66 @@ def accumulators(cpu: CpuDescription) -> int:
     return cpu.vector_registers * 3 // 4
 
 
+def integer_accumulators(cpu: CpuDescription) -> int:
+    """Vector registers that sums of 8-bit products are kept in: 10 of 16, or 20 of 32.
+
+    Fewer than for float32, since products of 16 bits are held beside them. Where a step takes
+    several instructions, each of which waits for the one before, it is 10 to 12 cycles long and
+    one or two cycles of the multipliers: ten sums keep these busy.
+    """
+    return cpu.vector_registers * 5 // 8
+
+
+def integer_operations(cpu: CpuDescription) -> int:
+    """Operations of a thread in a round of ``integer_multiply_add``; a multiply-add is two."""
+    return 2 * GROUP * _depth(DotProduct.of(cpu)) * cpu.float_lanes * integer_accumulators(cpu)
+
+
+def integer_weights(cpu: CpuDescription) -> Bytes:
+    """Weights, [depth, 4 · lanes], with which no sum ever changes, so that none overflows.
+
+    Products of equal values cancel: two neighbours', or those of the groups that a step adds.
+    """
+    signs = np.resize(np.array([1, -1], np.int8), GROUP * cpu.float_lanes)
+    if _multiplies_sums(DotProduct.of(cpu)):
+        return np.stack([signs, -signs])
+    return signs[None]
+
+
+def _multiplies_sums(product: DotProduct) -> bool:
+    """Whether the products do not depend on the sum that they are added to."""
+    return product.kind in ("pmaddubsw", "plain")
+
+
+def _depth(product: DotProduct) -> int:
+    """Groups that a step adds: two where these are added before they are added to the sum."""
+    return 2 if _multiplies_sums(product) else 1
+
+
 def probe_module(cpu: CpuDescription) -> tvm.IRModule:
-    """Returns ``multiply_add`` and ``read_sum`` for a CPU.
+    """Returns ``multiply_add``, ``integer_multiply_add`` and ``read_sum`` for a CPU.
 
     - ``multiply_add(factors, sums, rounds)``: each thread takes its row of ``sums`` [threads,
       accumulators · lanes] into registers and adds ``factors[0] * factors[1]`` to it ``rounds``
       times (``factors`` is [2, lanes]). Nothing else is in the loop.
+    - ``integer_multiply_add(rows, weights, sums, rounds)``: the same with the instructions that
+      8-bit values are multiplied with (:class:`DotProduct`): each thread adds the dot products of
+      ``rows``, int8 [4 · lanes], and ``weights``, int8 [depth, 4 · lanes], to its row of ``sums``,
+      int32 [threads, integer_accumulators · lanes]. Where the products do not depend on the sum
+      that they are added to, the sum itself is multiplied instead of ``rows``: they would else be
+      taken out of the loop.
     - ``read_sum(data, sums, rounds)``: each thread adds up its blocks of ``data`` [threads, blocks,
       accumulators · lanes], ``rounds`` times over, into its row of ``sums``.
     """
     lanes, count = cpu.float_lanes, accumulators(cpu)
     return tvm.IRModule(
-        {"multiply_add": _multiply_add(lanes, count), "read_sum": _read_sum(lanes, count)}
+        {
+            "multiply_add": _multiply_add(lanes, count),
+            "integer_multiply_add": _integer_multiply_add(
+                DotProduct.of(cpu), integer_accumulators(cpu)
+            ),
+            "read_sum": _read_sum(lanes, count),
+        }
     )
 
 
@@ -58,6 +108,43 @@ def _multiply_add(lanes: int, count: int) -> tirx.PrimFunc:
                 sums[thread, T.ramp(i * lanes, 1, lanes)] = local[T.ramp(i * lanes, 1, lanes)]
 
     return multiply_add
+
+
+def _integer_multiply_add(product: DotProduct, count: int) -> tirx.PrimFunc:
+    lanes, depth = product.lanes, _depth(product)
+    group = GROUP * lanes
+
+    def added(total: tirx.Expr, rows: tirx.Expr, weights: tirx.Buffer) -> tirx.Expr:
+        if _multiplies_sums(product):
+            rows = tirx.reinterpret(f"int8x{group}", total)
+        vector = tirx.Ramp(tirx.const(0), tirx.const(1), group)
+        given = [tirx.BufferLoad(weights, [tirx.const(step), vector]) for step in range(depth)]
+        return product.add(total, [rows] * depth, given)
+
+    @T.prim_func  # type: ignore[untyped-decorator]
+    def integer_multiply_add(
+        rows_: T.handle, weights_: T.handle, sums_: T.handle, rounds: T.int64
+    ) -> None:
+        T.func_attr(_SCALARS)
+        threads = T.int64()
+        rows = T.match_buffer(rows_, (group,), "int8")
+        weights = T.match_buffer(weights_, (depth, group), "int8")
+        sums = T.match_buffer(sums_, (threads, count * lanes), "int32")
+        for thread in T.parallel(threads):
+            local = T.alloc_buffer((count * lanes,), "int32", scope="local")
+            for i in T.unroll(count):
+                local[T.ramp(i * lanes, 1, lanes)] = sums[thread, T.ramp(i * lanes, 1, lanes)]
+            for _ in range(rounds):
+                for i in T.unroll(count):
+                    local[T.ramp(i * lanes, 1, lanes)] = added(
+                        local[T.ramp(i * lanes, 1, lanes)],
+                        rows[T.ramp(0, 1, group)],
+                        weights,
+                    )
+            for i in T.unroll(count):
+                sums[thread, T.ramp(i * lanes, 1, lanes)] = local[T.ramp(i * lanes, 1, lanes)]
+
+    return integer_multiply_add
 
 
 def _read_sum(lanes: int, count: int) -> tirx.PrimFunc:

@@ -17,6 +17,7 @@ def threads_in_use() -> int:
 PEAKS = Roofline(
     threads=2,
     gflops=200.0,
+    int8_gops=500.0,
     l2_gbs=180.0,
     l3_gbs=100.0,
     dram_gbs=40.0,
@@ -49,9 +50,15 @@ def test_the_least_time_is_that_of_what_takes_longer(
     assert PEAKS.seconds(operations, size) == pytest.approx(seconds)
 
 
+def test_operations_on_integers_take_their_own_peak() -> None:
+    assert PEAKS.seconds(500e9, 100, integer=True) == pytest.approx(1.0)
+    assert PEAKS.seconds(10, 40_000_000, integer=True) == pytest.approx(1e-3)
+
+
 def test_the_mean_with_another_moment_is_that_of_each_peak() -> None:
-    slower = Roofline(2, 100.0, 90.0, 50.0, 20.0, 1_000_000, 32_000_000)
-    assert PEAKS.mean_with(slower) == Roofline(2, 150.0, 135.0, 75.0, 30.0, 1_000_000, 32_000_000)
+    slower = Roofline(2, 100.0, 300.0, 90.0, 50.0, 20.0, 1_000_000, 32_000_000)
+    mean = Roofline(2, 150.0, 400.0, 135.0, 75.0, 30.0, 1_000_000, 32_000_000)
+    assert PEAKS.mean_with(slower) == mean
 
 
 def test_a_burst_is_long_and_does_the_work_it_says() -> None:
@@ -81,5 +88,5 @@ def test_how_long_a_burst_is_does_not_depend_on_when_other_threads_get_a_core() 
 def test_this_machine_has_peaks() -> None:
     peaks = Probe().roofline(1)
     assert peaks.threads == 1
-    assert min(peaks.gflops, peaks.l2_gbs, peaks.l3_gbs, peaks.dram_gbs) > 0.1
+    assert min(peaks.gflops, peaks.int8_gops, peaks.l2_gbs, peaks.l3_gbs, peaks.dram_gbs) > 0.1
     assert peaks.l2_bytes > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import re
 
@@ -11,7 +12,14 @@ import tvm
 
 from ingot.runtime.threads import use_threads
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
-from ingot.targets.cpu.probe_kernels import accumulators, probe_module
+from ingot.targets.cpu.probe_kernels import (
+    accumulators,
+    integer_accumulators,
+    integer_operations,
+    integer_weights,
+    probe_module,
+)
+from ingot.targets.cpu.schedules.integer.dot import DotProduct
 
 X86_PROCESSORS = ("haswell", "skylake-avx512", "znver4")
 
@@ -26,8 +34,8 @@ def processor(name: str) -> CpuDescription:
     )
 
 
-def fused_loops(cpu: CpuDescription) -> list[list[str]]:
-    """The instructions of each loop of one basic block that has a fused multiply-add."""
+def loops_with(pattern: str, cpu: CpuDescription) -> list[list[str]]:
+    """The instructions of each loop of one basic block that has one of a pattern."""
     assembly = tvm.compile(probe_module(cpu), cpu.tvm_target()).mod.inspect_source("s")
     found: list[list[str]] = []
     label, body = "", []
@@ -39,7 +47,7 @@ def fused_loops(cpu: CpuDescription) -> list[list[str]]:
             label, body = words[0].rstrip(":"), []
             continue
         body.append(words[0])
-        if words[-1] == label and any(re.match("vfmadd|fmla", each) for each in body):
+        if words[-1] == label and any(re.match(pattern, each) for each in body):
             found.append(list(body))
     return found
 
@@ -47,12 +55,50 @@ def fused_loops(cpu: CpuDescription) -> list[list[str]]:
 @pytest.mark.parametrize("name", [*X86_PROCESSORS, "cortex-a76"])
 def test_the_loop_of_the_peak_is_multiply_adds_in_registers_and_its_counter(name: str) -> None:
     cpu = processor(name)
-    loops = fused_loops(cpu)
+    loops = loops_with("vfmadd|fmla", cpu)
     assert loops
     for body in loops:
         multiply_adds = [i for i in body if re.match("vfmadd...ps|fmla", i)]
         assert len(multiply_adds) >= accumulators(cpu) >= 10
         assert len(body) - len(multiply_adds) <= 4, body
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("haswell", ["vpmaddubsw", "vpmaddubsw", "vpaddw", "vpmaddwd", "vpaddd"]),
+        ("skylake-avx512", ["vpmaddubsw", "vpmaddubsw", "vpaddw", "vpmaddwd", "vpaddd"]),
+        ("znver4", ["vpdpbusd"]),
+    ],
+)
+def test_the_loop_of_the_integer_peak_is_steps_in_registers_and_its_counter(
+    name: str, step: list[str]
+) -> None:
+    cpu = processor(name)
+    loops = loops_with(step[0], cpu)
+    assert loops
+    for body in loops:
+        counts = collections.Counter(body)
+        counter = sum(counts.values()) - sum(counts[each] for each in set(step))
+        assert counter <= 2, body
+        steps = counts[step[-1]]
+        assert steps >= integer_accumulators(cpu) >= 10
+        assert {each: counts[each] for each in step} == {
+            each: steps * count for each, count in collections.Counter(step).items()
+        }
+
+
+@pytest.mark.parametrize("name", [*X86_PROCESSORS, "x86-64", "cortex-a76"])
+def test_integer_operations_are_those_of_the_vectors_that_a_round_multiplies(name: str) -> None:
+    cpu = processor(name)
+    vectors = integer_accumulators(cpu) * len(integer_weights(cpu))
+    assert integer_operations(cpu) == 2 * cpu.vector_bytes * vectors
+
+
+@pytest.mark.parametrize("name", [*X86_PROCESSORS, "x86-64", "cortex-a76"])
+def test_every_processor_has_a_loop_of_integers(name: str) -> None:
+    cpu = processor(name)
+    assert tvm.compile(probe_module(cpu), cpu.tvm_target()).mod.inspect_source("s")
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +130,45 @@ def test_each_thread_adds_up_its_part_as_often_as_asked(
     use_threads(threads)
     code["read_sum"](tvm.runtime.tensor(data.astype(np.float32)), sums, 2)
     np.testing.assert_allclose(sums.numpy(), 2 * data.sum(axis=1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_probes_weights_leave_integer_sums_as_they_are(
+    code: tvm.runtime.Executable, threads: int
+) -> None:
+    sums = integer_sums(threads)
+    given = run_integers(code, sums, integer_weights(describe_cpu("native", None)), rounds=5)
+    np.testing.assert_array_equal(given, sums)
+
+
+def test_integers_are_multiplied_and_added_as_often_as_asked(code: tvm.runtime.Executable) -> None:
+    cpu = describe_cpu("native", None)
+    sums, weights = integer_sums(2), np.zeros_like(integer_weights(cpu))
+    weights[:, ::4] = 3
+    expected = sums.copy()
+    for _ in range(4):
+        multiplies_sums = DotProduct.of(cpu).kind in ("pmaddubsw", "plain")
+        first = expected & 0xFF if multiplies_sums else np.full_like(expected, ROW)
+        expected += 3 * len(weights) * first
+    np.testing.assert_array_equal(run_integers(code, sums, weights, rounds=4), expected)
+
+
+ROW = 7
+
+
+def integer_sums(threads: int) -> np.ndarray:
+    cpu = describe_cpu("native", None)
+    shape = (threads, integer_accumulators(cpu) * cpu.float_lanes)
+    return np.random.default_rng(0).integers(0, 2**30, shape, np.int32)
+
+
+def run_integers(
+    code: tvm.runtime.Executable, sums: np.ndarray, weights: np.ndarray, rounds: int
+) -> np.ndarray:
+    rows = np.full(weights.shape[1], ROW, np.int8)
+    given = tvm.runtime.tensor(sums)
+    use_threads(len(sums))
+    code["integer_multiply_add"](
+        tvm.runtime.tensor(rows), tvm.runtime.tensor(weights), given, rounds
+    )
+    return given.numpy()
