@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -35,9 +34,10 @@ import pydantic
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.peer_quantizers import PEER_QUANTIZERS, require
+from benchmarks.calibration_data import SAMPLES, calibration_data, data_folder
+from benchmarks.peer_quantizers import PEER_QUANTIZERS, PeerError, quantized_by, require
+from benchmarks.tables import markdown_table, names
 from ingot.cache import cache_dir
-from ingot.calibration.collection import Calibration
 from ingot.calibration.dataset import Dataset, open_dataset
 from ingot.calibration.dataset.arrays import ArrayDataset
 from ingot.calibration.metrics import Metric
@@ -47,7 +47,7 @@ from ingot.cli.measuring import progress
 from ingot.compiler.build import ARTIFACT_SUFFIX, compile_model
 from ingot.errors import IngotError, UsageError
 from ingot.models.catalog import ModelSource, resolve
-from ingot.models.cifar10 import BUNDLED_CALIBRATION, fetch_cifar10
+from ingot.models.cifar10 import fetch_cifar10
 from ingot.report.evaluate import metric_figures
 from ingot.report.machine import machine_facts
 from ingot.report.measure import Progress
@@ -69,8 +69,6 @@ MODELS = (
 )
 INGOT, INGOT_QDQ = "ingot", "ingot_qdq"
 QUANTIZERS = (INGOT, INGOT_QDQ, *PEER_QUANTIZERS)
-# Sentences to calibrate a language model with, of those in the file.
-SENTENCES = 320
 
 
 class AccuracyRow(pydantic.BaseModel):
@@ -130,23 +128,19 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    data = os.environ.get("INGOT_SHARED_DATA")
-    default = Path(data) if data else Path(__file__).resolve().parents[2] / "shared" / "data"
-    parser.add_argument("--models", type=_names, default=MODELS, help="names or paths: a,b")
-    parser.add_argument("--quantizers", type=_names, default=QUANTIZERS, help="of the columns")
-    parser.add_argument("--data", type=Path, default=default, help="the folder of the data sets")
+    parser.add_argument("--models", type=names, default=MODELS, help="names or paths: a,b")
+    parser.add_argument("--quantizers", type=names, default=QUANTIZERS, help="of the columns")
+    parser.add_argument(
+        "--data", type=Path, default=data_folder(), help="the folder of the data sets"
+    )
     parser.add_argument("--limit", type=int, help="examples to measure on, at most")
-    parser.add_argument("--calibration-limit", type=int, default=SENTENCES, help="samples at most")
+    parser.add_argument("--calibration-limit", type=int, default=SAMPLES, help="samples at most")
     parser.add_argument("--threads", type=int, default=0, help="of the inferences; 0 for all")
     parser.add_argument(
         "--keep", type=Path, help="a folder for the INT8 models; those in it are used"
     )
     parser.add_argument("--json", type=Path, help="a file that receives the rows")
     return parser.parse_args(arguments)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _measure(
@@ -167,7 +161,11 @@ def _measure(
                 continue
             tell(f"{source.name}: quantized by {quantizer}", 0, 0)
             begin = time.time()
-            quantized = _quantize(quantizer, source, calibration, folder)
+            try:
+                quantized = _quantize(quantizer, source, calibration, folder)
+            except PeerError as error:
+                print(error, file=sys.stderr, flush=True)
+                continue
             # A file of an earlier run tells nothing of how long it took.
             made = quantized.stat().st_mtime >= begin
             seconds = time.time() - begin if made else None
@@ -208,13 +206,7 @@ def _row(
 def _quantize(quantizer: str, source: ModelSource, calibration: Dataset, folder: Path) -> Path:
     """Quantizes by default settings; returns the model's file."""
     if quantizer not in (INGOT, INGOT_QDQ):
-        kept = [folder / f"{quantizer}{suffix}" for suffix in (".onnx", ".xml")]
-        found = next((file for file in kept if file.is_file()), None)
-        if found is not None:
-            return found
-        transformer = isinstance(source.preprocessing, TextPreprocessing)
-        samples = [dict(sample.inputs) for sample in Calibration(calibration).samples()]
-        return PEER_QUANTIZERS[quantizer](source.path, samples, folder / quantizer, transformer)
+        return quantized_by(quantizer, source, calibration, folder)
     artifact, passes = folder / "ingot.ingot", folder / "passes"
     if not artifact.exists():
         compile_model(
@@ -226,9 +218,9 @@ def _quantize(quantizer: str, source: ModelSource, calibration: Dataset, folder:
 def _data(source: ModelSource, options: argparse.Namespace) -> tuple[Dataset, Dataset]:
     """What a model is calibrated with, and what it is judged on."""
     inputs = list(Reference(source.path).inputs)
-    root, few, limit = options.data, options.calibration_limit, options.limit
+    root, limit = options.data, options.limit
+    calibration = calibration_data(source, inputs, root, options.calibration_limit)
     if source.name == "cifar_resnet":
-        calibration = open_dataset(BUNDLED_CALIBRATION, source.preprocessing, inputs, limit=few)
         _, _, images, labels = fetch_cifar10(cache_dir())
         chosen = range(len(images))[:: max(1, len(images) // limit) if limit else 1]
         assert source.preprocessing is not None and source.preprocessing.kind == "image"
@@ -236,14 +228,10 @@ def _data(source: ModelSource, options: argparse.Namespace) -> tuple[Dataset, Da
             Path("cifar10_test"), {inputs[0]: images}, labels, chosen, source.preprocessing
         )
         return calibration, whole
-    if isinstance(source.preprocessing, TextPreprocessing):
-        train, test = root / "sst2" / "train_6000.tsv", root / "stsb" / "dev.csv"
-    else:
-        train, test = root / "imagenet_calib", root / "imagenet_val"
-    return (
-        open_dataset(train, source.preprocessing, inputs, limit=few, ignore_labels=True),
-        open_dataset(test, source.preprocessing, inputs, limit=limit, require_labels=True),
-    )
+    transformer = isinstance(source.preprocessing, TextPreprocessing)
+    test = root / ("stsb/dev.csv" if transformer else "imagenet_val")
+    judged = open_dataset(test, source.preprocessing, inputs, limit=limit, require_labels=True)
+    return calibration, judged
 
 
 def _runner(model: Path, threads: int) -> Answer:
@@ -317,24 +305,11 @@ def _line(row: AccuracyRow) -> str:
 
 
 def _table(rows: Sequence[AccuracyRow]) -> str:
-    """The rows as a Markdown table, its columns aligned."""
     headings = [
         "model", "quantizer", "metric", "fp32", "INT8", "difference", "95 % interval",
         "predictions changed", "n", "size", "quantized in",
     ]  # fmt: skip
-    lines = [headings, *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
-    rule = ["-" * width if index < 3 else "-" * (width - 1) + ":"
-            for index, width in enumerate(widths)]  # fmt: skip
-    return "\n".join(
-        "| "
-        + " | ".join(
-            cell.rjust(width) if column > 2 else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        + " |"
-        for line in (lines[0], rule, *lines[1:])
-    )
+    return markdown_table(headings, [_cells(row) for row in rows], text_columns=3)
 
 
 def _cells(row: AccuracyRow) -> list[str]:

@@ -14,10 +14,16 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy.typing as npt
+import onnx
+import onnx.version_converter
+import onnx_ir as ir
 import onnxruntime.quantization as ort_quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from ingot.errors import UsageError
+from ingot.calibration.collection import Calibration
+from ingot.calibration.dataset import Dataset
+from ingot.errors import IngotError, UsageError, first_line
+from ingot.models.catalog import ModelSource
 
 Inputs: TypeAlias = Mapping[str, npt.NDArray[Any]]
 Quantize: TypeAlias = Callable[[Path, Sequence[Inputs], Path, bool], Path]
@@ -66,7 +72,6 @@ def onnxruntime_dynamic(
 def nncf_onnx(model: Path, samples: Sequence[Inputs], output: Path, transformer: bool) -> Path:
     """NNCF's post-training quantization of the ONNX model, with its bias correction."""
     import nncf
-    import onnx
 
     nncf.set_log_level(logging.ERROR)
     quantized = nncf.quantize(
@@ -93,6 +98,9 @@ def nncf_openvino(model: Path, samples: Sequence[Inputs], output: Path, transfor
     return output
 
 
+# Scales per channel need opset 13.
+_OPSET = 17
+
 PEER_QUANTIZERS: Mapping[str, Quantize] = {
     "onnxruntime": onnxruntime_static,
     "onnxruntime_percentile": onnxruntime_percentile,
@@ -101,6 +109,40 @@ PEER_QUANTIZERS: Mapping[str, Quantize] = {
     "nncf_openvino": nncf_openvino,
 }
 """The other quantizers by name."""
+
+
+def quantized_by(quantizer: str, source: ModelSource, calibration: Dataset, folder: Path) -> Path:
+    """Quantizes a model, or takes the file of an earlier run.
+
+    Args:
+        quantizer: One of :data:`PEER_QUANTIZERS`.
+        source: The float model.
+        calibration: What it is calibrated with.
+        folder: Where the file is, or goes.
+
+    Returns:
+        The file.
+
+    Raises:
+        PeerError: The quantizer fails on this model.
+    """
+    kept = [folder / f"{quantizer}{suffix}" for suffix in (".onnx", ".xml")]
+    found = next((file for file in kept if file.is_file()), None)
+    if found is not None:
+        return found
+    samples = [dict(sample.inputs) for sample in Calibration(calibration).samples()]
+    transformer = reads_tokens(source.path)
+    try:
+        return PEER_QUANTIZERS[quantizer](source.path, samples, folder / quantizer, transformer)
+    except Exception as error:
+        reason = first_line(error)
+        raise PeerError(f"{quantizer} cannot quantize {source.name}: {reason}") from error
+
+
+def reads_tokens(model: Path) -> bool:
+    """Whether a model takes integers alone, as a transformer of language does."""
+    inputs = [value for value in ir.load(model).graph.inputs if not value.is_initializer()]
+    return all(value.dtype is not None and value.dtype.is_integer() for value in inputs)
 
 
 def require(quantizer: str) -> None:
@@ -116,6 +158,10 @@ def require(quantizer: str) -> None:
                 f"the quantizer {quantizer} needs the package {package}: install it, or leave "
                 "the quantizer out with --quantizers"
             )
+
+
+class PeerError(IngotError):
+    """A peer cannot quantize a model; others still can."""
 
 
 class _Reader(ort_quantization.CalibrationDataReader):  # type: ignore[misc]
@@ -154,7 +200,11 @@ def _static(
 def _preprocessed(model: Path) -> Iterator[Path]:
     """The model as ONNX Runtime's quantizer wants it: optimized, with shapes."""
     with tempfile.TemporaryDirectory() as folder:
-        prepared = Path(folder) / "prepared.onnx"
+        raised, prepared = Path(folder) / "raised.onnx", Path(folder) / "prepared.onnx"
+        proto = onnx.load(model)
+        if any(entry.version < _OPSET for entry in proto.opset_import if entry.domain == ""):
+            onnx.save(onnx.version_converter.convert_version(proto, _OPSET), raised)
+            model = raised
         quant_pre_process(model, prepared, skip_symbolic_shape=False, auto_merge=True)
         yield prepared
 

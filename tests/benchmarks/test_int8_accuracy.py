@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from PIL import Image
 
@@ -73,10 +74,37 @@ def test_kept_models_are_not_made_again(model, data, tmp_path, monkeypatch):
     def refuse(*arguments):
         raise AssertionError("quantized again")
 
-    monkeypatch.setattr(int8_accuracy, "PEER_QUANTIZERS", {"onnxruntime": refuse})
+    monkeypatch.setattr(peer_quantizers, "PEER_QUANTIZERS", {"onnxruntime": refuse})
     assert run(model, data, *options) == 0
     again = json.loads(out.read_text())["rows"][0]
     assert again == {**first, "seconds": None}
+
+
+def test_a_peer_that_fails_is_named(model, data, tmp_path, monkeypatch, capsys):
+    """The others go on."""
+
+    def fail(*arguments):
+        raise RuntimeError("no such operator\nand more")
+
+    peers = {**peer_quantizers.PEER_QUANTIZERS, "onnxruntime_percentile": fail}
+    monkeypatch.setattr(peer_quantizers, "PEER_QUANTIZERS", peers)
+    out = tmp_path / "rows.json"
+    quantizers = "onnxruntime_percentile,onnxruntime"
+    assert run(model, data, "--quantizers", quantizers, "--json", str(out)) == 0
+    assert [row["quantizer"] for row in json.loads(out.read_text())["rows"]] == ["onnxruntime"]
+    said = capsys.readouterr().err
+    assert "onnxruntime_percentile cannot quantize net: no such operator\n" in said
+
+
+def test_a_model_of_an_old_opset_is_raised_for_scales_per_channel(data, tmp_path):
+    proto = small_network()
+    proto.opset_import[0].version = 11
+    onnx.save(proto, tmp_path / "old.onnx")
+    samples = [{"image": np.random.default_rng(0).normal(size=(1, 3, 16, 16)).astype(np.float32)}]
+    path = peer_quantizers.onnxruntime_static(
+        tmp_path / "old.onnx", samples, tmp_path / "quantized", False
+    )
+    onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
 def test_the_limit_bounds_what_is_measured(model, data, tmp_path):

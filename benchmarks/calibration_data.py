@@ -1,0 +1,44 @@
+"""What the benchmarks calibrate models with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ingot.calibration.dataset import Dataset, open_dataset
+from ingot.calibration.preprocessing import TextPreprocessing
+from ingot.models.catalog import ModelSource
+from ingot.models.cifar10 import BUNDLED_CALIBRATION
+
+SAMPLES = 320
+"""How many samples, where there are as many."""
+
+
+def data_folder() -> Path:
+    """The folder of the data sets: $INGOT_SHARED_DATA, or one beside the project."""
+    given = os.environ.get("INGOT_SHARED_DATA")
+    return Path(given) if given else Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def calibration_data(
+    source: ModelSource, inputs: Sequence[str], folder: Path, limit: int
+) -> Dataset:
+    """Samples without labels, of the kind that a model is for.
+
+    Args:
+        source: The model.
+        inputs: The names of its inputs.
+        folder: Holds imagenet_calib/ (images) and sst2/train_6000.tsv (text).
+        limit: The most samples to use.
+
+    Raises:
+        DataError: The data is missing or does not fit.
+    """
+    if source.name == "cifar_resnet":
+        path = BUNDLED_CALIBRATION
+    elif isinstance(source.preprocessing, TextPreprocessing):
+        path = folder / "sst2" / "train_6000.tsv"
+    else:
+        path = folder / "imagenet_calib"
+    return open_dataset(path, source.preprocessing, inputs, limit=limit, ignore_labels=True)
