@@ -17,7 +17,7 @@ CACHE_VARIABLE = "INGOT_CACHE_DIR"
 
 
 def cache_dir() -> Path:
-    """Returns where downloads, exports and calibrations lie: $INGOT_CACHE_DIR or the user's cache."""
+    """Returns the folder of what can be had again: $INGOT_CACHE_DIR, else the user's cache."""
     chosen = os.environ.get(CACHE_VARIABLE)
     return Path(chosen).absolute() if chosen else Path(platformdirs.user_cache_dir("ingot"))
 
