@@ -168,3 +168,12 @@ def test_a_model_from_end_to_end(
     assert found["compile_s"] > 0 and found["fp32_compile_s"] > 0
     assert (keep / "small" / "onnxruntime.onnx").is_file()
     assert "| small |" in capsys.readouterr().out
+
+
+def test_a_model_in_openvinos_format_is_bound_too(small_model: Path, tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino", reason="OpenVINO is an optional peer")
+    openvino.save_model(openvino.Core().read_model(small_model), tmp_path / "small.xml")
+    inputs = {"image": np.zeros((4, 3, 16, 16), np.float32)}
+    bound = cpu_int8._bound(tmp_path / "small.xml", inputs, tmp_path / "bound.xml")
+    (port,) = openvino.Core().read_model(bound).inputs
+    assert list(port.get_shape()) == [4, 3, 16, 16]
