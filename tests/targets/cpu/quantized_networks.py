@@ -42,7 +42,8 @@ class Affine:
 
     def quantize(self, values: Array) -> Array:
         """What QuantizeLinear computes: division, rounding half to even, saturation."""
-        rounded = np.rint(np.float32(values) / np.float32(self.scale)) + self.zero_point
+        with np.errstate(over="ignore"):  # infinity saturates as well
+            rounded = np.rint(np.float32(values) / np.float32(self.scale)) + self.zero_point
         return np.clip(rounded, *self.limits).astype(self.dtype)
 
     def centred(self, integers: Array) -> Array:
