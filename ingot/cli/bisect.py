@@ -20,13 +20,15 @@ from ingot.cli.source import find_model
 from ingot.compiler.accuracy import measure_accuracy
 from ingot.compiler.bisect import BisectReport, BisectStep, Inputs, TouchedNode
 from ingot.compiler.bisect import bisect as find_guilty
+from ingot.compiler.data import open_calibration
 from ingot.compiler.ingest import Ingested, ingest
+from ingot.compiler.quantization import make_passes
 from ingot.compiler.recipe import Recipe, load_recipe
 from ingot.compiler.verification import runnable_inputs
 from ingot.errors import DataError
 from ingot.passes.base import FLOAT_ROUNDING, Tolerance, ToleranceKind
-from ingot.passes.registry import create
 from ingot.report.examples import open_data
+from ingot.targets.registry import parse_target
 
 _ROWS = 40
 _COLOURS = {"removed": "red", "added": "green", "changed": "yellow"}
@@ -54,6 +56,9 @@ _MaxDropOption = Annotated[
     float, typer.Option(min=0, help="Largest good loss of accuracy, in the metric's unit.")
 ]
 _LimitOption = Annotated[int | None, typer.Option(min=1, help="Use so many examples only.")]
+_CalibrationOption = Annotated[
+    Path | None, typer.Option(help="What passes that quantize are calibrated with.")
+]
 _DumpOption = Annotated[
     Path | None, typer.Option(help="A folder for the models before and after that pass.")
 ]
@@ -68,6 +73,7 @@ def bisect(
     max_drop: _MaxDropOption = 0.0,
     limit: _LimitOption = None,
     dump_passes: _DumpOption = None,
+    calibration: _CalibrationOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:
     """Find the pass of a recipe that first breaks a model, by halving.
@@ -87,7 +93,14 @@ def bisect(
         dataset = open_data(data, ingested, source.path, source.preprocessing, limit)
         assert dataset is not None
         criterion = _by_accuracy(ingested, dataset, max_drop)
-    report = _search(ingested, plan, criterion, tolerance, dump_passes)
+    given = plan.calibration.data if calibration is None else calibration
+    samples = None
+    if given is not None:
+        samples = open_calibration(
+            given, ingested.original, source.path.parent, limit=plan.calibration.limit
+        )
+    passes = make_passes(plan, parse_target(plan.target), samples)
+    report = _search(ingested, plan, passes, criterion, tolerance, dump_passes)
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:
@@ -135,12 +148,12 @@ def _by_accuracy(source: Ingested, dataset: Dataset, max_drop: float) -> _Criter
 def _search(
     source: Ingested,
     plan: Recipe,
+    passes: Sequence[ir.passes.PassBase],
     criterion: _Criterion,
     tolerance: float | None,
     dump_dir: Path | None,
 ) -> BisectReport:
     console = Console(stderr=True)
-    passes = [pass_ for spec in plan.passes for pass_ in create(spec)]
     rtol = plan.verify.rtol if tolerance is None else tolerance
     report = find_guilty(
         source.model,

@@ -15,6 +15,8 @@ from ingot.cli.progress import stages
 from ingot.cli.shapes import parse_shapes
 from ingot.cli.source import find_model
 from ingot.compiler.build import Artifact, compile_model
+from ingot.compiler.recipe import load_recipe
+from ingot.models.catalog import ModelSource
 
 _MIB = 1 << 20
 
@@ -75,9 +77,9 @@ def compile_command(
             recipe=recipe,
             shapes=parse_shapes(shape or []),
             quantize=None if quantize is None else quantize.value,
-            calibration=calibration,
+            calibration=_calibration(source, calibration, recipe, quantize is not None),
             accuracy_budget=accuracy_budget,
-            data=data,
+            data=source.default_dataset if data is None and accuracy_budget is not None else data,
             dump_passes=dump_passes,
             on_stage=on_stage,
         )
@@ -85,6 +87,16 @@ def compile_command(
         typer.echo(json.dumps(_summary(artifact), indent=2))
     else:
         _print(artifact)
+
+
+def _calibration(
+    source: ModelSource, given: Path | None, recipe: str | None, quantize: bool
+) -> Path | None:
+    """What was given, else the recipe's (None), else what comes with the model."""
+    plan = load_recipe(recipe)
+    if given is not None or plan.calibration.data is not None:
+        return given
+    return source.default_calibration if quantize or plan.precision == "int8" else None
 
 
 def _summary(artifact: Artifact) -> dict[str, object]:

@@ -94,7 +94,7 @@ def report(
             limit=limit,
             target=target,
             shapes=parse_shapes(shape or []),
-            calibration=calibration,
+            calibration=source.default_calibration if calibration is None else calibration,
             threads=threads,
             runs=runs,
             seconds=seconds,

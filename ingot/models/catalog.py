@@ -50,6 +50,7 @@ class ModelSource:
         name: The reference model's name, or the file's without its suffix.
         preprocessing: What the model carries; None when it carries none.
         default_dataset: Labelled data that belongs to the model.
+        default_calibration: Data to calibrate quantization with that belongs to the model.
         speed_only: True when accuracy means nothing, because the weights are random.
     """
 
@@ -58,6 +59,7 @@ class ModelSource:
     preprocessing: Preprocessing | None = None
     default_dataset: Path | None = None
     speed_only: bool = False
+    default_calibration: Path | None = None
 
 
 def resolve(
@@ -142,7 +144,14 @@ def _resolve_reference(model: ReferenceModel, progress: Progress, cache: Path) -
     preprocessing = model.preprocessing
     if isinstance(preprocessing, TextPreprocessing):
         preprocessing = preprocessing.model_copy(update={"tokenizer": str(_tokenizer_path(path))})
-    return ModelSource(path, model.name, preprocessing, model.default_dataset, model.speed_only)
+    return ModelSource(
+        path,
+        model.name,
+        preprocessing,
+        model.default_dataset,
+        model.speed_only,
+        model.default_calibration,
+    )
 
 
 def _onnx_path(model: ReferenceModel, cache: Path) -> Path:

@@ -63,6 +63,7 @@ class ReferenceModel:
         export: Makes the ONNX model of the downloaded packages; None for the bundled model.
         bundled: The model's file in this package.
         default_dataset: Labelled data in this package.
+        default_calibration: Data in this package to calibrate quantization with.
         speed_only: True when the weights are random, so that accuracy means nothing.
     """
 
@@ -76,6 +77,7 @@ class ReferenceModel:
     export: Callable[[Sequence[Path]], exports.Export] | None = None
     bundled: Path | None = None
     default_dataset: Path | None = None
+    default_calibration: Path | None = None
     speed_only: bool = False
 
     @property
@@ -158,6 +160,7 @@ _MODELS = (
         preprocessing=CIFAR10_PREPROCESSING,
         bundled=cifar10.BUNDLED_MODEL,
         default_dataset=cifar10.BUNDLED_TEST,
+        default_calibration=cifar10.BUNDLED_CALIBRATION,
     ),
     ReferenceModel(
         name="mobilenetv2",

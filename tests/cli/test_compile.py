@@ -97,3 +97,25 @@ def test_wrong_input_files(
     outcome = ingot("run", small_artifact.path, "--input", option)
     assert outcome.code == code
     assert message in outcome.error
+
+
+def test_quantizing_says_what_noise_it_makes(
+    ingot: Ingot, small_model: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "images.npy"
+    np.save(data, np.random.default_rng(0).normal(size=(40, 3, 16, 16)).astype(np.float32))
+    output = tmp_path / "int8.ingot"
+    outcome = ingot(
+        "compile", small_model, "-o", output, "--quantize", "int8", "--calibration", data
+    )
+    assert outcome.code == 0, outcome.error
+    assert "quantization.qdq" in outcome.out
+    assert "agrees with ONNX Runtime on the quantized graph" in outcome.out
+    assert "quantization noise of logits: " in outcome.out
+    assert Session(output).manifest.precision["default"] == "int8"
+
+
+def test_quantizing_without_data_is_a_wrong_call(ingot: Ingot, small_model: Path) -> None:
+    outcome = ingot("compile", small_model, "--quantize", "int8")
+    assert outcome.code == 2
+    assert "needs calibration data: give it with --calibration PATH" in outcome.error

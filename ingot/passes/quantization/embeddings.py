@@ -68,13 +68,11 @@ def _replace_table(graph: ir.Graph, table: ir.Value, array: np.ndarray, names: N
     )
     scale = add_initializer(graph, names, f"{table.name}_scale", scales[:, None])
     for node in list(table.consumers()):
-        _replace_gather(graph, node, integers, scale, names)
+        _replace_gather(node, integers, scale, names)
     graph.initializers.pop(str(table.name))
 
 
-def _replace_gather(
-    graph: ir.Graph, gather: ir.Node, integers: ir.Value, scale: ir.Value, names: Names
-) -> None:
+def _replace_gather(gather: ir.Node, integers: ir.Value, scale: ir.Value, names: Names) -> None:
     ids, old = gather.inputs[1], gather.outputs[0]
     name = str(gather.name)
     owner = gather.graph

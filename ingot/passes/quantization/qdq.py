@@ -49,7 +49,7 @@ class InsertQdqOptions(PassOptions):
         default="cpu", description="what the target computes in integers"
     )
     range_method: str = pydantic.Field(
-        default="mse", description="how an activation's range is chosen"
+        default="min_max", description="how an activation's range is chosen"
     )
     symmetric: bool | None = pydantic.Field(
         default=None, description="activations in int8 about zero; the profile decides if not given"
