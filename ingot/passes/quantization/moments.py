@@ -60,10 +60,15 @@ def moments(
     pairs = list(zip(values, reference, strict=True))
     inputs = layer.to_rows(layer.array()).shape[1]
     wanted = max(_FEWEST_ROWS, _ROWS_PER_INPUT * inputs) // max(len(pairs), 1) + 1
-    for array, expected in pairs:
+    waiting: list[tuple[Array, Array]] = []
+    for index, (array, expected) in enumerate(pairs):
         rows, expected_rows = input_rows(layer, (array, expected), wanted, generator)
-        found = _Sums.of(rows, expected_rows)
-        total = found if total is None else total.plus(found)
+        waiting.append((rows, expected_rows))
+        # Small samples together: each product writes a matrix of all pairs of inputs.
+        if index == len(pairs) - 1 or sum(one.shape[1] for one, _ in waiting) >= inputs:
+            found = _Sums.of(*(np.concatenate(part, axis=1) for part in zip(*waiting, strict=True)))
+            total = found if total is None else total.plus(found)
+            waiting.clear()
     assert total is not None
     return total.finish()
 

@@ -103,7 +103,7 @@ def visit_layers(
 def batches(
     model: ir.Model, calibration: Calibration, samples: int
 ) -> list[dict[str, npt.NDArray[Any]]]:
-    """The first samples, joined into batches where they are single examples of one shape.
+    """The first samples, single examples of one shape joined into batches.
 
     What is between two layers is held for all samples at once, so large samples are fewer.
     """
@@ -114,14 +114,17 @@ def batches(
         elements += sum(array.size for array in sample.inputs.values())
         if elements >= _MOST_ELEMENTS:
             break
-    shapes = {tuple(array.shape for array in inputs.values()) for inputs in found}
     fixed = any(value.shape and isinstance(value.shape[0], int) for value in model.graph.inputs)
-    if fixed or len(shapes) != 1 or any(shape[:1] != (1,) for shape in next(iter(shapes))):
-        return [dict(inputs) for inputs in found]
-    return [
-        {name: np.concatenate([inputs[name] for inputs in part]) for name in part[0]}
-        for part in (found[start : start + _BATCH] for start in range(0, len(found), _BATCH))
-    ]
+    alike: dict[tuple[tuple[int, ...], ...], list[Mapping[str, npt.NDArray[Any]]]] = {}
+    for inputs in found:
+        alike.setdefault(tuple(array.shape for array in inputs.values()), []).append(inputs)
+    joined = []
+    for shapes, group in alike.items():
+        size = 1 if fixed or any(shape[:1] != (1,) for shape in shapes) else _BATCH
+        for start in range(0, len(group), size):
+            part = group[start : start + size]
+            joined.append({n: np.concatenate([one[n] for one in part]) for n in part[0]})
+    return joined
 
 
 def float_model_of(model: ir.Model, name: str) -> ir.Model:
