@@ -241,12 +241,12 @@ def schedule_sliding_window(
 ) -> tirx.PrimFunc:
     """Writes the code of a window operator and of its epilogue.
 
-    The anchor's annotations give ``kernel``, ``strides``, ``padding`` (before), ``dilation``, and
-    ``zero_point`` where the image holds 8-bit integers: their distance from it is what counts.
+    The anchor's annotations give ``kernel``, ``strides``, ``padding`` (before) and ``dilation``.
 
     Args:
         kernel: The kernel: an image [N, H, W, C], then weights [kernel height, kernel width, C]
-            where there are any.
+            where there are any, then the zero point where the image holds 8-bit integers, whose
+            distance from it is what counts.
         cpu: The processor.
         family: The kernel's family.
         initial: What accumulators begin with.
@@ -257,11 +257,13 @@ def schedule_sliding_window(
     image, result = kernel.operands[0], kernel.epilogue.result
     shape = window_shape(kernel, cpu, weighted=weighted)
     tile = choose_window_tile(shape, cpu)
-    zero_point = int(kernel.annotations.get("zero_point", 0))
+    centre = kernel.operands[2 if weighted else 1 :]
 
     def read(*place: tirx.Expr) -> tirx.Expr:
         value = as_float(load(image, *place))
-        return value - splat(float(zero_point), shape.lanes) if zero_point else value
+        for zero_point in centre:
+            value = value - splat(load(zero_point, 0), shape.lanes)
+        return value
 
     window = SlidingWindow(emitter, kernel, shape, tile, initial, combine, read)
     batch = result.shape[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from tvm import relax, te, tirx
+from tvm import relax, te
 
 from ingot.targets.cpu.schedules.emission import as_float, index
 from ingot.targets.cpu.selection.base import (
@@ -36,37 +36,40 @@ def select_depthwise(selection: Selection, call: relax.Call) -> relax.Expr | Non
     if int(call.attrs.groups) != columns:
         return None
     source = dequantized_source(selection, image)
-    zero_point = 0
+    centre = []
     if source is not None and source.scale == 1:
-        image, zero_point = source.values, source.zero_point
-        array = array.astype(np.int8)
+        image, array = source.values, array.astype(np.int8)
+        if source.zero_point:
+            # Not part of the code, or equal layers would be compiled one by one.
+            centre = [relax.const(np.array([source.zero_point], np.float32))]
     window = Window.of(call, (kernel_height, kernel_width))
     return selection.builder.call_te(
-        _anchor(window, list(call.ty.shape), zero_point),
+        _anchor(window, list(call.ty.shape)),
         image,
         relax.const(np.ascontiguousarray(array[:, :, 0, :])),
+        *centre,
         primfunc_name_hint="depthwise",
         primfunc_attrs={OP_PATTERN: OUT_ELEMENTWISE_FUSABLE},
     )
 
 
-def _anchor(window: Window, shape: list[Any], zero_point: int) -> Any:
+def _anchor(window: Window, shape: list[Any]) -> Any:
     """The convolution as plain loops; weights are [kernel height, kernel width, channels]."""
-    attrs = {ANCHOR: "depthwise", "zero_point": zero_point, **window.notes()}
 
-    def depthwise(image: te.Tensor, weights: te.Tensor) -> te.Tensor:
+    def depthwise(image: te.Tensor, weights: te.Tensor, *centre: te.Tensor) -> te.Tensor:
         taps = window.reduce_axes()
 
         def value(n: Any, y: Any, x: Any, c: Any) -> Any:
-            read = window.read(image, n, y, x, c, taps, outside=zero_point)
-            operand = as_float(read) - tirx.const(float(zero_point), "float32")
+            operand = as_float(window.read(image, n, y, x, c, taps, outside=0.0))
+            for zero_point in centre:
+                operand = operand - zero_point(index(0))
             return te.sum(operand * as_float(weights(*taps, c)), axis=taps)
 
         return te.compute(
             (image.shape[0], *map(index, map(int, shape[1:]))),
             value,
             name="depthwise",
-            attrs=attrs,
+            attrs={ANCHOR: "depthwise", **window.notes()},
         )
 
     return depthwise

@@ -215,6 +215,8 @@ def select_integer_convolution(selection: Selection, call: relax.Call) -> relax.
         anchor.direct(list(call.ty.shape)),
         source.values,
         *packed.constants(),
+        # Not part of the code, or layers that differ in nothing else would be compiled one by one.
+        relax.const(np.array([source.zero_point], np.uint8)),
         primfunc_name_hint="integer_conv2d",
         primfunc_attrs={OP_PATTERN: OUT_ELEMENTWISE_FUSABLE},
     )
@@ -235,7 +237,7 @@ def _pointwise(
         def read(n: Any, y: Any, x: Any, k: Any) -> Any:
             return image(n, y * stride_y, x * stride_x, k)
 
-        return _matmul(result, read, weights, channels, source, panels, packed, window.strides)
+        return _matmul(result, read, weights, channels, panels, packed, window.strides)
 
     return selection.builder.call_te(
         conv2d,
@@ -266,7 +268,7 @@ def select_integer_matmul(selection: Selection, call: relax.Call) -> relax.Expr 
 
     def matmul(values: te.Tensor, *weights: te.Tensor) -> te.Tensor:
         shape = [*values.shape[:-1], index(panels.columns)]
-        return _matmul(shape, values, weights, array.shape[0], source, panels, packed)
+        return _matmul(shape, values, weights, array.shape[0], panels, packed)
 
     return selection.builder.call_te(
         matmul,
@@ -289,22 +291,21 @@ def _matmul(
     read: Any,
     weights: tuple[te.Tensor, ...],
     length: int,
-    source: Quantized,
     panels: Panels,
     packed: PackedWeights,
     strides: tuple[int, ...] = (),
 ) -> te.Tensor:
     """The product as loops over the packed weights alone.
 
-    FuseOps takes from them what may follow; the code, which reads the other arrays too, is the
-    schedule's.
+    FuseOps takes from them what may follow; the code, which reads the other arrays too (offsets
+    hold what the zero point makes of the weights), is the schedule's.
     """
     k = te.reduce_axis((index(0), index(length)), "k")
 
     def value(*place: Any) -> Any:
         *leading, column = place
-        centred = _centred(read(*leading, k), source.zero_point)
-        return te.sum(centred * _weight(weights, panels, index(0), k, column), axis=[k])
+        element = tirx.Cast("int32", read(*leading, k))
+        return te.sum(element * _weight(weights, panels, index(0), k, column), axis=[k])
 
     return te.compute(
         tuple(shape),
@@ -318,10 +319,6 @@ def _matmul(
             **packed.notes(),
         },
     )
-
-
-def _centred(value: Any, zero_point: int) -> Any:
-    return tirx.Cast("int32", value) - tirx.const(zero_point, "int32")
 
 
 def _weight(weights: tuple[te.Tensor, ...], panels: Panels, tap: Any, at: Any, column: Any) -> Any:
@@ -356,13 +353,12 @@ class _Convolution:
             def value(n: Any, y: Any, x: Any, c: Any) -> Any:
                 channel = k if self.groups == 1 else c // index(per_group) * index(channels) + k
                 read = window.read(
-                    image, n, y, x, channel, (tap_y, tap_x), self.source.zero_point,
+                    image, n, y, x, channel, (tap_y, tap_x), 0,
                     channels_first=self.source.channels_first,
                 )  # fmt: skip
                 at = tap_x * index(of_tap) + k
                 weight = _weight(weights, self.panels, tap_y, at, c)
-                centred = _centred(read, self.source.zero_point)
-                return te.sum(centred * weight, axis=[tap_y, tap_x, k])
+                return te.sum(tirx.Cast("int32", read) * weight, axis=[tap_y, tap_x, k])
 
             return te.compute(
                 tuple(shape),
@@ -373,7 +369,6 @@ class _Convolution:
                     **window.notes(),
                     "groups": self.groups,
                     "channels_first": self.source.channels_first,
-                    "zero_point": self.source.zero_point,
                     "vectors": self.panels.vectors,
                     **self.packed.notes(),
                 },

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tvm import relax, te, tirx
+from tvm import relax, te
 
 from ingot.targets.cpu.schedules.emission import as_float, index
 from ingot.targets.cpu.schedules.pooling import LOWEST
@@ -58,22 +58,27 @@ def _pool(
     window = _window(call)
     shape = [index(int(size)) for size in list(call.ty.shape)[1:]]
     source = dequantized_source(selection, call.args[0])
-    zero_point = 0 if source is None else source.zero_point
+    centre = []
+    if source is not None and source.zero_point:
+        centre = [relax.const(np.array([source.zero_point], np.float32))]
 
-    def pool(image: te.Tensor) -> te.Tensor:
+    def pool(image: te.Tensor, *centre: te.Tensor) -> te.Tensor:
         taps = window.reduce_axes()
 
         def value(n: Any, y: Any, x: Any, c: Any) -> Any:
-            outer = outside if str(image.dtype) == "float32" else zero_point
+            outer = outside if str(image.dtype) == "float32" else 0
             read = as_float(window.read(image, n, y, x, c, taps, outer))
-            return reduce(read - tirx.const(float(zero_point), "float32"), axis=taps)
+            for zero_point in centre:
+                read = read - zero_point(index(0))
+            return reduce(read, axis=taps)
 
-        attrs = {ANCHOR: anchor, "zero_point": zero_point, **window.notes()}
+        attrs = {ANCHOR: anchor, **window.notes()}
         return te.compute((image.shape[0], *shape), value, name="pool", attrs=attrs)
 
     pooled = selection.builder.call_te(
         pool,
         call.args[0] if source is None else source.values,
+        *centre,
         primfunc_name_hint=anchor,
         primfunc_attrs={OP_PATTERN: OUT_ELEMENTWISE_FUSABLE},
     )

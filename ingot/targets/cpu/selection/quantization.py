@@ -17,6 +17,7 @@ import numpy.typing as npt
 import tvm
 from tvm import relax, te, tirx
 
+from ingot.targets.cpu.schedules.emission import index
 from ingot.targets.cpu.selection.base import OP_PATTERN, Selection, Selector
 
 Floats = npt.NDArray[np.float32]
@@ -24,6 +25,8 @@ Floats = npt.NDArray[np.float32]
 _ELEMENT_WISE = 0
 _BOUNDS = {"relax.maximum": np.maximum, "relax.minimum": np.minimum}
 _MOST_FOLDED = 6
+# Far beyond 8 bits, and far within 32.
+_MOST = 2.0**24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,18 +87,19 @@ def select_quantization(selection: Selection, call: relax.Call) -> relax.Expr | 
     if scaled is None:
         factor = relax.const(found.factor)
         scaled = selection.builder.emit(relax.op.multiply(value, factor))
-    least, largest = (float(end - found.zero_point) for end in (limits.min, limits.max))
+    # Not part of the code, or layers that differ in nothing else would be compiled one by one.
+    zero_points = [relax.const(np.array([found.zero_point], np.int32))] if found.zero_point else []
 
-    def quantize(x: te.Tensor) -> te.Tensor:
+    def quantize(x: te.Tensor, *zero_point: te.Tensor) -> te.Tensor:
         def element(*place: Any) -> Any:
-            # Above the largest integer the conversion has no defined result; below the least it
-            # gives the least of 32 bits, which a negative zero point must not be added to.
-            bounded = tirx.Min(x(*place), tirx.const(largest, "float32"))
-            if found.zero_point < 0:
-                bounded = tirx.Max(bounded, tirx.const(least, "float32"))
+            # Beyond 32 bits the conversion gives the least integer, to which no negative zero
+            # point must be added.
+            bounded = tirx.Min(x(*place), tirx.const(_MOST, "float32"))
+            if limits.min < 0:
+                bounded = tirx.Max(bounded, tirx.const(-_MOST, "float32"))
             rounded = tirx.call_llvm_pure_intrin("int32", "llvm.lrint", bounded)
-            if found.zero_point:
-                rounded = rounded + tirx.const(found.zero_point, "int32")
+            for tensor in zero_point:
+                rounded = rounded + tensor(index(0))
             # In two steps, which are the saturating instructions that vector units have.
             half = tirx.Cast("int16", _clamped(rounded, np.iinfo(np.int16), "int32"))
             return tirx.Cast(found.dtype, _clamped(half, limits, "int16"))
@@ -105,6 +109,7 @@ def select_quantization(selection: Selection, call: relax.Call) -> relax.Expr | 
     return selection.builder.call_te(
         quantize,
         scaled,
+        *zero_points,
         primfunc_name_hint="quantize",
         primfunc_attrs={OP_PATTERN: _ELEMENT_WISE},
     )

@@ -61,7 +61,7 @@ class _Writer:
     channels: int
     groups: int
     channels_first: bool
-    zero_point: int
+    zero_point: tirx.Expr
 
     @property
     def padded_width(self) -> int:
@@ -133,7 +133,7 @@ class _Writer:
                 emitter.store(buffer, value, [row, vector_at(place + index(first), lanes)])
 
     def _fill(self, buffer: tirx.Buffer, row: tirx.Expr, start: int, end: int) -> None:
-        zero = tirx.const(self.zero_point, "uint8")
+        zero = self.zero_point
         step = self.cpu.vector_bytes
         emitter = self.tile.emitter
         whole = (end - start) // step
@@ -189,8 +189,8 @@ def schedule_integer_convolution(kernel: FusedKernel, cpu: CpuDescription) -> ti
     """Writes the code of an integer convolution and of its epilogue.
 
     The anchor's annotations give ``kernel``, ``strides``, ``padding`` (before), ``dilation``,
-    ``groups``, ``channels_first`` (how the image lies), ``zero_point`` of the image, the panels'
-    ``vectors``, and what :class:`IntegerWeights` asks for.
+    ``groups``, ``channels_first`` (how the image lies), the panels' ``vectors``, and what
+    :class:`IntegerWeights` asks for. The operand behind the weights is the image's zero point.
     """
     emitter = Emitter()
     notes = kernel.annotations
@@ -214,7 +214,7 @@ def schedule_integer_convolution(kernel: FusedKernel, cpu: CpuDescription) -> ti
         int(image.shape[1 if first else 3]),
         int(notes["groups"]),
         first,
-        int(notes["zero_point"]),
+        emitter.bind("zero_point", load(kernel.operands[1 + int(notes["weights"])], 0)),
     )
     per_image = _write_tasks(writer, batch)
     images = int(batch.value) if isinstance(batch, tirx.IntImm) else None
