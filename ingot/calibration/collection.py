@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -87,6 +87,19 @@ class Calibration:
             DataError: A sample is damaged.
         """
         return self._samples.take(limit)
+
+    def fitted(self, model: ir.Model, limit: int | None = None) -> Iterator[Mapping[str, Array]]:
+        """Yields the inputs of samples, padded and stacked where a model fixes their sizes.
+
+        Args:
+            model: The model.
+            limit: The most samples, spread evenly over all.
+
+        Raises:
+            DataError: A sample does not fit the model.
+        """
+        for sample, _ in self._fitted(model, limit):
+            yield sample.inputs
 
     def statistics(self, model: ir.Model, tensors: Sequence[str]) -> dict[str, TensorStatistics]:
         """Runs every sample once and returns what each tensor held.

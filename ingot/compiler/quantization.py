@@ -129,7 +129,7 @@ def finish_quantization(
         UsageError: A budget is asked for, and no pass quantized a layer, or there is no data.
         VerificationError: The budget cannot be held.
     """
-    samples = compared_samples(calibration)
+    samples = compared_samples(calibration, model)
     float_model = model.graph.meta.get(FLOAT_MODEL)
     if not isinstance(float_model, ir.Model) or not samples:
         if budget is not None:
@@ -151,11 +151,11 @@ def finish_quantization(
     return Quantized(model.clone(), True, samples, facts)
 
 
-def compared_samples(calibration: Calibration | None) -> list[Mapping[str, Any]]:
+def compared_samples(calibration: Calibration | None, model: ir.Model) -> list[Mapping[str, Any]]:
     """The samples on which the quantized graph is compared with the float one."""
     if calibration is None:
         return []
-    return [sample.inputs for sample in calibration.samples(_COMPARED_SAMPLES)]
+    return list(calibration.fitted(model, _COMPARED_SAMPLES))
 
 
 def require_precision(plan: Recipe) -> None:

@@ -109,9 +109,9 @@ def batches(
     """
     found: list[Mapping[str, npt.NDArray[Any]]] = []
     elements = 0
-    for sample in calibration.samples(samples):
-        found.append(sample.inputs)
-        elements += sum(array.size for array in sample.inputs.values())
+    for inputs in calibration.fitted(model, samples):
+        found.append(inputs)
+        elements += sum(array.size for array in inputs.values())
         if elements >= _MOST_ELEMENTS:
             break
     fixed = any(value.shape and isinstance(value.shape[0], int) for value in model.graph.inputs)
