@@ -46,7 +46,7 @@ def test_a_table_that_is_also_multiplied_is_left():
         "e = Gather(t, ids) p = Transpose<perm=[1,0]>(t) y = MatMul(e, p)",
         "(int64[2,3] ids) => (float[2,3,300] y)",
     )
-    after, outcome = apply(network)
+    _, outcome = apply(network)
     assert outcome.applied == 0
     assert not outcome.modified
 
