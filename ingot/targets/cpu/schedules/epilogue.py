@@ -262,12 +262,16 @@ def _operands(
 ) -> tuple[tirx.Buffer, ...]:
     touched = [region.source for block in blocks for region in (*block.reads, *block.writes)]
     own = [region.source for region in anchor.reads]
-    unread = [
+
+    def is_in(parameter: tirx.Buffer, buffers: Sequence[tirx.Buffer]) -> bool:
+        return any(parameter.same_as(buffer) for buffer in buffers)
+
+    # The order of the anchor's call: that in which its loops read says nothing.
+    return tuple(
         parameter
         for parameter in function.params
-        if not any(parameter.same_as(buffer) for buffer in touched)
-    ]
-    return (*own, *unread)
+        if is_in(parameter, own) or not is_in(parameter, touched)
+    )
 
 
 def _is_boolean(variable: tirx.Var) -> bool:
