@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import onnx_ir as ir
-import platformdirs
 
+from ingot.cache import cache_dir
 from ingot.calibration.collection import Calibration, OnSample
 from ingot.calibration.dataset import Dataset, open_dataset
 from ingot.calibration.preprocessing import Preprocessing, read_metadata
@@ -74,10 +73,4 @@ def open_calibration(
     """
     if isinstance(data, (str, Path)):
         data = open_model_data(data, model, folder, limit=limit, ignore_labels=True)
-    return Calibration(data, limit=limit, cache=_cache_folder(), on_sample=on_sample)
-
-
-def _cache_folder() -> Path:
-    chosen = os.environ.get("INGOT_CACHE_DIR")
-    root = Path(chosen).absolute() if chosen else Path(platformdirs.user_cache_dir("ingot"))
-    return root / "calibration"
+    return Calibration(data, limit=limit, cache=cache_dir() / "calibration", on_sample=on_sample)

@@ -128,16 +128,28 @@ class Builder:
 
     def initializer(self, wanted: str, array: np.ndarray) -> ir.Value:
         """Adds an initializer to the graph, named ``wanted`` or nearly so."""
-        name = self._names.fresh(wanted)
-        tensor = ir.tensor(array, name=name)
-        value = ir.Value(
-            name=name,
-            type=ir.TensorType(tensor.dtype),
-            shape=ir.Shape(array.shape),
-            const_value=tensor,
-        )
-        self._graph.register_initializer(value)
-        return value
+        return add_initializer(self._graph, self._names, wanted, array)
+
+
+def add_initializer(graph: ir.Graph, names: Names, wanted: str, array: np.ndarray) -> ir.Value:
+    """Adds an initializer to a graph.
+
+    Args:
+        graph: The graph.
+        names: The model's names.
+        wanted: The name, or the beginning of one if it is taken.
+        array: The elements.
+    """
+    name = names.fresh(wanted)
+    tensor = ir.tensor(array, name=name)
+    value = ir.Value(
+        name=name,
+        type=ir.TensorType(tensor.dtype),
+        shape=ir.Shape(array.shape),
+        const_value=tensor,
+    )
+    graph.register_initializer(value)
+    return value
 
 
 class FusionPass(IngotPass[OptionsT], abc.ABC):

@@ -19,7 +19,7 @@ from ingot.calibration.ranges import Range, choose_range, range_method
 from ingot.errors import UsageError
 from ingot.passes.base import Declined, PassOptions, PassOutcome
 from ingot.passes.fusion.matching import constant
-from ingot.passes.fusion.rewriting import Names
+from ingot.passes.fusion.rewriting import Names, add_initializer
 from ingot.passes.quantization.calibrated import CalibratedPass
 from ingot.passes.quantization.grid import (
     Grid,
@@ -165,8 +165,12 @@ class _Inserter:
     def quantize(self, value: ir.Value, grid: Grid, readers: Sequence[tuple[ir.Node, int]]) -> None:
         """One QuantizeLinear behind the value, and a DequantizeLinear for each reader."""
         name = str(value.name)
-        scale = self._initializer(f"{name}_scale", np.array(grid.scale, np.float32))
-        zero_point = self._initializer(f"{name}_zero_point", np.array(grid.zero_point, grid.dtype))
+        scale = add_initializer(
+            self._graph, self._names, f"{name}_scale", np.array(grid.scale, np.float32)
+        )
+        zero_point = add_initializer(
+            self._graph, self._names, f"{name}_zero_point", np.array(grid.zero_point, grid.dtype)
+        )
         quantize, quantized = self._node(
             "QuantizeLinear", name, [value, scale, zero_point], zero_point.dtype, value.shape
         )
@@ -221,6 +225,9 @@ class _Inserter:
         if old.is_initializer() and not old.uses() and not old.is_graph_output():
             self._graph.initializers.pop(name)
 
+    def _initializer(self, wanted: str, array: np.ndarray) -> ir.Value:
+        return add_initializer(self._graph, self._names, wanted, array)
+
     def _node(
         self,
         op_type: str,
@@ -245,18 +252,6 @@ class _Inserter:
             name=self._names.fresh(f"{value}/{op_type}"),
         )
         return node, output
-
-    def _initializer(self, wanted: str, array: np.ndarray) -> ir.Value:
-        name = self._names.fresh(wanted)
-        tensor = ir.tensor(array, name=name)
-        value = ir.Value(
-            name=name,
-            type=ir.TensorType(tensor.dtype),
-            shape=ir.Shape(array.shape),
-            const_value=tensor,
-        )
-        self._graph.register_initializer(value)
-        return value
 
 
 def _require_opset(model: ir.Model) -> None:

@@ -7,8 +7,7 @@ from collections.abc import Collection
 import onnx_ir as ir
 
 from ingot.passes.fusion.matching import producer
-from ingot.passes.fusion.rewriting import Names
-from ingot.passes.quantization.constants import add_initializer
+from ingot.passes.fusion.rewriting import Names, add_initializer
 from ingot.passes.quantization.quantized_layer import QuantizedLayer, quantized_layers
 
 

@@ -9,8 +9,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from ingot.passes.fusion.matching import constant
-from ingot.passes.fusion.rewriting import Names
-from ingot.passes.quantization.constants import add_initializer
+from ingot.passes.fusion.rewriting import Names, add_initializer
 from ingot.passes.quantization.linear import LinearLayer
 
 Wide = npt.NDArray[np.float64]

@@ -17,8 +17,7 @@ import onnx_ir as ir
 import pydantic
 
 from ingot.passes.base import LOSSY, Declined, IngotPass, PassOptions, PassOutcome, Tolerance
-from ingot.passes.fusion.rewriting import Names
-from ingot.passes.quantization.constants import add_initializer
+from ingot.passes.fusion.rewriting import Names, add_initializer
 from ingot.passes.quantization.grid import round_to_grid, weight_scales
 from ingot.passes.quantization.linear import LinearLayer, linear_layers
 

@@ -22,7 +22,7 @@ from tvm import ir, sym, tirx
 from ingot.targets.cpu.let_bindings import EVALUATED_ONLY_IF
 from ingot.targets.cpu.schedules.emission import Emitter, index, load
 from ingot.targets.cpu.schedules.rewriting import substitute
-from ingot.targets.cpu.schedules.structure import Axis, Block, loads_of
+from ingot.targets.cpu.schedules.structure import Block, Loop, loads_of
 
 # More parts than this are not worth their code.
 _MOST_PARTS = 32
@@ -81,7 +81,7 @@ def variables_of(expression: tirx.Expr) -> list[tirx.Var]:
     ]
 
 
-def ranges(axes: Iterable[Axis]) -> sym.Analyzer:
+def ranges(axes: Iterable[Loop]) -> sym.Analyzer:
     """Returns an analyzer that knows the axes' ranges."""
     analyzer = sym.Analyzer()
     for axis in axes:
@@ -96,7 +96,7 @@ class Inliner:
         """Takes the blocks that are to be inlined, by tensor; none of them reduces."""
         self._blocks = blocks
 
-    def chain(self, values: Sequence[tirx.Expr], axes: Sequence[Axis]) -> Chain:
+    def chain(self, values: Sequence[tirx.Expr], axes: Sequence[Loop]) -> Chain:
         """Returns the chain of values that are computed for all positions along axes."""
         return _Inlining(self._blocks, ranges(axes)).chain(values)
 
@@ -168,7 +168,7 @@ class Part:
     chain: Chain
 
 
-def split(chain: Chain, axes: Sequence[Axis]) -> list[Part]:
+def split(chain: Chain, axes: Sequence[Loop]) -> list[Part]:
     """Splits a domain so that comparisons of positions with constants are decided in each part."""
     whole = Part(tuple(Span(axis.variable, index(0), axis.extent) for axis in axes), chain)
     parts = list(_split(whole))

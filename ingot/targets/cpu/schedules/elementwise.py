@@ -21,9 +21,9 @@ from ingot.targets.cpu.let_bindings import EVALUATED_ONLY_IF
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules.blocking import WORTH_A_LAUNCH
 from ingot.targets.cpu.schedules.emission import Emitter, index
-from ingot.targets.cpu.schedules.nests import Loop, Nest
+from ingot.targets.cpu.schedules.nests import Nest
 from ingot.targets.cpu.schedules.rewriting import substitute
-from ingot.targets.cpu.schedules.structure import loads_of
+from ingot.targets.cpu.schedules.structure import Loop, loads_of
 from ingot.targets.cpu.schedules.tasks import share_tasks
 
 Known = Mapping[tirx.Var, tirx.Expr]

@@ -31,8 +31,9 @@ from ingot.targets.cpu.schedules.elementwise import (
 )
 from ingot.targets.cpu.schedules.emission import Emitter, index, load, vector_at
 from ingot.targets.cpu.schedules.lanes import transpose
-from ingot.targets.cpu.schedules.nests import Loop, Nest, is_slope, slope
+from ingot.targets.cpu.schedules.nests import Nest, is_slope, slope
 from ingot.targets.cpu.schedules.rewriting import substitute
+from ingot.targets.cpu.schedules.structure import Loop
 
 _LINE_BYTES = 64
 # A block is an element's work several times over: loads, interleaving, exchanging, stores.

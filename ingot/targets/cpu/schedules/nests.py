@@ -20,7 +20,7 @@ from tvm.tirx import stmt as statements
 from ingot.targets.cpu.schedules.chains import Chain, Part, Span, variables_of
 from ingot.targets.cpu.schedules.emission import Emitter, index, load
 from ingot.targets.cpu.schedules.rewriting import substitute
-from ingot.targets.cpu.schedules.structure import element_count, loads_of, offset_of
+from ingot.targets.cpu.schedules.structure import Loop, element_count, loads_of, offset_of
 
 
 class FlatViews:
@@ -50,24 +50,6 @@ class FlatViews:
         view = tirx.decl_buffer([size], dtype, f"{buffer.name}_flat", data=buffer.data)
         self._emitter.emit(statements.DeclBuffer(view, data=buffer.data))
         self._views[buffer] = view
-
-
-@dataclasses.dataclass(frozen=True)
-class Loop:
-    """An axis of a nest.
-
-    Attributes:
-        variable: Stands for the position along it.
-        extent: Number of positions, from zero.
-    """
-
-    variable: tirx.Var
-    extent: tirx.Expr
-
-    @property
-    def size(self) -> int | None:
-        """The extent, None where it is symbolic."""
-        return int(self.extent.value) if isinstance(self.extent, tirx.IntImm) else None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,8 +22,8 @@ from ingot.targets.cpu.schedules.nests import FlatViews, flat_nest
 from ingot.targets.cpu.schedules.reduction import Reduction, write_reduction
 from ingot.targets.cpu.schedules.rewriting import rewrite_loads, substitute
 from ingot.targets.cpu.schedules.structure import (
-    Axis,
     Block,
+    Loop,
     Plain,
     element_count,
     loads_of,
@@ -190,7 +190,7 @@ def _reads_any(expression: tirx.Expr, buffers: Sequence[tirx.Buffer]) -> bool:
     return any(node.source.same_as(buffer) for node in loads_of(expression) for buffer in buffers)
 
 
-def _not_single(axes: Sequence[Axis]) -> list[Axis]:
+def _not_single(axes: Sequence[Loop]) -> list[Loop]:
     return [axis for axis in axes if axis.size != 1]
 
 

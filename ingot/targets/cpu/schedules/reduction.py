@@ -29,8 +29,9 @@ from ingot.targets.cpu.schedules.elementwise import (
 )
 from ingot.targets.cpu.schedules.emission import Emitter, index, load, vector_at
 from ingot.targets.cpu.schedules.lanes import reduce_lanes
-from ingot.targets.cpu.schedules.nests import Loop, Nest, is_slope
+from ingot.targets.cpu.schedules.nests import Nest, is_slope
 from ingot.targets.cpu.schedules.rewriting import substitute
+from ingot.targets.cpu.schedules.structure import Loop
 
 # Vectors that accumulate at a time: the latency of an addition times its rate is eight, and two
 # loads per cycle feed half of them.

@@ -26,8 +26,8 @@ class NotPlainError(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class Axis:
-    """An axis of a block.
+class Loop:
+    """An axis of a block or of a nest.
 
     Attributes:
         variable: Stands for the position along it.
@@ -57,8 +57,8 @@ class Block:
     """
 
     name: str
-    axes: tuple[Axis, ...]
-    reduced: tuple[Axis, ...]
+    axes: tuple[Loop, ...]
+    reduced: tuple[Loop, ...]
     targets: tuple[tirx.Buffer, ...]
     values: tuple[tirx.Expr, ...]
     initial: tuple[tirx.Expr, ...]
@@ -129,13 +129,13 @@ def _read_block(statement: tirx.Stmt) -> Block:
     if not isinstance(statement, s_tir.SBlockRealize):
         raise NotPlainError("a statement is not a block")
     block = statement.block
-    axes: dict[bool, list[Axis]] = {False: [], True: []}
+    axes: dict[bool, list[Loop]] = {False: [], True: []}
     for variable, value in zip(block.iter_vars, statement.iter_values, strict=True):
         loop = loops.get(value) if isinstance(value, ir.Var) else None
         one = isinstance(variable.dom.extent, tirx.IntImm) and int(variable.dom.extent.value) == 1
         if variable.iter_type not in (_SPATIAL, _REDUCTION) or (loop is None and not one):
             raise NotPlainError(f"block {block.name_hint} has an axis that is not a loop")
-        axes[variable.iter_type == _REDUCTION].append(Axis(variable.var, variable.dom.extent))
+        axes[variable.iter_type == _REDUCTION].append(Loop(variable.var, variable.dom.extent))
     if len({axis.variable for kind in axes.values() for axis in kind}) < len(loops):
         raise NotPlainError(f"block {block.name_hint} has a loop that is not an axis")
     if not _is_true(statement.predicate) or block.match_buffers or block.alloc_buffers:
@@ -176,7 +176,7 @@ def _stores(body: tirx.Stmt, name: str) -> list[statements.BufferStore]:
     return stores
 
 
-def _check_place(store: statements.BufferStore, axes: Sequence[Axis], name: str) -> None:
+def _check_place(store: statements.BufferStore, axes: Sequence[Loop], name: str) -> None:
     same = len(store.indices) == len(axes) and all(
         at.same_as(axis.variable) or (axis.size == 1 and isinstance(at, tirx.IntImm))
         for at, axis in zip(store.indices, axes, strict=True)
