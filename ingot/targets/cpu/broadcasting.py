@@ -37,8 +37,10 @@ class _Aligner(relax.PyExprMutator):  # type: ignore[misc]
         if name == _PRELU:
             return _prelu(call)
         operands = [self._aligned(*pair) for pair in (call.args, reversed(call.args))]
-        if name in _COMMUTATIVE and _is_image(call.args[1]) and not _is_image(call.args[0]):
-            operands.reverse()
+        if _is_image(call.args[1]) and not _is_image(call.args[0]):
+            operands = (
+                operands[::-1] if name in _COMMUTATIVE else [_scalar(operands[0]), operands[1]]
+            )
         same = all(new.same_as(old) for new, old in zip(operands, call.args, strict=True))
         return call if same else relax.Call(call.op, operands, call.attrs)
 
@@ -56,6 +58,13 @@ class _Aligner(relax.PyExprMutator):  # type: ignore[misc]
         if missing:
             return self.builder_.emit(relax.op.expand_dims(operand, list(range(missing))))
         return operand
+
+
+def _scalar(operand: relax.Expr) -> relax.Expr:
+    """Returns a constant of one element without axes: the layout is then the other operand's."""
+    if isinstance(operand, tvm.ir.GenericConst) and operand.value.numpy().size == 1:
+        return _constant(operand.value.numpy().reshape(()))
+    return operand
 
 
 def _rank(expression: relax.Expr) -> int | None:
