@@ -61,7 +61,8 @@ from ingot.models.catalog import ModelSource
 from ingot.report import statistics
 from ingot.report.bench import BenchRow, bound_model, time_prepared
 from ingot.report.examples import Examples
-from ingot.report.measure import Measurement, MeasureSettings, Progress, choose_cpus
+from ingot.progress import Progress
+from ingot.report.measure import Measurement, MeasureSettings, choose_cpus
 from ingot.report.process import EngineName, Worker
 from ingot.report.rendering import formats
 from ingot.report.variants import Prepared, Variant, prepare
@@ -181,7 +182,7 @@ def _compiled(
             0,
             folder,
             shapes=shapes,
-            tell=lambda stage: tell(f"{source.name}: {stage}", 0, 0),
+            progress=lambda what, done, total: tell(f"{source.name}: {what}", done, total),
             **how,
         )
 

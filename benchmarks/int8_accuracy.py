@@ -50,7 +50,7 @@ from ingot.models.catalog import ModelSource, resolve
 from ingot.models.cifar10 import fetch_cifar10
 from ingot.report.evaluate import metric_figures
 from ingot.report.machine import machine_facts
-from ingot.report.measure import Progress
+from ingot.progress import Progress
 from ingot.report.rendering import formats
 from ingot.runtime.session import Session
 

@@ -19,7 +19,8 @@ from ingot.cli.measuring import progress
 from ingot.errors import IngotError
 from ingot.report.bench import BenchRow
 from ingot.report.machine import machine_facts, machine_warnings
-from ingot.report.measure import MeasureSettings, Progress, choose_cpus
+from ingot.progress import Progress
+from ingot.report.measure import MeasureSettings, choose_cpus
 from ingot.report.rendering import formats
 from ingot.report.schema import MachineFacts
 

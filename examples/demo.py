@@ -19,14 +19,6 @@ import ingot
 from ingot.calibration.dataset import Dataset, open_dataset
 from ingot.models.catalog import ModelSource, resolve
 
-_STAGES = {
-    "ingest": "reading and checking the model",
-    "passes": "running the passes, each checked against ONNX Runtime",
-    "lower": "generating code for this CPU",
-    "write": "packing the artifact",
-    "verify": "checking the code against ONNX Runtime",
-}
-
 
 class Steps:
     """Prints each step and its findings; shows what is under way on a terminal."""
@@ -66,9 +58,7 @@ def compile_model(model: ModelSource, path: Path, steps: Steps) -> ingot.Artifac
     """Compiles the model and says what came of it."""
     steps.begin(f"1. Compile {model.name} for this CPU")
     started = time.perf_counter()
-    artifact = ingot.compile(
-        model.path, path, on_stage=lambda stage: steps.tell(_STAGES.get(stage, stage))
-    )
+    artifact = ingot.compile(model.path, path, progress=steps.tell)
     seconds = time.perf_counter() - started
     passes = artifact.manifest.passes
     changed = sum(record["changed"] for record in passes)

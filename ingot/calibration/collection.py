@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +18,11 @@ from ingot.calibration.reference import Array
 from ingot.calibration.samples import Data, Sample, open_samples
 from ingot.calibration.statistics import TensorStatistics
 from ingot.errors import DataError
+from ingot.progress import Progress, no_progress
 
 ENOUGH_SAMPLES = 32
 """Below so many samples, the ranges of activations are likely too narrow."""
 
-OnSample: TypeAlias = Callable[[int, int], None]
 """Told of each sample that has been run: how many so far, and how many in all."""
 
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "QLinearConv", "ConvInteger"})
@@ -43,7 +42,7 @@ class Calibration:
             iterable the first ones.
         threads: Threads within an operator; 0 for one per core.
         cache: The folder that keeps statistics for the next time; None keeps none.
-        on_sample: Told of each sample, for progress.
+        progress: Told of each sample that is run.
 
     Attributes:
         description: What the data is, in a few words.
@@ -57,12 +56,12 @@ class Calibration:
         limit: int | None = None,
         threads: int = 0,
         cache: Path | None = None,
-        on_sample: OnSample | None = None,
+        progress: Progress = no_progress,
     ) -> None:
         self._samples = open_samples(data, limit)
         self._threads = threads
         self._cache = cache
-        self._on_sample = on_sample
+        self._progress = progress
         self._notes: list[str] = []
 
     @property
@@ -204,8 +203,7 @@ class Calibration:
                 for part in activations.run(sample):
                     _update(pool, observers, part, sample.name)
                 done += count
-                if self._on_sample is not None:
-                    self._on_sample(done, total)
+                self._progress("observing activations", done, total)
         if not done:
             raise DataError("the calibration data holds no samples; give at least one")
         return {name: observer.finish() for name, observer in observers.items()}

@@ -16,10 +16,11 @@ from ingot.cli.shapes import parse_shapes
 from ingot.cli.source import find_model
 from ingot.compiler.build import ARTIFACT_SUFFIX
 from ingot.errors import UsageError
+from ingot.progress import Progress
 from ingot.report.bench import BenchRow
 from ingot.report.bench import bench as time_against
 from ingot.report.machine import machine_facts, machine_warnings
-from ingot.report.measure import MeasureSettings, Progress, choose_cpus
+from ingot.report.measure import MeasureSettings, choose_cpus
 from ingot.report.rendering import formats
 from ingot.report.schema import MachineFacts
 from ingot.report.variants import Variant

@@ -11,12 +11,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ingot.cli.progress import stages
+from ingot.cli.measuring import progress
 from ingot.cli.shapes import parse_shapes
 from ingot.cli.source import find_model
 from ingot.compiler.build import Artifact, compile_model
 from ingot.compiler.recipe import load_recipe
 from ingot.models.catalog import ModelSource
+from ingot.runtime.manifest import Manifest
 
 _MIB = 1 << 20
 
@@ -69,7 +70,7 @@ def compile_command(
     """
     source = find_model(model)
     path = output or Path(f"{source.name}.ingot")
-    with stages(f"compiling {source.name}") as on_stage:
+    with progress() as tell:
         artifact = compile_model(
             source.path,
             path,
@@ -81,7 +82,7 @@ def compile_command(
             accuracy_budget=accuracy_budget,
             data=source.default_dataset if data is None and accuracy_budget is not None else data,
             dump_passes=dump_passes,
-            on_stage=on_stage,
+            progress=tell,
         )
     if as_json:
         typer.echo(json.dumps(_summary(artifact), indent=2))
@@ -108,8 +109,12 @@ def _summary(artifact: Artifact) -> dict[str, object]:
         "stage_seconds": manifest.measured["stage_seconds"],
         "verification": manifest.measured.get("verification"),
         "passes": manifest.passes,
-        "notes": manifest.source["notes"],
+        "notes": _notes(manifest),
     }
+
+
+def _notes(manifest: Manifest) -> list[str]:
+    return [*manifest.source["notes"], *manifest.calibration.get("notes", ())]
 
 
 def _print(artifact: Artifact) -> None:
@@ -123,7 +128,7 @@ def _print(artifact: Artifact) -> None:
             table.add_row(record["name"], str(record["applied"]), nodes, delta)
     if table.row_count:
         console.print(table)
-    for note in manifest.source["notes"]:
+    for note in _notes(manifest):
         console.print(f"note: {note}", highlight=False, soft_wrap=True)
     seconds = manifest.measured["stage_seconds"]
     parts = ", ".join(

@@ -1,4 +1,4 @@
-"""What the commands that measure share: their progress, and lists of numbers."""
+"""What commands share: how they show progress and tables, and lists of numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ingot.errors import UsageError
-from ingot.report.measure import Progress as Tell
+from ingot.progress import Progress as Tell
 
 # Plain lines for a log: a step's begin, and its quarters where it is long.
 _QUARTERS = 4

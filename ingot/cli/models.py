@@ -25,7 +25,7 @@ from ingot.models.catalog import (
     resolve,
     write_export,
 )
-from ingot.models.fetch import Progress
+from ingot.progress import Progress
 
 models_app = typer.Typer(
     name="models",
@@ -121,10 +121,10 @@ def fetch_progress() -> Iterator[Progress]:
     with ProgressBar(*columns, console=Console(stderr=True), transient=True) as bars:
         tasks: dict[str, TaskID] = {}
 
-        def update(stage: str, done: int, total: int | None) -> None:
+        def update(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(escape(stage), total=None)
-            bars.update(tasks[stage], completed=done, total=total)
+            bars.update(tasks[stage], completed=done, total=total or None)
 
         yield update
 
@@ -132,9 +132,9 @@ def fetch_progress() -> Iterator[Progress]:
 def _plain_progress() -> Progress:
     reported: set[tuple[str, bool]] = set()
 
-    def update(stage: str, done: int, total: int | None) -> None:
+    def update(stage: str, done: int, total: int) -> None:
         # Only the start and the end count, and each once.
-        finished = done == total
+        finished = done == total > 0
         if (finished or done == 0) and (stage, finished) not in reported:
             reported.add((stage, finished))
             typer.echo(f"{stage}: {_megabytes(done)}" if finished else f"{stage} ...", err=True)

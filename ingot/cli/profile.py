@@ -47,7 +47,7 @@ def profile(
     given: dict[str, Any] = {"threads": threads, "runs": runs, "shapes": parse_shapes(shape or [])}
     machine = machine_facts()
     with progress() as tell:
-        given["tell"] = lambda step: tell(step, 0, 0)
+        given["progress"] = tell
         if what.endswith(ARTIFACT_SUFFIX):
             artifact = Path(what)
             found = profile_model(None, artifact=artifact, name=artifact.stem, **given)

@@ -18,9 +18,10 @@ import onnx_ir as ir
 from ingot.calibration.dataset import Dataset
 from ingot.calibration.metrics import Metric
 from ingot.compiler.accuracy import measure_accuracy
-from ingot.compiler.sensitivity import LayerSensitivity, OnLayer, Samples, measure_sensitivity
+from ingot.compiler.sensitivity import LayerSensitivity, Samples, measure_sensitivity
 from ingot.errors import DataError, VerificationError
 from ingot.passes.quantization.restoration import restore_float
+from ingot.progress import Progress, no_progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,7 @@ def hold_budget(
     samples: Samples,
     *,
     metric: Metric | None = None,
-    on_layer: OnLayer | None = None,
+    progress: Progress = no_progress,
     measure: Callable[[ir.Model], float] | None = None,
 ) -> BudgetOutcome:
     """Keeps layers in float until the metric loses no more than the budget.
@@ -58,7 +59,7 @@ def hold_budget(
         budget: The largest loss, in the metric's unit.
         samples: Real inputs to measure sensitivity on.
         metric: What to judge by; by default the data's own first metric.
-        on_layer: Told of each layer whose sensitivity was measured.
+        progress: Told of each layer whose sensitivity is measured, and of each graph that is tried.
         measure: Judges a model instead of the metric on the data.
 
     Raises:
@@ -73,13 +74,16 @@ def hold_budget(
         )
     judge = measure or (lambda candidate: measure_accuracy(candidate, data, chosen))
     sign = 1.0 if chosen.higher_is_better else -1.0
+    progress("measuring accuracy in float", 0, 0)
     target = judge(float_model)
+    progress("measuring accuracy in 8 bits", 0, 0)
     values: dict[int, float] = {0: judge(model)}
-    layers = measure_sensitivity(model, float_model, samples, on_layer=on_layer)
+    layers = measure_sensitivity(model, float_model, samples, progress=progress)
     order = [layer.name for layer in sorted(layers, key=_noise_per_cost, reverse=True)]
 
     def holds(count: int) -> bool:
         if count not in values:
+            progress(f"measuring accuracy with {count} layers in float", 0, 0)
             values[count] = judge(restore_float(model, float_model, order[:count]))
         return sign * (target - values[count]) <= budget + 1e-9
 

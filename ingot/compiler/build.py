@@ -6,14 +6,14 @@ import dataclasses
 import importlib.metadata
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import onnx
 import onnx_ir as ir
 
-from ingot.calibration.collection import Calibration, OnSample
+from ingot.calibration.collection import Calibration
 from ingot.calibration.dataset import Dataset
 from ingot.compiler.agreement import compare_with_quantized, compare_with_reference, runs_here
 from ingot.compiler.artifact_writer import (
@@ -33,12 +33,11 @@ from ingot.compiler.quantization import (
     require_precision,
 )
 from ingot.compiler.recipe import Recipe, load_recipe
-from ingot.compiler.sensitivity import OnLayer
 from ingot.compiler.smoothing import has_quantized_activations
 from ingot.compiler.verification import runnable_inputs
 from ingot.errors import UsageError, VerificationError
 from ingot.passes.manager import PassManager
-from ingot.passes.record import PassRecord
+from ingot.progress import Progress, no_progress
 from ingot.runtime.manifest import (
     CODE_MEMBER,
     FORMAT_VERSION,
@@ -54,8 +53,13 @@ ARTIFACT_SUFFIX = ".ingot"
 _TOOLS = ("ingot", "apache-tvm", "apache-tvm-ffi", "onnx", "onnx-ir", "onnxscript", "onnxsim",
           "onnxruntime", "numpy", "ziglang")  # fmt: skip
 
-OnStage = Callable[[str], None]
-OnPass = Callable[[PassRecord], None]
+_STAGES = {
+    "ingest": "reading and checking the model",
+    "passes": "running the passes",
+    "lower": "generating code",
+    "write": "packing the artifact",
+    "verify": "checking the code against ONNX Runtime",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,11 +95,8 @@ def compile_model(
     calibration: DataLike | None = None,
     accuracy_budget: float | None = None,
     data: Dataset | str | Path | None = None,
-    dump_passes: Path | None = None,
-    on_stage: OnStage | None = None,
-    on_pass: OnPass | None = None,
-    on_sample: OnSample | None = None,
-    on_layer: OnLayer | None = None,
+    dump_passes: str | Path | None = None,
+    progress: Progress = no_progress,
 ) -> Artifact:
     """Compiles a model to an artifact.
 
@@ -116,10 +117,8 @@ def compile_model(
         data: Labelled data to hold the budget on, over the recipe's; by default the calibration
             data, where that carries labels.
         dump_passes: A folder that receives the graph after each pass.
-        on_stage: Called with each stage's name as it begins.
-        on_pass: Called with each pass's record as it ends.
-        on_sample: Called with how many calibration samples were run, and how many there are.
-        on_layer: Called with how many layers' sensitivities were measured, and how many there are.
+        progress: Told what is being done (each stage, pass, sample and layer), how much of it is
+            done, and of how much (0 where that is not known).
 
     Returns:
         The artifact that was written.
@@ -138,18 +137,20 @@ def compile_model(
     """
     plan = _plan(recipe, target, shapes, quantize, accuracy_budget)
     chosen = parse_target(plan.target)
-    begin_stage = _Stages(on_stage)
+    begin_stage = _Stages(progress)
     begin_stage("ingest")
     source = ingest(model, shapes=plan.shapes, simplified=plan.simplify, seed=plan.verify.seed)
     path = _output_path(output, source.name)
-    samples = _open_calibration(calibration, plan, source, model, on_sample)
+    samples = _open_calibration(calibration, plan, source, model, progress)
     passes = make_passes(plan, chosen, samples)
     begin_stage("passes")
     check = source.check if plan.verify.enabled else None
-    run = PassManager(passes, check=check, dump_dir=dump_passes, on_pass=on_pass).run(source.model)
+    dumps = None if dump_passes is None else Path(dump_passes)
+    manager = PassManager(passes, check=check, dump_dir=dumps, progress=progress)
+    run = manager.run(source.model)
     labelled = _open_labelled(data, calibration, plan, source, model)
     outcome = finish_quantization(
-        run.model, passes, samples, plan.accuracy_budget, labelled, on_layer
+        run.model, passes, samples, plan.accuracy_budget, labelled, progress
     )
     begin_stage("lower")
     lowered = chosen.lower(outcome.model.clone())
@@ -172,7 +173,11 @@ def compile_model(
     }
     manifest = _manifest(source, outcome, plan, chosen, lowered, members, measured)
     if samples is not None:
-        facts = {"sha256": samples.digest, "data": samples.description}
+        facts = {
+            "sha256": samples.digest,
+            "data": samples.description,
+            "notes": list(samples.notes),
+        }
         manifest = dataclasses.replace(manifest, calibration=facts)
     if plan.verify.enabled:
         manifest = _verified(path, manifest, members, source, plan, outcome, begin_stage)
@@ -211,14 +216,14 @@ def _open_calibration(
     plan: Recipe,
     source: Ingested,
     model: str | Path | onnx.ModelProto | ir.Model,
-    on_sample: OnSample | None,
+    progress: Progress,
 ) -> Calibration | None:
     data = plan.calibration.data if given is None else given
     if data is None:
         return None
     folder = Path(model).parent if isinstance(model, (str, Path)) else Path()
     return open_calibration(
-        data, source.original, folder, limit=plan.calibration.limit, on_sample=on_sample
+        data, source.original, folder, limit=plan.calibration.limit, progress=progress
     )
 
 
@@ -244,14 +249,13 @@ def _open_labelled(
 class _Stages:
     """Times the stages of a build, each from its beginning to the next one's."""
 
-    def __init__(self, on_stage: OnStage | None) -> None:
-        self._on_stage = on_stage
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
         self._begun: list[tuple[str, float]] = []
 
     def __call__(self, stage: str) -> None:
         self._begun.append((stage, time.perf_counter()))
-        if self._on_stage is not None:
-            self._on_stage(stage)
+        self._progress(_STAGES[stage], 0, 0)
 
     def finish(self) -> dict[str, float]:
         """Returns the seconds of each stage begun so far."""

@@ -9,9 +9,10 @@ from typing import Any, TypeAlias
 import onnx_ir as ir
 
 from ingot.cache import cache_dir
-from ingot.calibration.collection import Calibration, OnSample
+from ingot.calibration.collection import Calibration
 from ingot.calibration.dataset import Dataset, open_dataset
 from ingot.calibration.preprocessing import Preprocessing, read_metadata
+from ingot.progress import Progress, no_progress
 
 DataLike: TypeAlias = "Dataset | str | Path | Iterable[Mapping[str, Any]]"
 
@@ -57,7 +58,7 @@ def open_calibration(
     folder: Path,
     *,
     limit: int | None = None,
-    on_sample: OnSample | None = None,
+    progress: Progress = no_progress,
 ) -> Calibration:
     """Opens calibration data for a model; statistics are kept in the user's cache.
 
@@ -66,11 +67,11 @@ def open_calibration(
         model: The model as it was given.
         folder: Where the model's file lies.
         limit: The most examples to use.
-        on_sample: Told of each sample that was run.
+        progress: Told of each sample that is run.
 
     Raises:
         DataError: The data is missing, damaged or does not fit the model.
     """
     if isinstance(data, (str, Path)):
         data = open_model_data(data, model, folder, limit=limit, ignore_labels=True)
-    return Calibration(data, limit=limit, cache=cache_dir() / "calibration", on_sample=on_sample)
+    return Calibration(data, limit=limit, cache=cache_dir() / "calibration", progress=progress)

@@ -14,7 +14,7 @@ from ingot.calibration.dataset import Dataset
 from ingot.calibration.reference import Reference
 from ingot.compiler.budget import hold_budget
 from ingot.compiler.recipe import Recipe
-from ingot.compiler.sensitivity import LayerSensitivity, OnLayer, layer_noise
+from ingot.compiler.sensitivity import LayerSensitivity, layer_noise
 from ingot.errors import UsageError
 from ingot.passes.base import ToleranceKind, pass_tolerance
 from ingot.passes.quantization.calibrated import CalibratedPass
@@ -22,6 +22,7 @@ from ingot.passes.quantization.precision import layer_precisions
 from ingot.passes.quantization.profile import PROFILES
 from ingot.passes.quantization.qdq import FLOAT_MODEL, InsertQdq
 from ingot.passes.registry import create
+from ingot.progress import Progress, no_progress
 from ingot.targets.base import Target
 
 # Samples on which the quantized graph is compared with the float one for the manifest.
@@ -113,7 +114,7 @@ def finish_quantization(
     calibration: Calibration | None,
     budget: float | None,
     data: Dataset | None,
-    on_layer: OnLayer | None = None,
+    progress: Progress = no_progress,
 ) -> Quantized:
     """Takes the quantized graph, keeps to the accuracy budget, and measures the layers' noise.
 
@@ -123,7 +124,7 @@ def finish_quantization(
         calibration: What they were calibrated with.
         budget: The largest loss of accuracy; None for any.
         data: Labelled data to hold the budget on.
-        on_layer: Told of each layer whose sensitivity was measured.
+        progress: Told of each layer whose sensitivity was measured.
 
     Raises:
         UsageError: A budget is asked for, and no pass quantized a layer, or there is no data.
@@ -142,7 +143,7 @@ def finish_quantization(
     else:
         if data is None:
             raise UsageError("an accuracy budget is held on labelled data: give it with --data")
-        held = hold_budget(model, float_model, data, budget, samples, on_layer=on_layer)
+        held = hold_budget(model, float_model, data, budget, samples, progress=progress)
         model, layers = held.model, held.layers
         facts["budget"] = held.facts
     facts["output_sqnr_db"] = output_sqnr(float_model, model, samples)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,9 @@ import pydantic
 from ingot.calibration.reference import Reference
 from ingot.passes.quantization.quantized_layer import quantized_layers
 from ingot.passes.quantization.restoration import restore_float
+from ingot.progress import Progress, no_progress
 
 Samples = Sequence[Mapping[str, Any]]
-OnLayer = Callable[[int, int], None]
 
 # What stands for a noise of nothing, in decibels.
 NOISELESS_DB = 200.0
@@ -79,7 +79,7 @@ def measure_sensitivity(
     float_model: ir.Model,
     samples: Samples,
     *,
-    on_layer: OnLayer | None = None,
+    progress: Progress = no_progress,
 ) -> list[LayerSensitivity]:
     """The noise of the outputs that each layer makes when it alone is quantized.
 
@@ -87,7 +87,7 @@ def measure_sensitivity(
         model: The QDQ model.
         float_model: The model before it was quantized.
         samples: Real inputs, at least one.
-        on_layer: Told how many layers are done, and how many there are.
+        progress: Told of each layer.
     """
     found = layer_noise(model, float_model, samples)
     names = [layer.name for layer in found]
@@ -104,8 +104,7 @@ def measure_sensitivity(
                 if array.dtype.kind == "f":
                     total += _squares(array, actual[name])
         result.append(layer.model_copy(update={"output_sqnr_db": decibels(*total)}))
-        if on_layer is not None:
-            on_layer(index + 1, len(found))
+        progress("measuring the layers' sensitivity", index + 1, len(found))
     return result
 
 

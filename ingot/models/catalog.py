@@ -27,8 +27,8 @@ from ingot.calibration.preprocessing import (
 )
 from ingot.errors import ModelError, UsageError
 from ingot.models.exports import Export
-from ingot.models.fetch import Progress, no_progress
 from ingot.models.reference import REFERENCE_MODELS, ReferenceModel
+from ingot.progress import Progress, no_progress
 
 __all__ = [
     "REFERENCE_MODELS",

@@ -18,21 +18,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 from ingot.cache import replacing
 from ingot.errors import IngotError
-
-
-class Progress(Protocol):
-    """Is told how far a download or an export has come."""
-
-    def __call__(self, stage: str, done: int, total: int | None) -> None:
-        """Reports ``done`` of ``total`` bytes; the total is None while it is unknown."""
-
-
-def no_progress(stage: str, done: int, total: int | None) -> None:
-    """A ``Progress`` that reports nothing."""
+from ingot.progress import Progress, no_progress
 
 
 def fetch_pypi(
@@ -117,7 +106,7 @@ def _fetch(
     if cached.is_file() and has_digest(cached):
         return cached
     stage = f"download {label}"
-    progress(stage, 0, None)
+    progress(stage, 0, 0)
     with replacing(cached) as target:
         downloaded = download(target.parent)
         if not has_digest(downloaded):
@@ -153,7 +142,7 @@ def _pip_download(name: str, version: str, folder: Path, progress: Progress) -> 
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         for line in _run(command, folder, dict(os.environ), errors.fileno()):
             if match := re.match(r"Progress (\d+) of (\d+)", line):
-                progress(f"download {name} {version}", int(match[1]), int(match[2]) or None)
+                progress(f"download {name} {version}", int(match[1]), int(match[2]))
         errors.seek(0)
         complaints = [line for line in errors.read().splitlines() if line.startswith("ERROR:")]
     wheels = list(folder.glob("*.whl"))

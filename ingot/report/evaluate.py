@@ -11,8 +11,8 @@ import numpy as np
 from ingot.calibration.dataset import Dataset, Example
 from ingot.calibration.metrics import Metric
 from ingot.errors import DataError, IngotError
+from ingot.progress import Progress, no_progress
 from ingot.report import statistics
-from ingot.report.measure import Progress
 from ingot.report.process import Worker
 from ingot.report.schema import Agreement, Figure, MetricFigures
 from ingot.report.workers.protocol import Array
@@ -104,7 +104,7 @@ def evaluate(
     metrics: Sequence[Metric],
     *,
     labels: Array | None = None,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> list[Evaluation]:
     """Runs every example through every variant, the reference first.
 
@@ -139,8 +139,7 @@ def evaluate(
                 differences[position].add(expected, actual, worker.name)
             for metric, taken in zip(metrics, predictions[position], strict=True):
                 taken.append(metric.predict(outputs, example.label))
-        if progress is not None:
-            progress("checking the outputs", index + 1, count)
+        progress("checking the outputs", index + 1, count)
     return [
         Evaluation(
             [np.stack(taken) for taken in per_metric],

@@ -12,18 +12,16 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
 from ingot.errors import UsageError
+from ingot.progress import Progress, no_progress
 from ingot.report.process import Worker
 from ingot.report.workers.protocol import Array
-
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and of how much."""
 
 _TOPOLOGY = Path("/sys/devices/system/cpu")
 # Thread pools spin after a run, some for long; the next variant must not pay for it. A window is
@@ -127,7 +125,7 @@ def measure(
     workers: Sequence[Worker],
     inputs: Mapping[str, Array],
     settings: MeasureSettings,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> list[Measurement]:
     """Warms all variants up and times them in turn.
 
@@ -140,22 +138,21 @@ def measure(
     Returns:
         A measurement per worker, in order, with the same number of rounds.
     """
-    tell = progress or _silent
     warm_ups = []
     for index, worker in enumerate(workers):
-        tell(f"warming up {worker.name}", index, len(workers))
+        progress(f"warming up {worker.name}", index, len(workers))
         worker.set_inputs(inputs)
         warm_ups.append(warm_up(worker, settings))
     rounds, blocks = plan_blocks([warm.median_seconds for warm in warm_ups], settings)
     samples: list[list[Array]] = [[] for _ in workers]
     for index in range(rounds):
-        tell("measuring in turn", index, rounds)
+        progress("measuring in turn", index, rounds)
         forth = _time_in_order(workers, blocks, range(len(workers)))
         back = _time_in_order(workers, blocks, reversed(range(len(workers))))
         for position in range(len(workers)):
             ns = np.concatenate([forth[position], back[position]])
             samples[position].append(ns.astype(np.float64) / 1e6)
-    tell("measuring in turn", rounds, rounds)
+    progress("measuring in turn", rounds, rounds)
     return [
         Measurement(
             worker.name,
@@ -263,7 +260,3 @@ def settle(workers: Sequence[Worker]) -> None:
         if used == before:
             return
         time.sleep(_SETTLE_WINDOW_SECONDS)
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """Tells nobody."""

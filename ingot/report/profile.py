@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pydantic
 
 from ingot.compiler.ingest import ingest
+from ingot.progress import Progress, no_progress
 from ingot.report.bench import input_specs, random_arrays
 from ingot.report.examples import closed_shapes
 from ingot.report.variants import Variant, prepare
@@ -16,8 +17,6 @@ from ingot.runtime import Session
 from ingot.runtime.manifest import KernelCost
 from ingot.runtime.profiler import KernelTime, profile
 from ingot.targets.cpu.probe import Probe, Roofline
-
-OnStep = Callable[[str], None]
 
 # Their operations are nearly all of 8-bit integers; those of every other kernel are of floats.
 _INTEGER_FAMILIES = frozenset({"integer_convolution", "integer_matmul"})
@@ -93,7 +92,7 @@ def profile_model(
     threads: int | None = None,
     runs: int = 20,
     shapes: Mapping[str, Sequence[int]] | None = None,
-    tell: OnStep | None = None,
+    progress: Progress = no_progress,
 ) -> ModelProfile:
     """Profiles a model compiled by Ingot, or an artifact, on random inputs.
 
@@ -107,7 +106,7 @@ def profile_model(
         threads: Threads per inference; None for as many as this process may run at once.
         runs: Inferences to time.
         shapes: What symbolic dimensions are bound to.
-        tell: Told each step.
+        progress: Told each step.
 
     Raises:
         UsageError: A dimension is open.
@@ -118,12 +117,11 @@ def profile_model(
     if artifact is None and model is not None:
         shapes = closed_shapes(ingest(model, shapes=shapes, simplified=False).original, shapes)
     with tempfile.TemporaryDirectory(prefix="ingot-profile-") as folder:
-        prepared = prepare(own, model, 0, Path(folder), shapes=shapes, tell=tell)
+        prepared = prepare(own, model, 0, Path(folder), shapes=shapes, progress=progress)
         session = Session(prepared.path, threads=threads)
     with session:
         inputs = random_arrays(input_specs(session.manifest), shapes)
-        if tell is not None:
-            tell(f"timing the kernels of {name}")
+        progress(f"timing the kernels of {name}", 0, 0)
         probe = Probe()
         before = probe.roofline(session.threads)
         measured = profile(session, inputs, inferences=runs)

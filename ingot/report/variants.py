@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,6 +13,7 @@ from ingot.compiler.data import DataLike
 from ingot.compiler.recipe import Recipe, load_recipe
 from ingot.errors import UsageError
 from ingot.passes.record import PassRecord
+from ingot.progress import Progress, no_progress
 from ingot.report.process import EngineName
 from ingot.report.schema import Build, Quantization
 from ingot.runtime import ArtifactReader, Manifest
@@ -112,7 +113,7 @@ def prepare(
     shapes: Mapping[str, Sequence[int]] | None = None,
     calibration: DataLike | None = None,
     dump_passes: Path | None = None,
-    tell: Callable[[str], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Prepared:
     """Compiles a variant where it needs it.
 
@@ -124,7 +125,7 @@ def prepare(
         shapes: What symbolic dimensions are bound to.
         calibration: What quantization is calibrated with, over the recipe's.
         dump_passes: A folder that receives the graph after each pass.
-        tell: Told each stage of the compilation.
+        progress: Told how far the compilation is.
 
     Raises:
         IngotError: The model cannot be compiled.
@@ -145,7 +146,7 @@ def prepare(
         shapes=shapes,
         calibration=calibration,
         dump_passes=dump_passes,
-        on_stage=None if tell is None else lambda stage: tell(f"{variant.name}: {stage}"),
+        progress=lambda what, done, total: progress(f"{variant.name}: {what}", done, total),
     )
     return _prepared_artifact(variant, artifact.path, time.perf_counter() - started)
 
@@ -167,7 +168,7 @@ def _build(manifest: Manifest, seconds: float | None) -> Build:
         target=manifest.target.spec,
         placement={place: _without_kernels(part) for place, part in manifest.placement.items()},
         passes=tuple(PassRecord.model_validate(record) for record in manifest.passes),
-        notes=tuple(manifest.source.get("notes", ())),
+        notes=(*manifest.source.get("notes", ()), *manifest.calibration.get("notes", ())),
         tools=dict(manifest.tools),
         quantization=None
         if "quantization" not in manifest.measured

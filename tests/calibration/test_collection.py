@@ -57,7 +57,7 @@ def test_statistics_are_those_of_the_activations(model):
 
 def test_every_sample_runs_once_and_is_told(model, runs):
     told = []
-    calibration = Calibration(SAMPLES, on_sample=lambda done, total: told.append((done, total)))
+    calibration = Calibration(SAMPLES, progress=lambda _, done, total: told.append((done, total)))
     calibration.statistics(model, ["c", "r", "y"])
     assert len(runs) == len(SAMPLES)
     assert told == [(index + 1, len(SAMPLES)) for index in range(len(SAMPLES))]
@@ -146,7 +146,9 @@ def test_a_tensor_of_text_is_refused():
 def test_a_fixed_batch_is_filled():
     model = parse(MODEL.replace("float[N, 2, 4, 4]", "float[4, 2, 4, 4]"))
     told = []
-    calibration = Calibration(SAMPLES[:6], on_sample=lambda done, total: told.append((done, total)))
+    calibration = Calibration(
+        SAMPLES[:6], progress=lambda _, done, total: told.append((done, total))
+    )
     found = calibration.statistics(model, ["c"])
     assert found["c"].samples == 2
     assert found["c"].maximum == pytest.approx(CONVOLVED[:6].max(), rel=1e-5)

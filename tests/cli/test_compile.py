@@ -103,7 +103,7 @@ def test_quantizing_says_what_noise_it_makes(
     ingot: Ingot, small_model: Path, tmp_path: Path
 ) -> None:
     data = tmp_path / "images.npy"
-    np.save(data, np.random.default_rng(0).normal(size=(40, 3, 16, 16)).astype(np.float32))
+    np.save(data, np.random.default_rng(0).normal(size=(5, 3, 16, 16)).astype(np.float32))
     output = tmp_path / "int8.ingot"
     outcome = ingot(
         "compile", small_model, "-o", output, "--quantize", "int8", "--calibration", data
@@ -112,6 +112,8 @@ def test_quantizing_says_what_noise_it_makes(
     assert "quantization.qdq" in outcome.out
     assert "agrees with ONNX Runtime on the quantized graph" in outcome.out
     assert "quantization noise of logits: " in outcome.out
+    assert "note: calibrated on 5 samples only" in outcome.out
+    assert "observing activations" in outcome.err
     assert Session(output).manifest.precision["default"] == "int8"
 
 

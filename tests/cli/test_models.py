@@ -95,7 +95,7 @@ def test_each_command_helps_with_an_example(command):
 
 
 def report_a_download(progress):
-    for done, total in ((0, None), (0, 10_000_000), (5_000_000, 10_000_000)):
+    for done, total in ((0, 0), (0, 10_000_000), (5_000_000, 10_000_000)):
         progress("download net 1.0", done, total)
     for _ in range(2):
         progress("download net 1.0", 10_000_000, 10_000_000)

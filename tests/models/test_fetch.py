@@ -87,7 +87,7 @@ def test_a_wheel_is_downloaded_once(index, tmp_path):
     assert files_in(cache) == [first]
     assert sha256(first) == digest
     stage = "download some-weights 1.2"
-    assert reports[0] == (stage, 0, None)
+    assert reports[0] == (stage, 0, 0)
     assert reports[-1] == (stage, size, size)
 
 

@@ -110,12 +110,11 @@ class TestRecords:
         (record,) = PassManager([Ingot(shrink)]).run(model).records
         assert (record.initializer_bytes_before, record.initializer_bytes_after) == (8, 4)
 
-    def test_callback_gets_each_record_in_order(self, model):
-        seen = []
+    def test_progress_is_told_each_pass_as_it_begins(self, model):
+        told = []
         passes = [CommonSubexpressionEliminationPass(), IdentityEliminationPass()]
-        run = PassManager(passes, on_pass=seen.append).run(model)
-        assert seen == run.records
-        assert [record.name for record in seen] == [type(pass_).__name__ for pass_ in passes]
+        run = PassManager(passes, progress=lambda *step: told.append(step)).run(model)
+        assert told == [(f"pass {record.name}", 0, 0) for record in run.records]
 
     def test_times_are_measured(self, model):
         (record,) = (
