@@ -34,8 +34,8 @@ from benchmarks.latency import (
 )
 from benchmarks.tables import markdown_table
 from ingot.cli.source import find_model
-from ingot.report.bench import BenchRow, bench
 from ingot.progress import Progress
+from ingot.report.bench import BenchRow, bench
 from ingot.report.rendering import formats
 
 

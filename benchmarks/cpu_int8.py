@@ -58,10 +58,10 @@ from ingot.compiler.ingest import Ingested, ingest
 from ingot.compiler.inputs import random_inputs
 from ingot.errors import IngotError, UsageError
 from ingot.models.catalog import ModelSource
+from ingot.progress import Progress
 from ingot.report import statistics
 from ingot.report.bench import BenchRow, bound_model, time_prepared
 from ingot.report.examples import Examples
-from ingot.progress import Progress
 from ingot.report.measure import Measurement, MeasureSettings, choose_cpus
 from ingot.report.process import EngineName, Worker
 from ingot.report.rendering import formats

@@ -48,9 +48,9 @@ from ingot.compiler.build import ARTIFACT_SUFFIX, compile_model
 from ingot.errors import IngotError, UsageError
 from ingot.models.catalog import ModelSource, resolve
 from ingot.models.cifar10 import fetch_cifar10
+from ingot.progress import Progress
 from ingot.report.evaluate import metric_figures
 from ingot.report.machine import machine_facts
-from ingot.progress import Progress
 from ingot.report.rendering import formats
 from ingot.runtime.session import Session
 

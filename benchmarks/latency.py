@@ -17,9 +17,9 @@ import onnx_ir as ir
 from benchmarks.tables import names
 from ingot.cli.measuring import progress
 from ingot.errors import IngotError
+from ingot.progress import Progress
 from ingot.report.bench import BenchRow
 from ingot.report.machine import machine_facts, machine_warnings
-from ingot.progress import Progress
 from ingot.report.measure import MeasureSettings, choose_cpus
 from ingot.report.rendering import formats
 from ingot.report.schema import MachineFacts
