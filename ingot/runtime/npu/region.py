@@ -1,0 +1,285 @@
+"""What an artifact holds of one NPU region: a part of the graph that the NPU runs by itself.
+
+The members of region ``NAME`` are ``npu/NAME/region.json`` (what this module describes),
+``graph.tosa`` (the TOSA 1.0 flatbuffer that was compiled), ``command_stream.bin`` and
+``weights.bin`` (what the NPU's driver is given).
+
+An Ethos-U addresses memory as an offset from one of eight base pointers, which the driver sets
+before it starts the command stream (Arm, "Ethos-U55 NPU Technical Reference Manual", registers
+``BASEP0`` to ``BASEP7``). An :class:`Area` is such a base pointer's index with the bytes behind it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ingot.errors import ArtifactError
+
+REGION_FOLDER = "npu"
+_DESCRIPTION = "region.json"
+# Members by the attribute of Region that holds their bytes.
+_FILES = {
+    "graph": "graph.tosa",
+    "command_stream": "command_stream.bin",
+    "weights": "weights.bin",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Configuration:
+    """The NPU that a region was compiled for, in the words of Arm's Vela.
+
+    Attributes:
+        accelerator: ``ethos-u55-256``: the product and its multiply-adds per cycle.
+        system_configuration: Section ``System_Config`` of Vela's configuration file.
+        memory_mode: Section ``Memory_Mode`` of it.
+    """
+
+    accelerator: str
+    system_configuration: str
+    memory_mode: str
+
+    @property
+    def macs_per_cycle(self) -> int:
+        """Multiply-adds of 8 bits in a cycle."""
+        return int(self.accelerator.rpartition("-")[2])
+
+    @property
+    def product(self) -> str:
+        """The accelerator without its size: ``ethos-u55``."""
+        return self.accelerator.rpartition("-")[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Area:
+    """Memory behind one base pointer.
+
+    Attributes:
+        base: The base pointer's index.
+        size: How many bytes the command stream uses behind it; 0 where it uses none.
+    """
+
+    base: int
+    size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class RegionTensor:
+    """An input or output as the NPU sees it: dense, last axis fastest (NHWC for an image).
+
+    Attributes:
+        name: Its name in the TOSA graph.
+        dtype: NumPy's name of the element type; multi-byte elements are little endian.
+        shape: Its dimensions, the same as in the TOSA graph.
+        base: Index of the base pointer of the area that holds it.
+        address: Offset of its first byte in that area.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    base: int
+    address: int
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes."""
+        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerEstimate:
+    """Vela's estimate for one operation of the command stream; never a measured time.
+
+    Attributes:
+        name: The TOSA tensor that the operation writes.
+        operator: Vela's name of the operation.
+        cycles: Cycles that it takes, memory included.
+        npu_cycles: Cycles that the arithmetic alone takes.
+        macs: Multiply-adds.
+        memory_cycles: Cycles of access, by memory (``Sram``, ``Dram``, ``OffChipFlash``).
+    """
+
+    name: str
+    operator: str
+    cycles: int
+    npu_cycles: int
+    macs: int
+    memory_cycles: Mapping[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryEstimate:
+    """Vela's estimate of the traffic with one memory.
+
+    Attributes:
+        peak: The most bytes in use at a time.
+        read: Bytes read in an inference.
+        written: Bytes written in an inference.
+        cycles: Cycles of access.
+    """
+
+    peak: int
+    read: int
+    written: int
+    cycles: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """Vela's estimate of a region; never a measured time.
+
+    Attributes:
+        cycles: Cycles of an inference.
+        npu_cycles: Cycles of the arithmetic alone.
+        macs: Multiply-adds.
+        clock_hz: The clock of the system configuration.
+        memories: By the memory's name.
+        layers: In the order of the command stream.
+    """
+
+    cycles: int
+    npu_cycles: int
+    macs: int
+    clock_hz: float
+    memories: Mapping[str, MemoryEstimate]
+    layers: tuple[LayerEstimate, ...]
+
+    @property
+    def inferences_per_second(self) -> float:
+        """At the configured clock, back to back."""
+        return self.clock_hz / self.cycles if self.cycles else 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Region:
+    """One NPU region.
+
+    Attributes:
+        name: Its name in the artifact; the name of the function that the host code calls.
+        configuration: What it was compiled for.
+        inputs: In the order of the TOSA graph's inputs, which is the host code's.
+        outputs: Likewise.
+        scratch: Where inputs, outputs and intermediate values lie.
+        fast_scratch: The second scratch area of a memory mode with dedicated SRAM; size 0 without.
+        weights_base: Index of the base pointer of ``weights``.
+        graph: The TOSA flatbuffer.
+        command_stream: The command stream: little-endian 32-bit words, without a driver's header.
+        weights: Encoded weights and scales, read-only.
+        versions: Versions of the compilers that made it, by package.
+        nodes: Nodes of the source model that it computes.
+        estimate: Vela's estimate of its cost.
+    """
+
+    name: str
+    configuration: Configuration
+    inputs: tuple[RegionTensor, ...]
+    outputs: tuple[RegionTensor, ...]
+    scratch: Area
+    fast_scratch: Area
+    weights_base: int
+    graph: bytes
+    command_stream: bytes
+    weights: bytes
+    versions: Mapping[str, str]
+    nodes: tuple[str, ...]
+    estimate: Estimate
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of graph, command stream and weights, in hex, by attribute."""
+        return {name: _digest(getattr(self, name)) for name in _FILES}
+
+    def members(self) -> dict[str, bytes]:
+        """Returns the artifact's members of this region by name."""
+        described = {
+            field.name: _plain(getattr(self, field.name))
+            for field in dataclasses.fields(self)
+            if field.name not in _FILES
+        }
+        described["digests"] = self.digests
+        text = json.dumps(described, indent=1) + "\n"
+        files = {file: getattr(self, name) for name, file in _FILES.items()}
+        return {
+            member_name(self.name, file): data
+            for file, data in {_DESCRIPTION: text.encode(), **files}.items()
+        }
+
+    @classmethod
+    def read(cls, name: str, member: Callable[[str], memoryview]) -> Region:
+        """Reads a region from an artifact and checks its digests.
+
+        Args:
+            name: The region's name.
+            member: Returns a member's bytes; :meth:`ingot.runtime.ArtifactReader.member`.
+
+        Raises:
+            ArtifactError: A member is missing, damaged or not what its digest says.
+        """
+        files = {key: bytes(member(member_name(name, file))) for key, file in _FILES.items()}
+        description = member_name(name, _DESCRIPTION)
+        try:
+            raw = json.loads(bytes(member(description)))
+            digests = raw.pop("digests")
+            region = _parse(raw, files)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(f"member {description} is damaged: {error!r}") from error
+        region.check(digests)
+        return region
+
+    def check(self, digests: Mapping[str, str]) -> None:
+        """Checks that graph, command stream and weights are the bytes with these digests.
+
+        Raises:
+            ArtifactError: One is not; names it.
+        """
+        for attribute, actual in self.digests.items():
+            if digests.get(attribute) != actual:
+                raise ArtifactError(
+                    f"NPU region {self.name} is damaged: {_FILES[attribute]} does not have the "
+                    "digest that its description states; copy or compile the artifact again"
+                )
+
+
+def member_name(region: str, file: str) -> str:
+    """Returns the name of a region's member in the artifact."""
+    return f"{REGION_FOLDER}/{region}/{file}"
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """Returns what JSON can hold for a field's value."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, tuple):
+        return [_plain(entry) for entry in value]
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _tensors(entries: Any) -> tuple[RegionTensor, ...]:
+    return tuple(RegionTensor(**{**entry, "shape": tuple(entry["shape"])}) for entry in entries)
+
+
+def _parse(raw: Mapping[str, Any], files: Mapping[str, bytes]) -> Region:
+    estimate = raw["estimate"]
+    layers = tuple(LayerEstimate(**entry) for entry in estimate["layers"])
+    memories = {name: MemoryEstimate(**entry) for name, entry in estimate["memories"].items()}
+    parsed = {
+        "configuration": Configuration(**raw["configuration"]),
+        "inputs": _tensors(raw["inputs"]),
+        "outputs": _tensors(raw["outputs"]),
+        "scratch": Area(**raw["scratch"]),
+        "fast_scratch": Area(**raw["fast_scratch"]),
+        "nodes": tuple(raw["nodes"]),
+        "estimate": Estimate(**{**estimate, "layers": layers, "memories": memories}),
+    }
+    return Region(**{**raw, **parsed, **files})
