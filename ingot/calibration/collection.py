@@ -47,6 +47,7 @@ class Calibration:
     Attributes:
         description: What the data is, in a few words.
         notes: What a user should be told, one line each.
+        progress: Told of each sample, and by passes of what they do with samples.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Calibration:
         self._samples = open_samples(data, limit)
         self._threads = threads
         self._cache = cache
-        self._progress = progress
+        self.progress = progress
         self._notes: list[str] = []
 
     @property
@@ -100,12 +101,16 @@ class Calibration:
         for sample, _ in self._fitted(model, limit):
             yield sample.inputs
 
-    def statistics(self, model: ir.Model, tensors: Sequence[str]) -> dict[str, TensorStatistics]:
+    def statistics(
+        self, model: ir.Model, tensors: Sequence[str], *, histograms: bool = True
+    ) -> dict[str, TensorStatistics]:
         """Runs every sample once and returns what each tensor held.
 
         Args:
             model: The model to run, in ONNX Runtime; not changed.
             tensors: Names of its inputs and of values that its main graph computes.
+            histograms: Whether values are counted as well, which takes most of the time; without,
+                a histogram may be empty.
 
         Returns:
             Statistics by tensor name, in the order asked for.
@@ -122,16 +127,20 @@ class Calibration:
                 f"give {ENOUGH_SAMPLES} or more, 300 if possible"
             )
         if self._cache is None:
-            return self._observe(model, tensors, histogram=True, limit=None)
+            return self._observe(model, tensors, histogram=histograms, limit=None)
         cache = StatisticsCache(self._cache, model, self.digest)
         try:
             known = cache.load()
         except DataError as error:
             self._note(f"{error}: the statistics were computed again")
             known = {}
-        missing = [name for name in tensors if name not in known]
+        missing = [
+            name
+            for name in tensors
+            if name not in known or (histograms and not known[name].histogram.total)
+        ]
         if missing:
-            known |= self._observe(model, missing, histogram=True, limit=None)
+            known |= self._observe(model, missing, histogram=histograms, limit=None)
             cache.store(known)
         return {name: known[name] for name in tensors}
 
@@ -203,7 +212,7 @@ class Calibration:
                 for part in activations.run(sample):
                     _update(pool, observers, part, sample.name)
                 done += count
-                self._progress("observing activations", done, total)
+                self.progress("observing activations", done, total)
         if not done:
             raise DataError("the calibration data holds no samples; give at least one")
         return {name: observer.finish() for name, observer in observers.items()}

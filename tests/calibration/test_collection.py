@@ -194,6 +194,17 @@ class TestCache:
         Calibration(SAMPLES, cache=tmp_path).statistics(model, ["r"])
         assert asked == [["c"], ["r"]]
 
+    def test_values_are_counted_when_they_are_asked_for(self, model, runs, tmp_path):
+        calibration = Calibration(SAMPLES, cache=tmp_path)
+        extremes = calibration.statistics(model, ["c"], histograms=False)["c"]
+        counted = calibration.statistics(model, ["c"])["c"]
+        assert extremes.histogram.total == 0
+        assert counted.histogram.total == CONVOLVED.size
+        assert (extremes.minimum, extremes.maximum) == (counted.minimum, counted.maximum)
+        assert len(runs) == 2 * len(SAMPLES)
+        assert calibration.statistics(model, ["c"], histograms=False)["c"].histogram.total
+        assert len(runs) == 2 * len(SAMPLES)
+
     def test_other_data_is_run(self, model, runs, tmp_path):
         Calibration(SAMPLES, cache=tmp_path).statistics(model, ["c"])
         Calibration(SAMPLES[1:], cache=tmp_path).statistics(model, ["c"])

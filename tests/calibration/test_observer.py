@@ -59,7 +59,7 @@ def test_channels_lie_where_the_rank_says(shape, channels_first, axis):
     assert found.axis == axis
     np.testing.assert_array_equal(found.minimum, rows.min(1))
     np.testing.assert_array_equal(found.maximum, rows.max(1))
-    np.testing.assert_allclose(found.mean, rows.mean(1), rtol=1e-5)
+    np.testing.assert_allclose(found.mean, rows.mean(1, dtype=np.float64), rtol=1e-5, atol=1e-7)
 
 
 def test_a_number_of_channels_that_changes_means_there_are_none():

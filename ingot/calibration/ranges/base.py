@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +38,13 @@ class Range:
 
 
 class RangeMethod(abc.ABC):
-    """Chooses the range of a tensor from what was seen of it."""
+    """Chooses the range of a tensor from what was seen of it.
+
+    Attributes:
+        uses_histogram: Whether it looks at more than extremes.
+    """
+
+    uses_histogram: ClassVar[bool] = True
 
     @abc.abstractmethod
     def choose(self, statistics: TensorStatistics, *, symmetric: bool, bits: int) -> Range:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from ingot.calibration.ranges.base import Range, RangeMethod
 from ingot.calibration.statistics import TensorStatistics
 
@@ -12,6 +14,8 @@ class MinMax(RangeMethod):
     Jacob et al., "Quantization and Training of Neural Networks for Efficient
     Integer-Arithmetic-Only Inference", CVPR 2018, section 3.
     """
+
+    uses_histogram: ClassVar[bool] = False
 
     def choose(self, statistics: TensorStatistics, *, symmetric: bool, bits: int) -> Range:  # noqa: ARG002
         """See :meth:`RangeMethod.choose`; the same for any number of bits."""

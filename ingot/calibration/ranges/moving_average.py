@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from ingot.calibration.ranges.base import Range, RangeMethod
 from ingot.calibration.statistics import TensorStatistics
 
@@ -13,6 +15,8 @@ class MovingAverage(RangeMethod):
     Integer-Arithmetic-Only Inference", CVPR 2018, section 3.1; the weight of a sample is
     ``ingot.calibration.statistics.MOVING_AVERAGE_CONSTANT``.
     """
+
+    uses_histogram: ClassVar[bool] = False
 
     def choose(self, statistics: TensorStatistics, *, symmetric: bool, bits: int) -> Range:  # noqa: ARG002
         """See :meth:`RangeMethod.choose`; the same for any number of bits."""

@@ -62,7 +62,7 @@ class Equalize(CalibratedPass[EqualizeOptions]):
             return PassOutcome(model, False, 0, declined)
         quantized = set(placement.values)
         names = [str(v.name) for group in groups for v in group.values if v in quantized]
-        statistics = self.calibration.statistics(model, names)
+        statistics = self.calibration.statistics(model, names, histograms=False)
         taken = Names(model)
         applied = 0
         for group in groups:

@@ -108,11 +108,12 @@ class InsertQdq(CalibratedPass[InsertQdqOptions]):
     ) -> Mapping[ir.Value, Range]:
         """The range of each grid: what all of its members need."""
         names = [str(value.name) for value in placement.values]
-        statistics = self.calibration.statistics(model, names)
+        method = range_method(self.options.range_method)
+        statistics = self.calibration.statistics(model, names, histograms=method.uses_histogram)
         chosen = {
             value: choose_range(
                 statistics[str(value.name)],
-                self.options.range_method,
+                method,
                 symmetric=symmetric,
                 bits=8,
             )

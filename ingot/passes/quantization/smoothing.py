@@ -60,7 +60,8 @@ class Smooth(CalibratedPass[SmoothOptions]):
         places = {value: layers for value, layers in quantized.items() if layers}
         if not places:
             return PassOutcome(model, False, 0)
-        statistics = self.calibration.statistics(model, [str(value.name) for value in places])
+        tensors = [str(value.name) for value in places]
+        statistics = self.calibration.statistics(model, tensors, histograms=False)
         names = Names(model)
         applied = 0
         for value, layers in places.items():

@@ -58,7 +58,9 @@ class LearnRounding(CalibratedPass[LearnRoundingOptions]):
         float_model = float_model_of(model, self.name)
         layers = list(quantized_layers(model, float_model))
         declined: list[Declined] = []
-        for visit in visit_layers(model, float_model, self.calibration, self.options.samples):
+        visits = visit_layers(model, float_model, self.calibration, self.options.samples)
+        for number, visit in enumerate(visits, start=1):
+            self.calibration.progress("rounding the layers' weights", number, len(layers))
             _round(visit, self.options.damping, model.graph.meta.get(WEIGHT_SUMS, 1))
             if not visit.layer.can_hold_bias():
                 declined.append(

@@ -1,11 +1,14 @@
 """What holds for every range method, and how a method is named."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from ingot.calibration.histogram import HistogramBuilder
 from ingot.calibration.observer import Observer
 from ingot.calibration.ranges import METHODS, Range, choose_range, range_method
 from ingot.calibration.ranges.percentile import Percentile
@@ -83,3 +86,12 @@ def test_a_method_can_be_given_as_such():
 def test_what_is_no_method_is_refused(spec, message):
     with pytest.raises(UsageError, match=message):
         range_method(spec)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, method in METHODS.items() if not method().uses_histogram]
+)
+def test_a_method_that_looks_at_extremes_needs_no_histogram(name):
+    counted = statistics_of([-1.0, 0.5, 3.0])
+    extremes = dataclasses.replace(counted, histogram=HistogramBuilder().finish())
+    assert choose_range(extremes, name) == choose_range(counted, name)
