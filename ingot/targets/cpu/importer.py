@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from tvm.relax.frontend.onnx import onnx_frontend
 
 from ingot.errors import IngotError, ModelError, UnsupportedOperatorError, first_line
 from ingot.targets.base import Unsupported
-from ingot.targets.cpu.operators import CONVERTERS
+from ingot.targets.cpu.operators import CONVERTERS, Converter
 from ingot.targets.cpu.shape_values import shape_arithmetic, shape_slice
 
 _STANDARD_DOMAINS = ("", "ai.onnx")
@@ -37,6 +37,8 @@ _TAKES_SHAPES = frozenset({
 })  # fmt: skip
 _HANDLED_BY_IMPORTER = frozenset({"Constant", "If"})
 
+Converters = Mapping[tuple[str, str], Converter]
+
 
 def _tvm_converter(domain: str, operator: str) -> Any:
     converter = onnx_frontend._get_convert_map().get(operator)
@@ -45,13 +47,13 @@ def _tvm_converter(domain: str, operator: str) -> Any:
     return converter if domain == _CONTRIB_DOMAIN else None
 
 
-def unsupported_nodes(model: ir.Model) -> list[Unsupported]:
+def unsupported_nodes(model: ir.Model, converters: Converters = CONVERTERS) -> list[Unsupported]:
     """Returns the nodes that have no converter, subgraphs included, in graph order."""
     found = []
     for node in model.graph.all_nodes():
         if node.op_type in _HANDLED_BY_IMPORTER and node.domain in _STANDARD_DOMAINS:
             continue
-        if (node.domain, node.op_type) in CONVERTERS:
+        if (node.domain, node.op_type) in converters:
             continue
         if _tvm_converter(node.domain, node.op_type) is None:
             operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
@@ -62,8 +64,9 @@ def unsupported_nodes(model: ir.Model) -> list[Unsupported]:
 class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
     """TVM's importer with the lookup by domain and errors that name the node."""
 
-    def __init__(self, model: ir.Model) -> None:
+    def __init__(self, model: ir.Model, converters: Converters) -> None:
         super().__init__(shape_dict={}, dtype_dict={}, keep_params_in_input=False, sanitize=True)
+        self._converters = converters
         self._domains = {node.name or "": node.domain for node in model.graph.all_nodes()}
         self._weights = model.graph.initializers
 
@@ -135,7 +138,7 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
         name = attrs["tvm_custom"]["name"]
         domain = self._domains.get(name, "")
         try:
-            own = CONVERTERS.get((domain, op_name))
+            own = self._converters.get((domain, op_name))
             if own is not None:
                 return self.bb.normalize(own(self.bb, list(inputs), attrs))
             converted = super()._convert_operator(op_name, inputs, attrs, opset)
@@ -163,11 +166,12 @@ def _within_bounds(expression: relax.Expr) -> relax.Expr:
     return expression
 
 
-def import_graph(model: ir.Model) -> tvm.IRModule:
+def import_graph(model: ir.Model, further: Converters | None = None) -> tvm.IRModule:
     """Imports a graph into Relax; its weights become constants of the module.
 
     Args:
         model: A graph whose shapes have been inferred.
+        further: Converters for operators of other domains, by domain and operator.
 
     Returns:
         A module with one Relax function ``main`` that takes the graph's inputs in order.
@@ -176,7 +180,8 @@ def import_graph(model: ir.Model) -> tvm.IRModule:
         UnsupportedOperatorError: A node cannot be lowered; the message names it.
         ModelError: An input has no known rank.
     """
-    if missing := unsupported_nodes(model):
+    converters = {**CONVERTERS, **(further or {})}
+    if missing := unsupported_nodes(model, converters):
         raise UnsupportedOperatorError(_describe(missing, model))
     proto = _without_weights(model)
     for value in proto.graph.input:
@@ -186,7 +191,7 @@ def import_graph(model: ir.Model) -> tvm.IRModule:
                 f"--shape {value.name}=SIZES"
             )
     opset = model.opset_imports.get("", 1)
-    importer = _Importer(model)
+    importer = _Importer(model, converters)
     # The importer prints and warns on its own; what matters of that is in the exception.
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")

@@ -49,14 +49,18 @@ class Emitter:
 
         A loop of one iteration is left out, and yields ``start``.
         """
+        begin = index(start)
+        if not isinstance(begin, tirx.IntImm):
+            # TVM moves loops to begin at 0, and leaves outer variables in a start as they were.
+            begin = self.bind(f"{name}_start", begin)
         if isinstance(extent, int) and extent == 1:
-            yield index(start)
+            yield begin
             return
         variable = tirx.Var(name, "int64")
         self._open.append([])
         yield variable
         body = _sequence(self._open.pop())
-        self.emit(statements.For(variable, index(start), index(extent), kind, body))
+        self.emit(statements.For(variable, begin, index(extent), kind, body))
 
     def parallel(
         self, extent: int | tirx.Expr, name: str

@@ -148,18 +148,7 @@ def schedule_matmul(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
 
     epilogue = kernel.epilogue.by_rows(emitter, decode)
     kernel = dataclasses.replace(kernel, epilogue=epilogue)
-    if any(stride != 1 for stride in strides):
-        steps = [index(stride) for stride in (1, *strides)]
-
-        def row_operand(row: tirx.Expr, at: tirx.Expr) -> tirx.Expr:
-            place = [i * step for i, step in zip(decode(row), steps, strict=True)]
-            return load(rows_buffer, *place, at)
-    else:
-        matrix = matrix_view(emitter, rows_buffer)
-
-        def row_operand(row: tirx.Expr, at: tirx.Expr) -> tirx.Expr:
-            return load(matrix, row, at)
-
+    row_operand = row_loader(emitter, rows_buffer, decode, strides)
     gate = None
     if kernel.prologue:
         factors = matrix_view(emitter, kernel.parameters[2])
@@ -290,21 +279,68 @@ def _dynamic_rows(matmul: _Matmul, extent: tirx.Expr) -> None:
     with emitter.parallel(blocks * index(groups), "task") as task:
         group, block = emitter.bind("group", task // blocks), emitter.bind("block", task % blocks)
 
+        low = block * block_tiles
+        bounds = low, tirx.Min(low + block_tiles, full)
+        last_block = (block + 1).equal(blocks)
+
         def rows_of(panel: tirx.Expr, columns: int) -> None:
-            low = block * block_tiles
-            high = tirx.Min(low + block_tiles, full)
-            with (
-                emitter.function("tiles"),
-                emitter.loop(high - low, "tile", start=low) as tile,
-            ):
-                matmul.tile(tile * index(rows), rows, panel, columns)
-            for remainder in range(1, rows):
-                left_over = (extent % index(rows)).equal(index(remainder))
-                last_block = (block + 1).equal(blocks)
-                with emitter.when(tirx.all(left_over, last_block)), emitter.function("tile"):
-                    matmul.tile(full * index(rows), remainder, panel, columns)
+            for first, height in tiles_of_block(emitter, extent, rows, bounds, last_block):
+                matmul.tile(first, height, panel, columns)
 
         each_panel(emitter, panels, part(group, panels.count, groups), rows_of)
+
+
+def tiles_of_block(
+    emitter: Emitter,
+    extent: tirx.Expr,
+    rows: int,
+    bounds: tuple[tirx.Expr, tirx.Expr],
+    last_block: tirx.Expr,
+) -> Iterator[tuple[tirx.Expr, int]]:
+    """Opens a loop over a block's full tiles, then a condition for each height of a remainder.
+
+    Args:
+        emitter: Where the statements go.
+        extent: Rows of the matrix.
+        rows: Rows of a full tile.
+        bounds: The block's first tile, and one more than its last.
+        last_block: Whether the block is the last one, which has the remainder.
+
+    Yields:
+        A tile's first row, and the number of its rows.
+    """
+    low, high = bounds
+    with emitter.function("tiles"), emitter.loop(high - low, "tile", start=low) as tile:
+        yield tile * index(rows), rows
+    for remainder in range(1, rows):
+        left_over = (extent % index(rows)).equal(index(remainder))
+        with emitter.when(tirx.all(left_over, last_block)), emitter.function("tile"):
+            yield extent - index(remainder), remainder
+
+
+def row_loader(
+    emitter: Emitter,
+    buffer: tirx.Buffer,
+    decode: Callable[[tirx.Expr], list[tirx.Expr]],
+    strides: Sequence[int],
+) -> Callable[[tirx.Expr, tirx.Expr], tirx.Expr]:
+    """Returns what loads elements of a row of a matmul's left operand.
+
+    Args:
+        emitter: Where a view of the buffer is declared.
+        buffer: The operand, its last axis being the reduction.
+        decode: Returns the coordinates in the result for a row.
+        strides: Of a 1x1 convolution that skips pixels, along the axes after the first.
+    """
+    if all(stride == 1 for stride in strides):
+        matrix = matrix_view(emitter, buffer)
+        return lambda row, at: load(matrix, row, at)
+    steps = [index(stride) for stride in (1, *strides)]
+
+    def strided(row: tirx.Expr, at: tirx.Expr) -> tirx.Expr:
+        return load(buffer, *(i * step for i, step in zip(decode(row), steps, strict=True)), at)
+
+    return strided
 
 
 def _dynamic_groups(panels: int) -> int:

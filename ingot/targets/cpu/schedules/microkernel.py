@@ -130,29 +130,33 @@ class Accumulators:
             column: The tile's first column.
             columns: How many of its columns belong to the result.
         """
-        wide = self._vectors_at_once(columns)
         for row in range(self.rows):
             leading = position(row)
-            for vector in range(0, self.vectors, wide):
+            first = 0
+            for wide in self._vectors_at_once(columns):
                 epilogue.store(
                     self._emitter,
                     self._buffers[row],
-                    vector * self.lanes,
-                    [*leading, column + index(vector * self.lanes)],
+                    first * self.lanes,
+                    [*leading, column + index(first * self.lanes)],
                     lanes=self.lanes * wide,
-                    valid=columns - vector * self.lanes,
+                    valid=columns - first * self.lanes,
                 )
+                first += wide
 
-    def _vectors_at_once(self, columns: int) -> int:
-        """Vectors that go through an epilogue side by side.
+    def _vectors_at_once(self, columns: int) -> list[int]:
+        """Of a row's vectors, how many go through an epilogue side by side each time.
 
         Several chains of dependent instructions hide each other's latency, share their constants,
-        and narrow to 8 bits together.
+        and narrow to 8 bits together. They are powers of two: LLVM takes a value of three vectors
+        apart into its elements.
         """
-        full = columns >= self.vectors * self.lanes
-        return next(
-            wide for wide in (4, 3, 2, 1) if wide == 1 or (full and self.vectors % wide == 0)
-        )
+        if columns < self.vectors * self.lanes:
+            return [1] * self.vectors
+        parts: list[int] = []
+        while (left := self.vectors - sum(parts)) > 0:
+            parts.append(next(wide for wide in (4, 2, 1) if wide <= left))
+        return parts
 
 
 def each_panel(

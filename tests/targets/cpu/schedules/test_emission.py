@@ -197,3 +197,14 @@ def test_a_finished_prim_func_says_what_it_is() -> None:
     assert attributes["tirx.is_scheduled"]
     assert (attributes[FAMILY], attributes[OPERATIONS]) == ("matmul", 12)
     assert attributes["global_symbol"] == "main"
+
+
+def test_a_loop_may_begin_where_an_outer_loop_is() -> None:
+    def write(emitter: Emitter, x: tirx.Buffer, y: tirx.Buffer) -> None:
+        with (
+            emitter.loop(3, "outer", start=2) as outer,
+            emitter.loop(2, "inner", start=outer * index(4)) as inner,
+        ):
+            emitter.store(y, load(x, inner), [inner])
+
+    assert written(run(write)) == [8, 9, 12, 13, 16, 17]

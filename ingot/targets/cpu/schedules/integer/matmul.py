@@ -14,10 +14,16 @@ from tvm import sym, tirx
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules.blocking import Blocking, choose_blocking, part
 from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func, vector_at
-from ingot.targets.cpu.schedules.epilogue import FusedKernel, matrix_view
+from ingot.targets.cpu.schedules.epilogue import FusedKernel
 from ingot.targets.cpu.schedules.integer.dot import GROUP, DotProduct
 from ingot.targets.cpu.schedules.integer.tile import IntegerTile, IntegerWeights
-from ingot.targets.cpu.schedules.matmul import decode_row, row_extent, tiles_of_runs
+from ingot.targets.cpu.schedules.matmul import (
+    decode_row,
+    row_extent,
+    row_loader,
+    tiles_of_block,
+    tiles_of_runs,
+)
 from ingot.targets.cpu.schedules.microkernel import each_panel
 from ingot.targets.cpu.schedules.tasks import share_tasks
 from ingot.targets.cpu.schedules.tiles import Panels, Run, most_rows, split_rows
@@ -47,23 +53,11 @@ def schedule_integer_matmul(kernel: FusedKernel, cpu: CpuDescription) -> tirx.Pr
         return decode_row(row, leading)
 
     kernel = dataclasses.replace(kernel, epilogue=kernel.epilogue.by_rows(emitter, decode))
-    if any(stride != 1 for stride in strides):
-        steps = [index(stride) for stride in (1, *strides)]
-
-        def element(row: tirx.Expr, at: tirx.Expr) -> tirx.Expr:
-            place = [i * step for i, step in zip(decode(row), steps, strict=True)]
-            return load(source, *place, at)
-    else:
-        matrix = matrix_view(emitter, source)
-
-        def element(row: tirx.Expr, at: tirx.Expr) -> tirx.Expr:
-            return load(matrix, row, at)
-
     writer = _Writer(
         IntegerTile(emitter, kernel, IntegerWeights.of(kernel), panels, DotProduct.of(cpu)),
         cpu,
         length,
-        element,
+        row_loader(emitter, source, decode, strides),
     )
     extent = row_extent(leading)
     if isinstance(extent, int):
@@ -156,17 +150,12 @@ class _Writer:
             high = emitter.bind("high", tirx.Min(low + block_tiles, full))
             word = self._rows(low * index(rows), extent, rows * (_TILES_OF_A_DYNAMIC_BLOCK + 1))
 
+            last_block = (block + 1).equal(blocks)
+
             def rows_of(panel: tirx.Expr, columns: int) -> None:
-                with (
-                    emitter.function("tiles"),
-                    emitter.loop(high - low, "tile", start=low) as tile,
-                ):
-                    self._tile(tile * index(rows), rows, panel, columns, word)
-                for remainder in range(1, rows):
-                    left_over = (extent % index(rows)).equal(index(remainder))
-                    last_block = (block + 1).equal(blocks)
-                    with emitter.when(tirx.all(left_over, last_block)), emitter.function("tile"):
-                        self._tile(full * index(rows), remainder, panel, columns, word)
+                tiles = tiles_of_block(emitter, extent, rows, (low, high), last_block)
+                for first, height in tiles:
+                    self._tile(first, height, panel, columns, word)
 
             each_panel(emitter, panels, (index(0), index(panels.count)), rows_of)
 

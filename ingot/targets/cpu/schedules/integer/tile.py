@@ -155,7 +155,6 @@ class IntegerTile:
         if excess is None or at is None or bounds is None:
             return
         emitter = self.emitter
-        # Bound: TVM leaves a panel that a loop's start depends on as it was before it renumbers it.
         low, high = (
             emitter.bind("bound", tirx.Cast("int64", load(bounds, panel + index(end))))
             for end in range(2)
