@@ -24,13 +24,17 @@ def run_command(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads; default: every core it may run on.")
     ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(help="What runs NPU regions: reference (default) or command-stream."),
+    ] = None,
 ) -> None:
     """Run an artifact once on arrays from files.
 
     Example: `ingot run model.ingot --input image=image.npy --output-dir out`
     """
     arrays = _read(inputs or [])
-    with Session(artifact, threads=threads) as session:
+    with Session(artifact, threads=threads, executor=executor) as session:
         outputs = session.run(arrays)
     for name, array in outputs.items():
         typer.echo(f"{name}: {array.dtype.name}{list(array.shape)}")

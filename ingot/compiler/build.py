@@ -139,7 +139,13 @@ def compile_model(
     chosen = parse_target(plan.target)
     begin_stage = _Stages(progress)
     begin_stage("ingest")
-    source = ingest(model, shapes=plan.shapes, simplified=plan.simplify, seed=plan.verify.seed)
+    source = ingest(
+        model,
+        shapes=plan.shapes,
+        batch=chosen.batch,
+        simplified=plan.simplify,
+        seed=plan.verify.seed,
+    )
     path = _output_path(output, source.name)
     samples = _open_calibration(calibration, plan, source, model, progress)
     passes = make_passes(plan, chosen, samples)

@@ -51,6 +51,7 @@ def ingest(
     source: str | Path | onnx.ModelProto | ir.Model,
     *,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    batch: int | None = None,
     simplified: bool = True,
     seed: int = 0,
 ) -> Ingested:
@@ -59,6 +60,7 @@ def ingest(
     Args:
         source: An ONNX file (weights of any size, external data beside it), or a model in memory.
         shapes: Shapes of inputs by name; bind symbolic dimensions throughout the graph.
+        batch: What a symbolic first dimension of an input is bound to, unless ``shapes`` say.
         simplified: Whether onnxsim runs; its result is dropped if it fails or changes outputs.
         seed: Seed of the random reference inputs.
 
@@ -67,7 +69,7 @@ def ingest(
         UsageError: A shape names no input or does not fit.
     """
     name, original, digest = _load(source)
-    bind_shapes(original, shapes or {})
+    bind_shapes(original, {**_batched(original, batch), **(shapes or {})})
     ShapeInferencePass()(original)
     opset = original.opset_imports.get("", 0)
     model = original.clone()
@@ -119,6 +121,18 @@ def bind_shapes(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> None:
         for value in node.outputs:
             if not value.is_graph_output():
                 value.shape = None
+
+
+def _batched(model: ir.Model, batch: int | None) -> dict[str, tuple[int, ...]]:
+    """The shapes of inputs whose first dimension alone is symbolic, with that bound."""
+    bound = {}
+    for value in _real_inputs(model):
+        shape = [] if value.shape is None else list(value.shape)
+        fixed = [size for size in shape[1:] if isinstance(size, int)]
+        symbolic = bool(shape) and not isinstance(shape[0], int)
+        if batch is not None and symbolic and len(fixed) == len(shape) - 1:
+            bound[str(value.name)] = (batch, *fixed)
+    return bound
 
 
 def _bound(dimension: int | ir.SymbolicDim, symbols: Mapping[str, int]) -> int | str | None:

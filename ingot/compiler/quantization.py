@@ -16,7 +16,7 @@ from ingot.compiler.budget import hold_budget
 from ingot.compiler.recipe import Recipe
 from ingot.compiler.sensitivity import LayerSensitivity, layer_noise
 from ingot.errors import UsageError
-from ingot.passes.base import ToleranceKind, pass_tolerance
+from ingot.passes.base import IngotPass, ToleranceKind, pass_tolerance
 from ingot.passes.quantization.calibrated import CalibratedPass
 from ingot.passes.quantization.precision import layer_precisions
 from ingot.passes.quantization.profile import PROFILES
@@ -45,10 +45,14 @@ def make_passes(
     """
     passes = [pass_ for spec in plan.passes for pass_ in create(spec)]
     for pass_ in passes:
-        if isinstance(pass_, InsertQdq) and target.kind in PROFILES:
-            given = pass_.options.model_fields_set
-            suited = {key: value for key, value in target.quantization.items() if key not in given}
-            pass_.options = pass_.options.model_copy(update=suited)
+        if not isinstance(pass_, IngotPass):
+            continue
+        if isinstance(pass_, InsertQdq) and target.kind not in PROFILES:
+            continue
+        given = pass_.options.model_fields_set
+        suited = target.pass_options.get(pass_.name, {})
+        wanted = {key: value for key, value in suited.items() if key not in given}
+        pass_.options = pass_.options.model_copy(update=wanted)
     for pass_ in passes:
         if isinstance(pass_, CalibratedPass):
             if calibration is not None:

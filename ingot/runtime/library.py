@@ -7,11 +7,12 @@ copy would register every global function twice.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ _CPU_DEVICE_TYPE = 1
 _POOLED_ALLOCATOR = 2
 
 _lock = threading.Lock()
+_functions_lock = threading.Lock()
 _handle: ctypes.CDLL | None = None
 
 
@@ -62,7 +64,9 @@ def global_function(name: str) -> Callable[..., Any]:
     return function
 
 
-def load_executable(code: memoryview) -> Any:
+def load_executable(
+    code: memoryview, functions: Mapping[str, Callable[..., Any]] | None = None
+) -> Any:
     """Loads an artifact's ``lib.so`` and returns its virtual machine, ready to be called.
 
     A shared library can only be loaded from a file, so the code is written to a private temporary
@@ -70,6 +74,7 @@ def load_executable(code: memoryview) -> Any:
 
     Args:
         code: The bytes of the shared library.
+        functions: What the code calls that it does not contain, by name.
 
     Raises:
         ArtifactError: The library cannot be loaded on this machine.
@@ -87,7 +92,20 @@ def load_executable(code: memoryview) -> Any:
                 f"({tempfile.gettempdir()}) must have room and allow execution, see TMPDIR"
             ) from error
     machine = module[_VM_LOADER]()
-    machine["vm_initialization"](
-        _CPU_DEVICE_TYPE, 0, _POOLED_ALLOCATOR, _CPU_DEVICE_TYPE, 0, _POOLED_ALLOCATOR
-    )
+    # The machine looks its functions up once, here: names of two artifacts do not meet.
+    with _functions_lock, _registered(functions or {}):
+        machine["vm_initialization"](
+            _CPU_DEVICE_TYPE, 0, _POOLED_ALLOCATOR, _CPU_DEVICE_TYPE, 0, _POOLED_ALLOCATOR
+        )
     return machine
+
+
+@contextlib.contextmanager
+def _registered(functions: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
+    for name, function in functions.items():
+        tvm_ffi.register_global_func(name, function, override=True)
+    try:
+        yield
+    finally:
+        for name in functions:
+            tvm_ffi.remove_global_func(name)

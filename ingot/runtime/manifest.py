@@ -126,6 +126,11 @@ class Manifest:
         return records
 
     @property
+    def npu_regions(self) -> tuple[str, ...]:
+        """Names of the regions that an NPU runs; none where the artifact is for the CPU alone."""
+        return tuple(self.placement.get("npu", {}).get("regions", ()))
+
+    @property
     def kernels(self) -> dict[str, KernelCost]:
         """The kernels by name, of all places that state them; a place may state none."""
         return {

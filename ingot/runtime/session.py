@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import tvm_ffi
 
-from ingot.errors import ArtifactError, InputError
+from ingot.errors import ArtifactError, InputError, UsageError
 from ingot.runtime.artifact import ArtifactReader
 from ingot.runtime.library import load_executable
 from ingot.runtime.manifest import CODE_MEMBER, WEIGHTS_MEMBER, Manifest, TensorSpec
 from ingot.runtime.safetensors import map_tensors
 from ingot.runtime.threads import resolve_threads, use_threads
+
+if TYPE_CHECKING:
+    from ingot.runtime.npu.hosting import HostedRegions
 
 Array = npt.NDArray[Any]
 
@@ -40,17 +44,26 @@ class Session:
         ...     outputs = session.run({"image": image})
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        threads: int | None = None,
+        executor: str | None = None,
+    ) -> None:
         """Loads the artifact at ``path``.
 
         Args:
             path: An ``*.ingot`` file.
             threads: Threads per inference; ``None`` uses every core the process may run on.
+            executor: What runs the regions of an artifact for an NPU: ``reference`` (the default)
+                or ``command-stream``; see :mod:`ingot.runtime.npu.executor`.
 
         Raises:
             ArtifactError: The file is missing, damaged, of an unknown version, or not for this
                 machine.
-            UsageError: ``threads`` is below one.
+            UsageError: ``threads`` is below one, there is no such executor, or nothing for one.
+            IngotError: What the executor needs is not installed.
         """
         self.threads = resolve_threads(threads)
         reader = ArtifactReader(path)
@@ -58,7 +71,9 @@ class Session:
         reader.verify()
         self._reader = reader
         self._lock = threading.Lock()
-        self._machine: Any = load_executable(reader.member(CODE_MEMBER))
+        self._regions = _host_regions(reader, executor)
+        functions = None if self._regions is None else self._regions.functions()
+        self._machine: Any = load_executable(reader.member(CODE_MEMBER), functions)
         weights = map_tensors(reader.member(WEIGHTS_MEMBER))
         try:
             self._weights = [
@@ -112,7 +127,7 @@ class Session:
                 raise InputError("the session is closed: open the artifact again")
             use_threads(self.threads)
             tensors = [tvm_ffi.from_dlpack(array) for array in arrays]
-            results = self._machine["main"](*tensors, *self._weights)
+            results = self._call(tensors)
         if len(self.outputs) == 1 and not isinstance(results, (list, tuple, tvm_ffi.Array)):
             results = [results]
         produced = {
@@ -128,6 +143,16 @@ class Session:
             np.copyto(array, produced[name], casting="no")
             produced[name] = array
         return produced
+
+    def _call(self, tensors: list[Any]) -> Any:
+        if self._regions is None:
+            return self._machine["main"](*tensors, *self._weights)
+        self._regions.error = None
+        try:
+            return self._machine["main"](*tensors, *self._weights)
+        except RuntimeError as error:
+            # Of what a region raised, the code hands on no more than the text.
+            raise self._regions.error or error from error
 
     @contextlib.contextmanager
     def instrumented(self, instrument: Callable[..., int]) -> Iterator[None]:
@@ -213,6 +238,21 @@ class Session:
             if not (array.flags.c_contiguous and array.flags.writeable):
                 raise InputError(f"the array for output {name} must be C-contiguous and writable")
         return dict(provided)
+
+
+def _host_regions(reader: ArtifactReader, executor: str | None) -> HostedRegions | None:
+    """Returns the regions that an NPU runs; what they need is imported only where there are any."""
+    names = reader.manifest.npu_regions
+    if not names:
+        if executor is not None:
+            raise UsageError(
+                f"{reader.path} has no NPU regions, so there is nothing for executor {executor!r}"
+            )
+        return None
+    hosting = importlib.import_module("ingot.runtime.npu.hosting")
+    chosen = executor or importlib.import_module("ingot.runtime.npu.executor").DEFAULT_EXECUTOR
+    hosted: HostedRegions = hosting.host_regions(names, reader.member, chosen)
+    return hosted
 
 
 def _as_array(name: str, value: Any) -> Array:

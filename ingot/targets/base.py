@@ -58,11 +58,16 @@ class Target(abc.ABC):
         kind: ``cpu``, ``cuda`` or ``npu``.
         summary: One line for ``ingot targets``.
         options_type: The typed model of the target's options.
+        positional: The option that may be given without its key, ``npu:ethos-u55-256``.
+        batch: What a symbolic first dimension of inputs is bound to, where the code is for fixed
+            sizes; None where it is not.
     """
 
     kind: ClassVar[str]
     summary: ClassVar[str]
     options_type: ClassVar[type[TargetOptions]]
+    positional: ClassVar[str | None] = None
+    batch: ClassVar[int | None] = None
 
     @abc.abstractmethod
     def __init__(self, options: TargetOptions) -> None:
@@ -77,6 +82,11 @@ class Target(abc.ABC):
     def quantization(self) -> Mapping[str, Any]:
         """Options of ``quantization.qdq`` that suit what this target computes in integers."""
         return {"profile": self.kind}
+
+    @property
+    def pass_options(self) -> Mapping[str, Mapping[str, Any]]:
+        """Options that suit this target, by pass; what a recipe says itself goes first."""
+        return {"quantization.qdq": self.quantization}
 
     @abc.abstractmethod
     def unsupported(self, model: ir.Model) -> Sequence[Unsupported]:

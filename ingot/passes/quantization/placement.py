@@ -65,6 +65,7 @@ class _Placer:
         self._edges: set[Edge] = set()
         self._layers: dict[ir.Node, LinearLayer] = {}
         self._parents: dict[ir.Value, ir.Value] = {}
+        self._bounds: set[ir.Node] = set()
         self._order = {node: index for index, node in enumerate(graph)}
 
     def place(self) -> Placement:
@@ -94,7 +95,7 @@ class _Placer:
                 self._layers[node] = layer
                 yield node, 0
             return
-        if not any(self._is_needed(output) for output in node.outputs):
+        if not any(self._is_wanted(output) for output in node.outputs):
             return
         if treatment is Treatment.SAME_GRID:
             if _keeps_grid(node):
@@ -107,6 +108,10 @@ class _Placer:
             yield from self._residual_edges(node)
         elif treatment is Treatment.GATE:
             yield from self._gate_edges(node)
+
+    def _is_wanted(self, value: ir.Value) -> bool:
+        """Whether integers are read of a value, or of the bounds that are applied as it is made."""
+        return self._is_needed(value) or any(use.node in self._bounds for use in value.uses())
 
     def _is_needed(self, value: ir.Value) -> bool:
         return any(use in self._edges for use in map(tuple, value.uses()))
@@ -126,10 +131,26 @@ class _Placer:
     def _epilogue_edges(self, node: ir.Node) -> Iterator[Edge]:
         value = node.inputs[0]
         if self._profile.every_edge:
+            if self._is_bounded_by(node, value):
+                self._bounds.add(node)
+            else:
+                yield from self._float_edges(node, (0,))
             return
         # A value that others read too lies in memory anyway: in integers, where it is an image.
         if value is not None and rank(value) == _IMAGE_RANK and not _in_one_kernel(value):
             yield from self._float_edges(node, (0,))
+
+    def _is_bounded_by(self, node: ir.Node, value: ir.Value | None) -> bool:
+        """Whether an epilogue can be applied by the operator before it, as it writes integers."""
+        if value is None or len(value.uses()) != 1 or value.is_graph_output():
+            return False
+        producer = value.producer()
+        if producer is None or producer.domain != "" or not _others_constant(node):
+            return False
+        treatment = self._profile.treatment(producer.op_type)
+        if treatment is Treatment.LINEAR:
+            return linear_layer(producer) is not None and producer.name not in self._excluded
+        return treatment not in (None, Treatment.SAME_GRID)
 
     def _residual_edges(self, node: ir.Node) -> Iterator[Edge]:
         if any(constant_tensor(value) is not None for value in node.inputs):
@@ -208,6 +229,8 @@ def _keeps_grid(node: ir.Node) -> bool:
         return mode != "constant" or (filled is not None and not bool(filled))
     if node.op_type == "MaxPool":
         return len(node.outputs) == 1
+    if node.op_type == "Resize":
+        return node.attributes.get_string("mode", "nearest") != "cubic"
     return True
 
 

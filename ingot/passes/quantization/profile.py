@@ -65,10 +65,13 @@ _MOVES = (
     "MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split",
     "Identity", "Pad", "Concat", "DepthToSpace", "SpaceToDepth",
 )  # fmt: skip
-_EPILOGUES = (
-    "Relu", "Clip", "LeakyRelu", "HardSwish", "HardSigmoid", "Sigmoid", "Swish", "Gelu", "Elu",
-    "Tanh", "Softplus", "Mish", "PRelu",
+# Bounds are applied where integers are written; other functions are looked up by the integer.
+_BOUNDS = ("Relu", "Clip")
+_FUNCTIONS = (
+    "LeakyRelu", "HardSwish", "HardSigmoid", "Sigmoid", "Swish", "Gelu", "Elu", "Tanh", "Softplus",
+    "Mish", "PRelu",
 )  # fmt: skip
+_EPILOGUES = (*_BOUNDS, *_FUNCTIONS)
 
 PROFILES: Mapping[str, IntegerProfile] = {
     "cpu": IntegerProfile(
@@ -92,9 +95,14 @@ PROFILES: Mapping[str, IntegerProfile] = {
         treatments=_table(
             {
                 Treatment.LINEAR: ("Conv", "Gemm", "MatMul"),
-                Treatment.SAME_GRID: _MOVES,
-                Treatment.OWN_GRID: ("AveragePool", "GlobalAveragePool", "ReduceMean"),
-                Treatment.EPILOGUE: _EPILOGUES,
+                Treatment.SAME_GRID: (*_MOVES, "Resize"),
+                Treatment.OWN_GRID: (
+                    "AveragePool",
+                    "GlobalAveragePool",
+                    "ReduceMean",
+                    *_FUNCTIONS,
+                ),
+                Treatment.EPILOGUE: _BOUNDS,
                 Treatment.RESIDUAL: ("Add", "Sub"),
                 Treatment.GATE: ("Mul",),
             }

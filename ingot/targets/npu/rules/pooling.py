@@ -1,0 +1,150 @@
+"""MaxPool: MAX_POOL2D. AveragePool, GlobalAveragePool and ReduceMean: a depthwise CONV2D of ones.
+
+Exactness of a maximum. Dequantization is monotonic, so the largest integer is that of the largest
+real number; padding never wins in either. Where the output's grid differs, RESCALE follows.
+
+Exactness of a mean. AVG_POOL2D would round twice (to the input's grid, then to the output's). A
+depthwise convolution with weights of one sums the window exactly in int32, and one RESCALE by
+``s_x / (count * s_y)`` rounds once. That the count is the same for each window is required, so a
+mean that leaves out its padding is done where there is none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from ingot.targets.npu.cone import (
+    Cone,
+    Grid,
+    Source,
+    Unfit,
+    activation,
+    constant,
+    static_shape,
+)
+from ingot.targets.npu.rules.base import Layer, Rule, int_attribute, ints_attribute, to_nhwc
+from ingot.targets.npu.rules.convolution import explicit_pads, finished, fitted_window
+from ingot.targets.npu.tosa import TosaGraph, TosaTensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool(Layer):
+    """A pool over windows.
+
+    Attributes:
+        source: The image.
+        maximum: Whether the largest is taken, else the mean.
+        kernel: Height and width of the window.
+        strides: Down and across.
+        pads: Top, bottom, left, right.
+        shape: Shape of the result, as the NPU has it.
+        grid: The output's grid.
+        bounds: Bounds of the output in integers.
+    """
+
+    source: Source
+    maximum: bool
+    kernel: Sequence[int]
+    strides: Sequence[int]
+    pads: Sequence[int]
+    shape: tuple[int, ...]
+    grid: Grid
+    bounds: tuple[int, int]
+
+    @property
+    def sources(self) -> Sequence[Source]:  # type: ignore[override]
+        """The image."""
+        return (self.source,)
+
+    def emit(self, graph: TosaGraph, inputs: Sequence[TosaTensor]) -> TosaTensor:
+        """Adds the pool of an NHWC image."""
+        x, pads = fitted_window(graph, inputs[0], self.kernel, self.strides, self.pads, (1, 1))
+        result = self._maximum(graph, x, pads) if self.maximum else self._mean(graph, x, pads)
+        return graph.reshape(result, self.shape)
+
+    def _maximum(self, graph: TosaGraph, x: TosaTensor, pads: Sequence[int]) -> TosaTensor:
+        pooled = graph.max_pool(x, self.kernel, self.strides, pads)
+        return graph.clamp(regridded(graph, pooled, self.source.grid, self.grid), *self.bounds)
+
+    def _mean(self, graph: TosaGraph, x: TosaTensor, pads: Sequence[int]) -> TosaTensor:
+        channels = x.shape[3]
+        ones = np.ones((*self.kernel, channels, 1), np.int8)
+        sums = graph.conv2d(
+            x, ones, np.zeros(channels), self.source.grid.zero_point,
+            strides=self.strides, pads=pads, dilations=(1, 1), depthwise=True,
+        )  # fmt: skip
+        count = self.kernel[0] * self.kernel[1]
+        factors = np.full(channels, self.source.grid.scale / (count * self.grid.scale))
+        return finished(graph, sums, factors, self.grid, self.bounds)
+
+
+def regridded(graph: TosaGraph, x: TosaTensor, before: Grid, after: Grid) -> TosaTensor:
+    """Brings integers from one grid to another; nothing where they are the same."""
+    if before == after:
+        return x
+    factor = before.scale / after.scale
+    return graph.rescale(x, factor, before.zero_point, after.zero_point, after.dtype)
+
+
+class PoolingRule(Rule):
+    """Pools of images of two spatial dimensions."""
+
+    name: ClassVar[str] = "pooling"
+
+    def match(self, cone: Cone) -> Layer:
+        """Reads a pool."""
+        node = cone.only()
+        source = activation(node.inputs[0])
+        if source is None:
+            raise Unfit("its input is not integers")
+        shape = static_shape(source.integers)
+        out = static_shape(node.outputs[0])
+        if len(shape) != 4:
+            raise Unfit(f"a pool over a tensor of {len(shape)} axes")
+        kernel, strides, pads = _window(node, shape, out)
+        if node.op_type == "AveragePool" and any(pads) and not _counts_padding(node):
+            raise Unfit("a mean that leaves out its padding")
+        return Pool(
+            source=source,
+            maximum=node.op_type == "MaxPool",
+            kernel=kernel,
+            strides=strides,
+            pads=pads,
+            shape=to_nhwc(out),
+            grid=cone.require_grid(),
+            bounds=cone.integer_bounds(),
+        )
+
+
+def _counts_padding(node: ir.Node) -> bool:
+    return bool(int_attribute(node, "count_include_pad", 0))
+
+
+def _window(
+    node: ir.Node, shape: Sequence[int], out: Sequence[int]
+) -> tuple[list[int], list[int], list[int]]:
+    """Returns kernel, strides and padding (top, bottom, left, right)."""
+    if node.op_type == "GlobalAveragePool" or (
+        node.op_type == "ReduceMean" and _reduced_axes(node, len(shape)) == [2, 3]
+    ):
+        return list(shape[2:]), [1, 1], [0, 0, 0, 0]
+    if node.op_type not in ("MaxPool", "AveragePool"):
+        raise Unfit("not a pool of images")
+    if any(step != 1 for step in ints_attribute(node, "dilations", (1, 1))):
+        raise Unfit("a pool with gaps")
+    if int_attribute(node, "ceil_mode", 0) or len(node.outputs) > 1:
+        raise Unfit("a pool that counts partial windows, or gives indices")
+    kernel = ints_attribute(node, "kernel_shape", ())
+    strides = ints_attribute(node, "strides", (1, 1))
+    return kernel, strides, explicit_pads(node, shape[2:], out[2:], kernel, strides, (1, 1))
+
+
+def _reduced_axes(node: ir.Node, rank: int) -> list[int]:
+    given = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    axes = ints_attribute(node, "axes", ()) if given is None else [int(axis) for axis in given]
+    return sorted(axis % rank for axis in axes)
