@@ -84,8 +84,10 @@ class Memory:
         Raises:
             CommandError: An element lies outside of the region's memory.
         """
+        # All parts are checked before anything of this size is allocated.
+        parts = list(self._parts(feature_map, shape))
         values = np.empty(shape, feature_map.dtype)
-        for part, elements in self._parts(feature_map, shape):
+        for part, elements in parts:
             box = values[part.rows, part.columns, part.channels]
             rows, bricks, columns, channels = part.shape
             box.reshape(rows, columns, bricks, channels)[...] = elements.transpose(0, 2, 1, 3)
@@ -102,7 +104,7 @@ class Memory:
             CommandError: An element lies outside of the region's memory, or in read-only memory.
         """
         self.check_writable(feature_map.region, feature_map.name)
-        for part, elements in self._parts(feature_map, values.shape):
+        for part, elements in list(self._parts(feature_map, values.shape)):
             box = values[part.rows, part.columns, part.channels]
             rows, bricks, columns, channels = part.shape
             elements[...] = box.reshape(rows, columns, bricks, channels).transpose(0, 2, 1, 3)

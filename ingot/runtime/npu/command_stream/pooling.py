@@ -58,4 +58,5 @@ def pool_average_padded(window: Window) -> Integers:
 def reduce_sum(window: Window) -> Integers:
     """Returns the sum over the channels, less the zero point, as a result of depth 1."""
     centred = window.values.astype(np.int64) - window.zero_point
-    return centred.sum(axis=2, keepdims=True)
+    sums: Integers = centred.sum(axis=2, keepdims=True)
+    return sums

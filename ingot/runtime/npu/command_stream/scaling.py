@@ -73,7 +73,7 @@ def _rounded(product: Any, shift: Any, rounding: Rounding) -> Any:
     if rounding is Rounding.TRUNCATE:
         magnitude = abs(product) >> shift
         return np.where(product < 0, -magnitude, magnitude)
-    half = (one << shift) >> 1
+    half = np.where(shift > 0, one << np.maximum(shift - 1, 0), 0 * one)
     if rounding is Rounding.NATURAL:
         return (product + half) >> shift
     first = np.where(shift > 31, one << 30, 0 * one)
