@@ -18,7 +18,7 @@ import onnx_ir as ir
 from ingot.calibration.dataset import Dataset
 from ingot.calibration.metrics import Metric
 from ingot.compiler.accuracy import measure_accuracy
-from ingot.compiler.sensitivity import LayerSensitivity, Samples, measure_sensitivity
+from ingot.compiler.sensitivity import LayerSensitivity, Samples, layer_noise, measure_sensitivity
 from ingot.errors import DataError, VerificationError
 from ingot.passes.quantization.restoration import restore_float
 from ingot.progress import Progress, no_progress
@@ -78,8 +78,7 @@ def hold_budget(
     target = judge(float_model)
     progress("measuring accuracy in 8 bits", 0, 0)
     values: dict[int, float] = {0: judge(model)}
-    layers = measure_sensitivity(model, float_model, samples, progress=progress)
-    order = [layer.name for layer in sorted(layers, key=_noise_per_cost, reverse=True)]
+    order: list[str] = []
 
     def holds(count: int) -> bool:
         if count not in values:
@@ -87,6 +86,12 @@ def hold_budget(
             values[count] = judge(restore_float(model, float_model, order[:count]))
         return sign * (target - values[count]) <= budget + 1e-9
 
+    if holds(0):
+        # Which layers to keep in float is no question, and answering it takes a while.
+        layers = layer_noise(model, float_model, samples)
+    else:
+        layers = measure_sensitivity(model, float_model, samples, progress=progress)
+        order += [layer.name for layer in sorted(layers, key=_noise_per_cost, reverse=True)]
     count = _fewest(len(order), holds)
     if count is None:
         raise VerificationError(

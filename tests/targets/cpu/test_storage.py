@@ -30,24 +30,24 @@ def copy_through(emitter: Emitter, x: tirx.Buffer, y: tirx.Buffer, buffer: tirx.
 
 def private(emitter: Emitter, x: tirx.Buffer, y: tirx.Buffer) -> None:
     with emitter.parallel(2, "task"), emitter.function("part"):
-        copy_through(emitter, x, y, emitter.allocate("own", [SIZE], scope="global"))
+        copy_through(emitter, x, y, emitter.allocate("own", [SIZE]))
 
 
 def two_functions(emitter: Emitter, x: tirx.Buffer, y: tirx.Buffer) -> None:
     with emitter.parallel(2, "task"):
         for name in ("first", "second"):
             with emitter.function(name):
-                copy_through(emitter, x, y, emitter.allocate("own", [SIZE], scope="global"))
+                copy_through(emitter, x, y, emitter.allocate("own", [SIZE]))
 
 
 def large(emitter: Emitter, x: tirx.Buffer, y: tirx.Buffer) -> None:
     with emitter.parallel(2, "task"), emitter.function("part"):
-        copy_through(emitter, x, y, emitter.allocate("own", [1000], scope="global"))
+        copy_through(emitter, x, y, emitter.allocate("own", [1000]))
 
 
 def shared(emitter: Emitter, x: tirx.Buffer, y: tirx.Buffer) -> None:
     with emitter.parallel(2, "task"):
-        buffer = emitter.allocate("between", [SIZE], scope="global")
+        buffer = emitter.allocate("between", [SIZE])
         with emitter.function("writer"), emitter.loop(SIZE, "i") as i:
             emitter.store(buffer, load(x, i), [i])
         with emitter.function("reader"), emitter.loop(SIZE, "j") as j:

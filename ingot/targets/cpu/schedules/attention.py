@@ -46,7 +46,6 @@ _LOWEST = -3.4028234663852886e38
 _TWO_VECTORS = 2
 # Vectors that the passes over scores take at a time.
 _VECTORS_TOGETHER = 4
-_STACK = "global"
 
 
 def attention(problem: Attention, cpu: CpuDescription) -> tirx.PrimFunc:
@@ -115,8 +114,8 @@ class _Kernel:
 
     def _task(self) -> None:
         problem, emitter = self.problem, self.emitter
-        queries = emitter.allocate("queries", (problem.features * self.rows,), scope="global")
-        scores = emitter.allocate("scores", (problem.keys * self.rows,), scope="global")
+        queries = emitter.allocate("queries", (problem.features * self.rows,))
+        scores = emitter.allocate("scores", (problem.keys * self.rows,))
         self._transpose_into(queries, problem.features, self._read_query, problem.scale)
         if problem.mask is not None and problem.mask.varies_by_query:
             blocks = problem.mask.has_vectors
@@ -231,7 +230,7 @@ class _Kernel:
     ) -> None:
         """Multiplies some keys with the tile's query rows."""
         emitter, lanes, rows = self.emitter, self.lanes, self.rows
-        sums = emitter.allocate("sums", (height * rows,), scope=_STACK)
+        sums = emitter.allocate("sums", (height * rows,))
         places = [(key, lane) for key in range(height) for lane in range(0, rows, lanes)]
         for key, lane in places:
             start = vector_at((first + key) * rows + lane, lanes)
@@ -292,7 +291,7 @@ class _Kernel:
         A pass of its own: the registers of the scores' tiles are all taken.
         """
         emitter, wide = self.emitter, _VECTORS_TOGETHER * self.lanes
-        largest = emitter.allocate("largest", (wide,), scope=_STACK)
+        largest = emitter.allocate("largest", (wide,))
         emitter.store(largest, splat(_LOWEST, wide), [vector_at(0, wide)])
 
         def keep_larger(place: tirx.Expr, lanes: int) -> None:
@@ -305,7 +304,7 @@ class _Kernel:
     def _exponentials(self, scores: tirx.Buffer, largest: tirx.Var) -> tirx.Buffer:
         """Makes weights of scores; returns the inverses of the weights' sums."""
         emitter, wide = self.emitter, _VECTORS_TOGETHER * self.lanes
-        sums = emitter.allocate("weight_sums", (wide,), scope=_STACK)
+        sums = emitter.allocate("weight_sums", (wide,))
         emitter.store(sums, splat(0.0, wide), [vector_at(0, wide)])
         peaks = emitter.bind("peaks", shuffle([largest] * (wide // self.rows), range(wide)))
 
@@ -318,7 +317,7 @@ class _Kernel:
 
         self._for_keys(weigh)
         total = self._fold(sums, operator.add)
-        inverses = emitter.allocate("inverses", (self.rows,), scope=_STACK)
+        inverses = emitter.allocate("inverses", (self.rows,))
         # The largest score's weight is one: only where all are minus infinity the sum is less.
         inverse = tirx.Select(
             total < splat(0.5, self.rows),
@@ -362,7 +361,7 @@ class _Kernel:
         emitter = self.emitter
         lanes = min(self.lanes, self.problem.value_features)
         width = len(columns) * lanes
-        sums = emitter.allocate("sums", (height * width,), scope=_STACK)
+        sums = emitter.allocate("sums", (height * width,))
         places = [
             [vector_at(start + lane, lanes) for lane in range(0, width, lanes)]
             for start in range(0, height * width, width)

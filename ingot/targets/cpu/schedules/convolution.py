@@ -264,7 +264,7 @@ def _write_tasks(convolution: _Convolution, batch: tirx.Expr) -> int | None:
         sums = None
         if len(parts) > 1:
             shape = [most, convolution.width.result, panels.width]
-            sums = emitter.allocate("part_sums", shape, scope="global")
+            sums = emitter.allocate("part_sums", shape)
 
         def rows_of(panel: tirx.Expr, columns: int) -> None:
             for channels in parts:

@@ -109,19 +109,18 @@ class Emitter:
         name: str,
         shape: Sequence[int | tirx.Expr],
         dtype: str = "float32",
-        scope: str = "local",
     ) -> tirx.Buffer:
         """Allocates a buffer up to the end of the open loop.
+
+        It is on the stack where its size is a constant below a kilobyte, and LLVM replaces it by
+        registers where indices are constant; else it is of TVM's workspace, by a call.
 
         Args:
             name: Its name.
             shape: Its shape.
             dtype: Its element type.
-            scope: ``global`` is the stack for a constant size below a kilobyte, which LLVM replaces
-                by registers where indices are constant, and memory of TVM's workspace above;
-                ``local`` is always the latter.
         """
-        buffer = tirx.decl_buffer([index(size) for size in shape], dtype, name, scope=scope)
+        buffer = tirx.decl_buffer([index(size) for size in shape], dtype, name)
         self.emit(statements.AllocBuffer(buffer))
         return buffer
 

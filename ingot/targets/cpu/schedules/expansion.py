@@ -136,9 +136,7 @@ def schedule_expansion(
         low, high = (emitter.bind("tile_row", bound) for bound in bounds)
         first, last = _source_rows(emitter, plan, low, high)
         width = shape.width.size
-        scratch = emitter.allocate(
-            "expanded", [plan.scratch_rows, width, panels.width], scope="global"
-        )
+        scratch = emitter.allocate("expanded", [plan.scratch_rows, width, panels.width])
         _expand(emitter, expansion, plan, scratch, image, panel, first, last)
         group = plan.tile.vectors * shape.lanes
         groups = panels.width // group

@@ -226,7 +226,7 @@ def _static_rows(matmul: _Matmul, extent: int) -> None:
         scaled = None
         if matmul.gate is not None:
             most = max(run.rows for run in runs)
-            scaled = emitter.allocate("scaled", [most, matmul.depth], scope="global")
+            scaled = emitter.allocate("scaled", [most, matmul.depth])
 
         def panels_of(first: tirx.Expr, rows: int) -> None:
             if matmul.gate is not None and scaled is not None:

@@ -47,8 +47,7 @@ class Accumulators:
         # One allocation per row: TVM takes more than a kilobyte from its workspace, which LLVM
         # cannot replace by registers from the first store to the last.
         self._buffers = [
-            emitter.allocate("accumulators", [vectors * lanes], dtype, scope="global")
-            for _ in range(rows)
+            emitter.allocate("accumulators", [vectors * lanes], dtype) for _ in range(rows)
         ]
         for buffer in self._buffers:
             for vector in range(vectors):

@@ -41,7 +41,7 @@ class FlatViews:
         """Allocates scratch memory for a buffer here."""
         size = element_count(buffer.shape)
         dtype = str(buffer.ty.dtype)
-        self._views[buffer] = self._emitter.allocate(buffer.name, [size], dtype, scope="global")
+        self._views[buffer] = self._emitter.allocate(buffer.name, [size], dtype)
 
     def declare(self, buffer: tirx.Buffer) -> None:
         """Declares the view of a buffer here."""

@@ -181,7 +181,7 @@ class Line:
         """Combines what ``term`` makes of all parts of the row (at an index, of some lanes)."""
         emitter, lanes = self.emitter, self.lanes
         places = [vector_at(chain * lanes, lanes) for chain in range(_CHAINS)]
-        chains = emitter.allocate("chains", (_CHAINS * lanes,), scope="global")
+        chains = emitter.allocate("chains", (_CHAINS * lanes,))
         for place in places:
             emitter.store(chains, splat(neutral, lanes), [place])
 
@@ -193,7 +193,7 @@ class Line:
         pairs = [load(chains, place) for place in places]
         while len(pairs) > 1:
             pairs = [combine(a, b) for a, b in zip(pairs[::2], pairs[1::2], strict=True)]
-        total = emitter.allocate("total", (1,), scope="global")
+        total = emitter.allocate("total", (1,))
         emitter.store(total, reduce_lanes(emitter, pairs[0], lanes, combine), [0])
 
         def add_part(at: tirx.Expr, part: int) -> None:

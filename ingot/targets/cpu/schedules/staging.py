@@ -54,9 +54,7 @@ class StagedRows:
         # The result may read no further than the padding, and no further than the image.
         before = min(width.padding, padded)
         taken = min(width.size, padded - before)
-        buffer = emitter.allocate(
-            "staged", [(most - 1) * height.stride + reach, padded, channels], scope="global"
-        )
+        buffer = emitter.allocate("staged", [(most - 1) * height.stride + reach, padded, channels])
         top = emitter.bind("top", first * index(height.stride))
         with emitter.loop((results - 1) * index(height.stride) + index(reach), "staged_row") as row:
             y = emitter.bind("source_y", top + row - index(height.padding))

@@ -90,9 +90,7 @@ class _Writer:
         padded, channels = self.padded_width, self.channels
         # The last sum of a row may read up to three bytes beyond it.
         length = padded * channels + GROUP
-        buffer = emitter.allocate(
-            "staged", [(most - 1) * height.stride + reach, length], "uint8", scope="global"
-        )
+        buffer = emitter.allocate("staged", [(most - 1) * height.stride + reach, length], "uint8")
         before = min(width.padding, padded)
         taken = min(width.size, padded - before)
         top = emitter.bind("top", first * index(height.stride))

@@ -182,7 +182,7 @@ class _Writer:
             return lambda row, group: self.element(row, vector_at(group * index(GROUP), GROUP))
         emitter = self.tile.emitter
         padded = -(-self.length // GROUP) * GROUP
-        staged = emitter.allocate("staged", [most, padded], "uint8", scope="global")
+        staged = emitter.allocate("staged", [most, padded], "uint8")
         count = sym.Analyzer().simplify(tirx.Min(extent - first, index(most)))
         with emitter.loop(count, "row") as row:
             with emitter.vectorized(self.length) as at:
