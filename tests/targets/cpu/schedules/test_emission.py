@@ -122,12 +122,12 @@ def test_a_bound_expression_is_evaluated_once_where_it_stands() -> None:
     assert run(write)[:2].tolist() == [5.0, 9.0]
 
 
-@pytest.mark.parametrize("scope", ["local", "global"])
-def test_threads_have_buffers_of_their_own(scope: str) -> None:
+@pytest.mark.parametrize("size", [64, 1000])
+def test_threads_have_buffers_of_their_own_on_the_stack_and_off_it(size: int) -> None:
     def write(emitter: Emitter, x: tirx.Buffer, y: tirx.Buffer) -> None:
         with emitter.parallel(SIZE, "task") as task:
-            memory = emitter.allocate("memory", [64], scope=scope)
-            with emitter.loop(64, "i") as i:
+            memory = emitter.allocate("memory", [size])
+            with emitter.loop(size, "i") as i:
                 emitter.store(memory, load(x, task), [i])
             emitter.store(y, load(memory, task), [task])
 
