@@ -198,6 +198,8 @@ class _Placer:
         return (value for value in produced if self._is_needed(value))
 
     def _share_grids(self, node: ir.Node) -> None:
+        if self._profile.treatment(node.op_type) is Treatment.RESIDUAL:
+            self._share_grids_of_operands(node)
         if self._profile.treatment(node.op_type) is not Treatment.SAME_GRID:
             return
         outputs = [value for value in node.outputs if self._is_needed(value)]
@@ -209,6 +211,13 @@ class _Placer:
         if outputs and inputs and _keeps_grid(node):
             for value in (*inputs[1:], *outputs):
                 self._parents[self._root(value)] = self._root(inputs[0])
+
+    def _share_grids_of_operands(self, node: ir.Node) -> None:
+        """Puts the operands of a sum on one grid, where the machine adds integers as they are."""
+        operands = [value for p, value in enumerate(node.inputs) if (node, p) in self._edges]
+        if self._profile.every_edge and len(operands) == 2:
+            left, right = (self._root(value) for value in operands if value is not None)
+            self._parents[right] = left
 
     def _root(self, value: ir.Value) -> ir.Value:
         while value in self._parents and self._parents[value] is not value:

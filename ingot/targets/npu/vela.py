@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,9 @@ _UNLIMITED = 1 << 32
 # Memories inside of the NPU, whose traffic is part of its arithmetic.
 _INTERNAL = frozenset({"shram", "lutram"})
 _ACCESS = "_ac"
+# Kinds of driver actions (Vela's driver_actions.py).
+_CONFIGURE, _COMMAND_STREAM, _NOTHING = 0x01, 0x02, 0x05
+_WORD = 4
 
 
 class NotForNpu(IngotError):  # noqa: N818 - an answer of Vela's, mostly no error
@@ -117,7 +121,7 @@ def _read(model: Any, configuration: Configuration) -> Compiled:
     scratch = Area(model.scratch.region, model.scratch.size)
     fast = Area(model.scratch_fast.region, model.scratch_fast.size)
     return Compiled(
-        command_stream=bytes(model.command_stream),
+        command_stream=_without_actions(bytes(model.command_stream)),
         weights=bytes(model.read_only.data),
         weights_base=model.read_only.region,
         scratch=scratch,
@@ -126,6 +130,31 @@ def _read(model: Any, configuration: Configuration) -> Compiled:
         outputs=_placed(model.outputs),
         estimate=_estimate(model, configuration),
     )
+
+
+def _without_actions(payload: bytes) -> bytes:
+    """Returns the command stream of a driver's payload.
+
+    The payload is ``COP1`` and words of driver actions, whose kind is the lowest byte: the
+    configuration (two words follow), padding, and the command stream, whose length in words is in
+    the upper half, with eight more bits above the kind.
+
+    Raises:
+        IngotError: The payload has another form.
+    """
+    words = struct.unpack(f"<{len(payload) // _WORD}I", payload)
+    position = 1
+    while position < len(words):
+        word = words[position]
+        position += 1
+        if word & 0xFF == _CONFIGURE:
+            position += 2
+        elif word & 0xFF == _COMMAND_STREAM:
+            length = (word >> 16) | (word >> 8 & 0xFF) << 16
+            return payload[position * _WORD : (position + length) * _WORD]
+        elif word & 0xFF != _NOTHING:
+            break
+    raise IngotError("Vela's command stream has an unknown form: install ethos-u-vela 5.2")
 
 
 def _placed(tensors: Sequence[Any]) -> tuple[Placed, ...]:

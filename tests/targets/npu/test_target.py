@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import onnx
 import pytest
 
 pytest.importorskip("ethosu.regor", reason="the extra npu is not installed")
 pytest.importorskip("tosa_reference_model", reason="the extra npu is not installed")
 
 from ingot.compiler.build import Artifact, compile_model
+from ingot.errors import ArtifactError, IngotError, ModelError, UnsupportedOperatorError, UsageError
+from ingot.runtime.artifact import ArtifactReader
+from ingot.runtime.session import Session
+from ingot.targets.registry import parse_target
 from tests.conftest import small_network
 
 TARGET = "npu:ethos-u55-256,mcpu=generic"
@@ -43,3 +50,97 @@ def test_the_batch_is_one_where_the_model_leaves_it_open(artifact: Artifact) -> 
 
 def test_the_result_is_that_of_the_quantized_graph(artifact: Artifact) -> None:
     assert artifact.manifest.measured["verification"]["rms_error"] < 1e-6
+
+
+def test_a_fresh_artifact_is_the_same(artifact: Artifact, tmp_path: Path) -> None:
+    again = compile_model(
+        small_network(), tmp_path / "again.ingot", target=TARGET, recipe=RECIPE,
+        calibration=calibration(),
+    )  # fmt: skip
+    assert again.manifest.members == artifact.manifest.members
+
+
+def test_both_executors_give_the_same_bits(artifact: Artifact) -> None:
+    image = calibration(1)[0]["image"]
+    with (
+        Session(artifact.path) as reference,
+        Session(artifact.path, executor="command-stream") as stream,
+    ):
+        np.testing.assert_array_equal(reference.run(image)["logits"], stream.run(image)["logits"])
+
+
+def test_an_unknown_executor_is_refused(artifact: Artifact) -> None:
+    with pytest.raises(UsageError, match="the executors are reference, command-stream"):
+        Session(artifact.path, executor="fpga")
+
+
+def test_an_executor_for_an_artifact_without_regions_is_refused(small_artifact: Artifact) -> None:
+    with pytest.raises(UsageError, match="has no NPU regions"):
+        Session(small_artifact.path, executor="reference")
+
+
+def test_a_damaged_region_is_noticed(artifact: Artifact, tmp_path: Path) -> None:
+    data = artifact.path.read_bytes()
+    stream = bytes(ArtifactReader(artifact.path).member("npu/region0/command_stream.bin"))
+    position = data.index(stream) + len(stream) // 2
+    damaged = tmp_path / "damaged.ingot"
+    damaged.write_bytes(data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :])
+    with pytest.raises(ArtifactError, match=r"command_stream\.bin does not have the digest"):
+        Session(damaged)
+
+
+def test_a_model_that_is_not_quantized_says_how(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="--quantize int8 --calibration DATA"):
+        compile_model(small_network(), tmp_path / "x.ingot", target=TARGET)
+
+
+def test_an_unsupported_operator_is_named_where_the_cpu_is_not_allowed(tmp_path: Path) -> None:
+    model = with_float_end()
+    with pytest.raises(UnsupportedOperatorError, match=r"node 'odd' \(Erf\)"):
+        compile_model(
+            model, tmp_path / "x.ingot", target=f"{TARGET},fallback=false", recipe=RECIPE,
+            calibration=calibration(),
+        )  # fmt: skip
+
+
+def test_what_the_npu_lacks_runs_on_the_cpu_and_is_listed(tmp_path: Path) -> None:
+    made = compile_model(
+        with_float_end(), tmp_path / "x.ingot", target=TARGET, recipe=RECIPE,
+        calibration=calibration(),
+    )  # fmt: skip
+    placement = made.manifest.placement
+    assert [entry["operator"] for entry in placement["cpu"]["left"]] == ["Erf"]
+    assert placement["npu"]["share_of_macs"] == 1.0
+    assert made.manifest.measured["verification"]["ran"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("npu", "target npu needs option 'accelerator'"),
+        ("npu:ethos-u99-1", "target npu has ethos-u55-32, ethos-u55-64"),
+        ("npu:ethos-u55-256,memory_mode=None", "it has Sram_Only, Shared_Sram"),
+        ("npu:ethos-u55-256,system_config=Fast", "it has Ethos_U55_Deep_Embedded"),
+        ("npu:ethos-u55-256,sram=-1", "greater than or equal to 1"),
+    ],
+)
+def test_unknown_configurations_list_the_known_ones(spec: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_target(spec)
+
+
+def test_a_model_that_does_not_fit_says_by_how_much(tmp_path: Path) -> None:
+    with pytest.raises(IngotError, match=r"needs [\d,]+ bytes of Sram on ethos-u55-256"):
+        compile_model(
+            small_network(), tmp_path / "x.ingot", target=f"{TARGET},sram=64", recipe=RECIPE,
+            calibration=calibration(),
+        )  # fmt: skip
+
+
+def with_float_end() -> onnx.ModelProto:
+    """The small network with an operator behind it that is float."""
+    model = small_network()
+    last = model.graph.node[-1]
+    last.output[0] = "before"
+    model.graph.node.append(onnx.helper.make_node("Erf", ["before"], ["logits"], "odd"))
+    return model

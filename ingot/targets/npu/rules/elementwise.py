@@ -1,6 +1,10 @@
 """Add, Sub and Mul of two activations: RESCALE both, the operator in int32, RESCALE the result.
 
-Exactness of a sum. With ``m`` the larger of the scales, an operand becomes
+Exactness of a sum on one grid. The operands less their zero points are added as they are, and
+RESCALE by ``s_x / s_y`` rounds once: exact, and one operation of any Ethos-U. The quantizer of this
+target puts the operands of a sum on one grid for that.
+
+Exactness of a sum of two grids. With ``m`` the larger of the scales, an operand becomes
 ``(x - z_x) * (s_x / (2 m)) * 2 ** 20``, rounded once: at most ``2 ** 27`` for 8 bits, with an error
 of half a unit of ``2 ** -20`` of twice the larger grid. The sum in int32 is exact, and RESCALE by
 ``2 m / (2 ** 20 * s_y)`` rounds to the output. Only a sum within ``2 ** -19`` of the middle between
@@ -55,13 +59,17 @@ class Elementwise(Layer):
         largest = max(grid.scale for grid in grids)
         steps = float(1 << _HEADROOM[self.grid.dtype])
         product = self.operator == "MUL"
+        direct = product or grids[0].scale == grids[1].scale
         wide = []
         for tensor, grid, shape in zip(inputs, grids, self.shapes, strict=True):
-            factor = 1.0 if product else steps * grid.scale / (2 * largest)
+            factor = 1.0 if direct else steps * grid.scale / (2 * largest)
             shaped = graph.reshape(tensor, shape)
             wide.append(graph.rescale(shaped, factor, grid.zero_point, 0, "int32"))
         result = graph.binary(self.operator, *wide)
-        unit = grids[0].scale * grids[1].scale if product else 2 * largest / steps
+        if product:
+            unit = grids[0].scale * grids[1].scale
+        else:
+            unit = largest if direct else 2 * largest / steps
         scaled = graph.rescale(
             result, unit / self.grid.scale, 0, self.grid.zero_point, self.grid.dtype
         )

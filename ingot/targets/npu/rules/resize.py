@@ -143,6 +143,10 @@ def _axis(node: ir.Node, axis: int, size: int, out: int, linear: bool) -> Axis:
         if shift is None:
             raise Unfit(f"a resize by {rounding}")
         n, d, offset = 2 * n, 2 * d, 2 * offset + shift
+        repeats, rest = divmod(out, size)
+        if not rest and all((o * d + offset + n // 2) // n == o // repeats for o in range(out)):
+            # Each input so many times over, in the form that all of Ethos-U have.
+            n, d, offset = 2 * repeats, 2, 1 - repeats
     if n > _MAX_NUMERATOR or d >= 16 * n or d == 0:
         raise Unfit(f"a resize from {size} to {out}")
     return Axis(n, d, offset)
