@@ -56,6 +56,7 @@ class CommandStreamExecutor(RegionExecutor):
         memory = self._memory()
         for tensor, array in zip(self.region.inputs, inputs, strict=True):
             _place(memory, tensor)[:] = array.reshape(-1).view(np.uint8)
+        memory.accesses.clear()
         machine = Machine(self._accelerator, memory, weights=self._weights)
         for command in self._commands:
             try:

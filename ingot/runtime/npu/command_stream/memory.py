@@ -12,13 +12,14 @@ transpositions of strides).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ingot.runtime.npu.command_stream.decode import CommandError
+from ingot.runtime.npu.command_stream.hazards import Access
 from ingot.runtime.npu.command_stream.registers import FeatureMap, Layout, Span
 
 BRICK = 16
@@ -55,23 +56,26 @@ class Memory:
     Attributes:
         regions: The bytes by base pointer.
         read_only: Base pointers behind which nothing may be written.
+        accesses: What has been read and written, until someone clears it.
     """
 
     regions: dict[int, Bytes]
     read_only: frozenset[int]
+    accesses: list[Access] = field(default_factory=list)
 
-    def span(self, span: Span, what: str) -> Bytes:
+    def span(self, span: Span, what: str, writes: bool = False) -> Bytes:
         """Returns a view of bytes.
 
         Args:
             span: Which bytes.
-            what: What they are, for the message of a fault.
+            what: What they are, for the message of an error.
+            writes: Whether the caller writes them.
 
         Raises:
             CommandError: They lie outside of the region's memory.
         """
         region = self._region(span.region, what)
-        self._check(span.region, what, span.address, span.address + span.length)
+        self._access(what, Access(span.region, span.address, span.address + span.length, writes))
         return region[span.address : span.address + span.length]
 
     def read(self, feature_map: FeatureMap, shape: tuple[int, int, int]) -> Array:
@@ -85,7 +89,7 @@ class Memory:
             CommandError: An element lies outside of the region's memory.
         """
         # All parts are checked before anything of this size is allocated.
-        parts = list(self._parts(feature_map, shape))
+        parts = list(self._parts(feature_map, shape, writes=False))
         values = np.empty(shape, feature_map.dtype)
         for part, elements in parts:
             box = values[part.rows, part.columns, part.channels]
@@ -103,23 +107,13 @@ class Memory:
         Raises:
             CommandError: An element lies outside of the region's memory, or in read-only memory.
         """
-        self.check_writable(feature_map.region, feature_map.name)
-        for part, elements in list(self._parts(feature_map, values.shape)):
+        for part, elements in list(self._parts(feature_map, values.shape, writes=True)):
             box = values[part.rows, part.columns, part.channels]
             rows, bricks, columns, channels = part.shape
             elements[...] = box.reshape(rows, columns, bricks, channels).transpose(0, 2, 1, 3)
 
-    def check_writable(self, region: int, what: str) -> None:
-        """Checks that a region may be written.
-
-        Raises:
-            CommandError: It may not.
-        """
-        if region in self.read_only:
-            raise CommandError(f"{what} is in region {region}, where nothing may be written")
-
     def _parts(
-        self, feature_map: FeatureMap, shape: tuple[int, ...]
+        self, feature_map: FeatureMap, shape: tuple[int, ...], writes: bool
     ) -> Iterator[tuple[_Part, Array]]:
         region = self._region(feature_map.region, feature_map.name)
         size = feature_map.dtype.itemsize
@@ -129,7 +123,7 @@ class Memory:
             ]
             low = part.offset + sum(distance for distance in reach if distance < 0)
             high = part.offset + sum(distance for distance in reach if distance > 0) + size
-            self._check(feature_map.region, feature_map.name, low, high)
+            self._access(feature_map.name, Access(feature_map.region, low, high, writes))
             yield (
                 part,
                 np.ndarray(part.shape, feature_map.dtype, region.data, part.offset, part.strides),
@@ -141,12 +135,16 @@ class Memory:
             raise CommandError(f"{what} is in region {region}, behind which there is no memory")
         return memory
 
-    def _check(self, region: int, what: str, low: int, high: int) -> None:
-        size = self.regions[region].size
-        if low < 0 or high > size:
+    def _access(self, what: str, access: Access) -> None:
+        size = self.regions[access.region].size
+        if access.low < 0 or access.high > size:
             raise CommandError(
-                f"{what} takes bytes {low} to {high} of region {region}, which has {size}"
+                f"{what} takes bytes {access.low} to {access.high} of region {access.region}, "
+                f"which has {size}"
             )
+        if access.writes and access.region in self.read_only:
+            raise CommandError(f"{what} is in region {access.region}, where nothing may be written")
+        self.accesses.append(access)
 
 
 def _divide(feature_map: FeatureMap, shape: tuple[int, ...]) -> Iterator[_Part]:

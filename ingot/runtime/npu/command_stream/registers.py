@@ -158,7 +158,7 @@ class Span:
 
 @dataclass
 class Registers:
-    """The register file; reading a register that no command has set is a fault."""
+    """The register file; it is an error to read one that no command has set."""
 
     commands: dict[Opcode, Command] = field(default_factory=dict)
 

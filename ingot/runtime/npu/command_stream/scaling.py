@@ -28,9 +28,6 @@ from ingot.runtime.npu.command_stream.registers import (
 
 Integers = npt.NDArray[np.int64]
 
-# Bytes of a lookup table by the bytes of the result's elements.
-TABLE_BYTES = {1: 256, 2: 2048, 4: 1024}
-
 _RECORD = 10
 _SAFE = 1 << 61
 _CLIP_DTYPES: dict[Clip, np.dtype[Any]] = {

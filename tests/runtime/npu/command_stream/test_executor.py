@@ -167,12 +167,10 @@ def test_other_products_are_refused(region, accelerator):
         simulator(dataclasses.replace(region, configuration=other))
 
 
-# What orders and divides the work has no effect on what is computed one after the other; the
+# What divides the work into blocks has no effect on what is computed one after the other; the
 # tiles that a feature map does not reach, and NHWC's STRIDE_C, are not read.
 WITHOUT_EFFECT = {
     Opcode.OP_STOP,
-    Opcode.OP_DMA_WAIT,
-    Opcode.OP_KERNEL_WAIT,
     Opcode.SET_BLOCKDEP,
     Opcode.SET_AB_START,
     Opcode.SET_IFM_IB_END,
