@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -29,6 +30,8 @@ def inspect(
         return
     console = Console()
     console.print(_facts(artifact, manifest))
+    if "npu" in manifest.placement:
+        console.print(_npu(manifest.placement["npu"], manifest.placement["cpu"]))
     console.print(_members(manifest))
     if manifest.passes:
         console.print(_passes(manifest))
@@ -59,6 +62,33 @@ def _facts(path: Path, manifest: Manifest) -> Table:
     outcome = manifest.measured.get("verification")
     if outcome and outcome["ran"]:
         table.add_row("checked", f"max difference {outcome['max_rel_error']:.1e} of scale")
+    return table
+
+
+def _npu(npu: Mapping[str, Any], cpu: Mapping[str, Any]) -> Table:
+    """What runs on the NPU, and what that costs by Vela's estimate."""
+    table = Table("npu", "", box=None, header_style="bold")
+    estimate = npu["estimate"]
+    rate = estimate["inferences_per_second"]
+    rows = {
+        "accelerator": f"{npu.get('accelerator', 'none')}, {npu.get('system_configuration', '')}, "
+        f"{npu.get('memory_mode', '')}",
+        "regions": ", ".join(npu["regions"]) or "none",
+        "share": f"{npu['share_of_macs']:.1%} of the multiply-adds",
+        "borders": f"{npu['borders']} tensors, {npu['border_bytes']:,} bytes cross",
+        "estimated cycles": f"{estimate['cycles']:,}",
+    }
+    if rate is not None:
+        clock = estimate["clock_hz"] / 1e6
+        rows["estimated rate"] = f"{rate:.1f} inferences/s at {clock:.0f} MHz"
+    for name, memory in estimate["memories"].items():
+        rows[f"estimated {name}"] = (
+            f"peak {memory['peak']:,}, read {memory['read']:,}, written {memory['written']:,} bytes"
+        )
+    for entry in cpu["left"]:
+        rows[f"on the CPU: {entry['node']}"] = f"{entry['operator']}: {entry['reason']}"
+    for key, value in rows.items():
+        table.add_row(key, value)
     return table
 
 

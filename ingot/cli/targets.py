@@ -48,4 +48,7 @@ def targets(
 
 def _options(kind: str) -> list[str]:
     fields = TARGETS[kind].options_type.model_fields
-    return [f"{name}={field.default}" for name, field in fields.items()]
+    return [
+        f"{name}={'NAME' if field.is_required() else field.default}"
+        for name, field in fields.items()
+    ]

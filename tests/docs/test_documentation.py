@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 import re
 import subprocess
@@ -28,6 +29,7 @@ GUIDE = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
 _NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 # The guide goes through every command: a minute or more.
 _LONG = {"docs/guide.md"}
+_NEEDS_NPU = {"docs/npu.md"}
 _LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
 
 
@@ -62,6 +64,8 @@ def run_page(name: str, folder: Path, *options: str) -> None:
     ],
 )
 def test_the_examples_of_a_page_run(name: str, tmp_path: Path) -> None:
+    if name in _NEEDS_NPU and importlib.util.find_spec("ethosu") is None:
+        pytest.skip("the extra npu is not installed")
     run_page(name, tmp_path)
 
 
