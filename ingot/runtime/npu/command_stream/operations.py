@@ -56,7 +56,8 @@ class Machine:
         """Executes one command.
 
         Work is done in the order of the commands, one after the other. That a stream waits where
-        it has to is checked; what divides work into blocks and the shared buffer has no effect.
+        it has to is checked; what divides work into blocks and the shared buffer, interrupts and
+        performance counters change nothing that is computed.
 
         Raises:
             CommandError: It cannot be executed; says why.
