@@ -25,7 +25,7 @@ $(VENV)/.compile: $(SETUP) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: $(SETUP) | $(VENV)/.compile
-	$(PIP) install --quiet --editable '.[compile,dev]'
+	$(PIP) install --quiet --editable '.[compile,npu,dev]'
 	@touch $@
 
 demo: $(VENV)/.compile

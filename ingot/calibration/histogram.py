@@ -88,7 +88,7 @@ class HistogramBuilder:
         """
         self._make_room(lowest, highest)
         wide = np.float32 if values.dtype in (np.float32, np.float16) else np.float64
-        flat = np.ravel(values).astype(wide, copy=False)
+        flat: npt.NDArray[Any] = np.ravel(values).astype(wide, copy=False)
         scaled = _scaled(flat, -self._exponent)
         np.floor(scaled, out=scaled)
         if lowest < 0:

@@ -8,8 +8,10 @@ image, not before it.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from ingot.errors import ModelError
@@ -99,7 +101,7 @@ def lite0_weights(state: Weights) -> Weights:
     return renamed
 
 
-def b0_weights(layers: dict[str, tuple[np.ndarray, ...]]) -> Weights:
+def b0_weights(layers: dict[str, tuple[npt.NDArray[Any], ...]]) -> Weights:
     """Renames a frozen graph's kernels and biases, by operation, to this module's layers."""
     first_block = np.cumsum([0, *(repeats for *_, repeats in _STAGES)])
     renamed = {}

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from ingot.passes.cleanup.constants import constant, integers, rank, static_shape
@@ -178,14 +180,14 @@ def _power(node: ir.Node, context: Context) -> ir.Value | None:
     return _operand(node.inputs[0], node.inputs[1], _is_one, context)
 
 
-def _is_one(array: np.ndarray) -> bool:
+def _is_one(array: npt.NDArray[Any]) -> bool:
     return bool(np.all(array == 1))
 
 
-def _adds_nothing(context: Context, *, negate: bool) -> Callable[[np.ndarray], bool]:
+def _adds_nothing(context: Context, *, negate: bool) -> Callable[[npt.NDArray[Any]], bool]:
     """Adding -0.0 and subtracting 0.0 keep all x; the other zero turns -0.0 into 0.0."""
 
-    def test(array: np.ndarray) -> bool:
+    def test(array: npt.NDArray[Any]) -> bool:
         if np.any(array != 0):
             return False
         if array.dtype.kind in "iub" or context.ignore_zero_sign:
@@ -202,7 +204,7 @@ def _adds_nothing(context: Context, *, negate: bool) -> Callable[[np.ndarray], b
 def _operand(
     value: ir.Value | None,
     other: ir.Value | None,
-    test: Callable[[np.ndarray], bool],
+    test: Callable[[npt.NDArray[Any]], bool],
     context: Context,
 ) -> ir.Value | None:
     """``value``, if ``other`` is a constant that passes the test and broadcasts into it."""

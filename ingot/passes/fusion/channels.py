@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from ingot.passes.fusion.matching import constant, producer, rank
@@ -43,7 +45,7 @@ class Linear:
         """The node's attributes, with the factor of Gemm's bias folded into the bias."""
         return [a for name, a in self.node.attributes.items() if name != "beta"]
 
-    def constant_bias(self) -> np.ndarray:
+    def constant_bias(self) -> npt.NDArray[Any]:
         """The bias per channel in float64, zeros where there is none; [channels].
 
         Raises:
@@ -59,9 +61,9 @@ class Linear:
             return np.asarray(beta * per_channel(array, self))
         return np.asarray(array, np.float64)
 
-    def scaled(self, weights: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    def scaled(self, weights: npt.NDArray[Any], scale: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The weights times a factor for each output channel, in the weights' own dtype."""
-        scaled: np.ndarray
+        scaled: npt.NDArray[Any]
         wide = weights.astype(np.float64)
         if self.node.op_type == "Conv":
             shape = (-1, *(1,) * (wide.ndim - 1))
@@ -78,7 +80,7 @@ class Linear:
         return np.asarray(scaled, weights.dtype)
 
 
-def per_channel(array: np.ndarray | None, linear: Linear) -> np.ndarray:
+def per_channel(array: npt.NDArray[Any] | None, linear: Linear) -> npt.NDArray[Any]:
     """Reads a constant operand as one number per channel of the operator's output.
 
     Args:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from ingot.passes.fusion.matching import commuted, read_once, scalar
@@ -35,7 +37,7 @@ class Clamp:
         offset = node.attributes.get_float("beta", 0.5)
         return cls(x, 0.0, 1.0, frozenset({node}), slope, offset)
 
-    def bound(self, value: float, dtype: ir.DataType | None) -> np.ndarray:
+    def bound(self, value: float, dtype: ir.DataType | None) -> npt.NDArray[Any]:
         """A bound as a scalar of the input's element type."""
         return np.asarray(value, dtype=(dtype or ir.DataType.FLOAT).numpy())
 

@@ -8,9 +8,10 @@ In inference ``y = (z - mean) / sqrt(var + eps) * gamma + beta`` is affine in ea
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from ingot.passes.base import PassOptions
@@ -23,8 +24,8 @@ from ingot.passes.fusion.rewriting import Builder, Fusion, FusionPass, Unfit
 class _ChannelAffine:
     """``y = scale * z + offset`` in float64; scale and offset have the shape [channels]."""
 
-    scale: np.ndarray
-    offset: np.ndarray
+    scale: npt.NDArray[Any]
+    offset: npt.NDArray[Any]
 
 
 class FuseConvBatchNorm(FusionPass[PassOptions]):

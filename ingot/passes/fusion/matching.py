@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Collection, Iterable
+from typing import Any
 
-import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from ingot.passes.fusion.rewriting import Unfit
@@ -45,7 +46,7 @@ def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
     return None if node is None else ir.convenience.get_const_tensor(value)
 
 
-def constant(value: ir.Value | None) -> np.ndarray | None:
+def constant(value: ir.Value | None) -> npt.NDArray[Any] | None:
     """The elements of a constant value, or None if it is not constant."""
     tensor = constant_tensor(value)
     return None if tensor is None else tensor.numpy()

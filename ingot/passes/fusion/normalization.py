@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from ingot.passes.fusion.matching import (
@@ -128,7 +130,7 @@ class Weight:
     """A scale or bias of the normalized axes: a value that has their shape, or its elements."""
 
     value: ir.Value
-    elements: np.ndarray | None
+    elements: npt.NDArray[Any] | None
 
     def emit(self, builder: Builder) -> ir.Value:
         """The value to give to the operator; a constant of another shape is written anew."""
@@ -171,7 +173,12 @@ def read_weight(value: ir.Value | None, x: ir.Value, dims: tuple[int, ...]) -> W
     fits = all(one in (1, dim) for one, dim in zip(padded, dims, strict=True))
     if not fits or any(dim != 1 for dim in leading):
         return None
-    return Weight(value, np.broadcast_to(elements.reshape(padded), dims).copy())
+    return Weight(
+        value,
+        np.broadcast_to(
+            elements.reshape([int(one) for one in padded if isinstance(one, int)]), dims
+        ).copy(),
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
-import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from ingot.passes.base import Declined, IngotPass, PassOptions, PassOutcome
@@ -126,12 +126,14 @@ class Builder:
         self.nodes.append(node)
         return output
 
-    def initializer(self, wanted: str, array: np.ndarray) -> ir.Value:
+    def initializer(self, wanted: str, array: npt.NDArray[Any]) -> ir.Value:
         """Adds an initializer to the graph, named ``wanted`` or nearly so."""
         return add_initializer(self._graph, self._names, wanted, array)
 
 
-def add_initializer(graph: ir.Graph, names: Names, wanted: str, array: np.ndarray) -> ir.Value:
+def add_initializer(
+    graph: ir.Graph, names: Names, wanted: str, array: npt.NDArray[Any]
+) -> ir.Value:
     """Adds an initializer to a graph.
 
     Args:

@@ -6,9 +6,10 @@ the bytes, and a row is as exact as 8 bits make it.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 import pydantic
 
@@ -60,7 +61,7 @@ def _gathers_rows(node: ir.Node, table: ir.Value) -> bool:
     return node.domain == "" and node.inputs[0] is table and axis in (0, -2)
 
 
-def _replace_table(graph: ir.Graph, table: ir.Value, array: np.ndarray, names: Names) -> None:
+def _replace_table(graph: ir.Graph, table: ir.Value, array: npt.NDArray[Any], names: Names) -> None:
     scales = weight_scales(array)
     integers = add_initializer(
         graph, names, f"{table.name}_quantized", round_to_grid(array, scales)

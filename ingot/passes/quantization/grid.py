@@ -8,13 +8,14 @@ A grid is ``real = (integer - zero_point) * scale``, the affine scheme of Jacob 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ingot.passes.quantization.headroom import Headroom
 
-FloatArray = npt.NDArray[np.floating]
+FloatArray = npt.NDArray[np.floating[Any]]
 
 # Scales below are widened to it: a product of two of them is still a normal float32, and a value
 # divided by one is still finite.
@@ -102,7 +103,8 @@ def bias_integers(bias: FloatArray, scales: npt.NDArray[np.float32]) -> npt.NDAr
     """A bias as int32 on the grid of the accumulator; both [channels]."""
     limits = np.iinfo(np.int32)
     scaled = np.rint(bias.astype(np.float64) / scales.astype(np.float64))
-    return np.clip(scaled, limits.min, limits.max).astype(np.int32)
+    integers: npt.NDArray[np.int32] = np.clip(scaled, limits.min, limits.max).astype(np.int32)
+    return integers
 
 
 def widen_for_bias(

@@ -18,7 +18,7 @@ with sums of four, the same two of the next four join them.
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -69,7 +69,7 @@ class Headroom:
         row = within.max(initial=0) + 1
         return cls((tap_y * row + within).reshape(-1), terms)
 
-    def least_scales(self, rows: npt.NDArray[np.floating]) -> Wide:
+    def least_scales(self, rows: npt.NDArray[np.floating[Any]]) -> Wide:
         """The scales from which on the nearest integers of weights are safe.
 
         Args:
@@ -90,7 +90,7 @@ class Headroom:
             float(self._totals(sign * wide).max(initial=0)) <= _LARGEST_SUM for sign in (1.0, -1.0)
         )
 
-    def _totals(self, rows: npt.NDArray[np.floating]) -> Wide:
+    def _totals(self, rows: npt.NDArray[np.floating[Any]]) -> Wide:
         totals = np.zeros((rows.shape[0], int(self.sums.max(initial=0)) + 1))
         np.add.at(totals.T, self.sums, np.maximum(rows, 0.0).T.astype(np.float64))
         return totals

@@ -9,9 +9,10 @@ so any ONNX runtime computes it, and a target that recognizes it computes it in 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 import pydantic
 
@@ -206,7 +207,12 @@ class _Inserter:
             self._replace_constant(node, 2, bias_integers(bias, accumulator), accumulator, 0)
 
     def _replace_constant(
-        self, node: ir.Node, position: int, integers: np.ndarray, scales: np.ndarray, axis: int
+        self,
+        node: ir.Node,
+        position: int,
+        integers: npt.NDArray[Any],
+        scales: npt.NDArray[Any],
+        axis: int,
     ) -> None:
         old = node.inputs[position]
         assert old is not None
@@ -226,7 +232,7 @@ class _Inserter:
         if old.is_initializer() and not old.uses() and not old.is_graph_output():
             self._graph.initializers.pop(name)
 
-    def _initializer(self, wanted: str, array: np.ndarray) -> ir.Value:
+    def _initializer(self, wanted: str, array: npt.NDArray[Any]) -> ir.Value:
         return add_initializer(self._graph, self._names, wanted, array)
 
     def _node(

@@ -91,7 +91,8 @@ def patches_of(array: Array, node: ir.Node, kernel: Sequence[int]) -> Array:
     top, left, bottom, right = _padding(array, node, kernel, strides, dilations)
     padded = np.pad(array, ((0, 0), (0, 0), (top, bottom), (left, right)))
     reach = [(size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations, strict=True)]
-    windows = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=(2, 3))
+    view: Any = np.lib.stride_tricks.sliding_window_view
+    windows: Array = view(padded, tuple(reach), axis=(2, 3))
     return windows[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
 
 
