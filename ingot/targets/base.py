@@ -79,14 +79,9 @@ class Target(abc.ABC):
         """The target as one string with its defaults filled in, ``cpu:mcpu=znver3``."""
 
     @property
-    def quantization(self) -> Mapping[str, Any]:
-        """Options of ``quantization.qdq`` that suit what this target computes in integers."""
-        return {"profile": self.kind}
-
-    @property
     def pass_options(self) -> Mapping[str, Mapping[str, Any]]:
         """Options that suit this target, by pass; what a recipe says itself goes first."""
-        return {"quantization.qdq": self.quantization}
+        return {"quantization.qdq": {"profile": self.kind}}
 
     @abc.abstractmethod
     def unsupported(self, model: ir.Model) -> Sequence[Unsupported]:
