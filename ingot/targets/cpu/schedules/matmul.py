@@ -33,7 +33,7 @@ from ingot.targets.cpu.schedules.tiles import Panels, Run, most_rows, split_rows
 _MOST_SHARES = 64
 
 # Tiles of a row block where the number of rows is known only at run time.
-_TILES_OF_A_DYNAMIC_BLOCK = 32
+TILES_OF_A_DYNAMIC_BLOCK = 32
 
 
 @dataclasses.dataclass
@@ -272,22 +272,30 @@ def _dynamic_rows(matmul: _Matmul, extent: tirx.Expr) -> None:
     """Full tiles in blocks, then one of several narrower tiles for the remainder."""
     panels, emitter = matmul.panels, matmul.emitter
     rows = most_rows(panels.vectors, matmul.cpu)
-    full = extent // index(rows)
-    block_tiles = index(_TILES_OF_A_DYNAMIC_BLOCK)
-    blocks = tirx.Max((full + block_tiles - 1) // block_tiles, index(1))
+    blocks, bounds_of = dynamic_blocks(extent, rows)
     groups = _dynamic_groups(panels.count)
     with emitter.parallel(blocks * index(groups), "task") as task:
         group, block = emitter.bind("group", task // blocks), emitter.bind("block", task % blocks)
 
-        low = block * block_tiles
-        bounds = low, tirx.Min(low + block_tiles, full)
-        last_block = (block + 1).equal(blocks)
+        bounds, last_block = bounds_of(block), (block + 1).equal(blocks)
 
         def rows_of(panel: tirx.Expr, columns: int) -> None:
             for first, height in tiles_of_block(emitter, extent, rows, bounds, last_block):
                 matmul.tile(first, height, panel, columns)
 
         each_panel(emitter, panels, part(group, panels.count, groups), rows_of)
+
+
+def dynamic_blocks(
+    extent: tirx.Expr, rows: int
+) -> tuple[tirx.Expr, Callable[[tirx.Expr], tuple[tirx.Expr, tirx.Expr]]]:
+    """Returns how many blocks a dynamic extent has, and what gives a block's bounds in full tiles.
+
+    There is at least one block, for the remainder, which belongs to the last.
+    """
+    full, tiles = extent // index(rows), index(TILES_OF_A_DYNAMIC_BLOCK)
+    blocks = tirx.Max((full + tiles - 1) // tiles, index(1))
+    return blocks, lambda block: (block * tiles, tirx.Min((block + 1) * tiles, full))
 
 
 def tiles_of_block(

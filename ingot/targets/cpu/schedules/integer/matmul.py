@@ -18,7 +18,9 @@ from ingot.targets.cpu.schedules.epilogue import FusedKernel
 from ingot.targets.cpu.schedules.integer.dot import GROUP, DotProduct
 from ingot.targets.cpu.schedules.integer.tile import IntegerTile, IntegerWeights
 from ingot.targets.cpu.schedules.matmul import (
+    TILES_OF_A_DYNAMIC_BLOCK,
     decode_row,
+    dynamic_blocks,
     row_extent,
     row_loader,
     tiles_of_block,
@@ -27,9 +29,6 @@ from ingot.targets.cpu.schedules.matmul import (
 from ingot.targets.cpu.schedules.microkernel import each_panel
 from ingot.targets.cpu.schedules.tasks import share_tasks
 from ingot.targets.cpu.schedules.tiles import Panels, Run, most_rows, split_rows
-
-# Tiles of a row block where the number of rows is known only at run time.
-_TILES_OF_A_DYNAMIC_BLOCK = 32
 
 # Loads a word: the row of the result, and the group of the reduction.
 _Rows = Callable[[tirx.Expr, tirx.Expr], tirx.Expr]
@@ -142,14 +141,11 @@ class _Writer:
         """Full tiles in blocks, then one of several narrower tiles for the remainder."""
         emitter, panels = self.tile.emitter, self.tile.panels
         rows = most_rows(panels.vectors, self.cpu)
-        full = extent // index(rows)
-        block_tiles = index(_TILES_OF_A_DYNAMIC_BLOCK)
-        blocks = tirx.Max((full + block_tiles - 1) // block_tiles, index(1))
+        blocks, bounds_of = dynamic_blocks(extent, rows)
         with emitter.parallel(blocks, "task") as block:
-            low = emitter.bind("low", block * block_tiles)
-            high = emitter.bind("high", tirx.Min(low + block_tiles, full))
-            word = self._rows(low * index(rows), extent, rows * (_TILES_OF_A_DYNAMIC_BLOCK + 1))
-
+            low, high = bounds_of(block)
+            low, high = emitter.bind("low", low), emitter.bind("high", high)
+            word = self._rows(low * index(rows), extent, rows * (TILES_OF_A_DYNAMIC_BLOCK + 1))
             last_block = (block + 1).equal(blocks)
 
             def rows_of(panel: tirx.Expr, columns: int) -> None:
