@@ -72,31 +72,27 @@ def hold_budget(
             f"{data.description} carries no labels, and an accuracy budget is held on labelled "
             "data: give it with --data"
         )
-    judge = measure or (lambda candidate: measure_accuracy(candidate, data, chosen))
-    sign = 1.0 if chosen.higher_is_better else -1.0
-    progress("measuring accuracy in float", 0, 0)
-    target = judge(float_model)
-    progress("measuring accuracy in 8 bits", 0, 0)
-    values: dict[int, float] = {0: judge(model)}
-    order: list[str] = []
-
-    def holds(count: int) -> bool:
-        if count not in values:
-            progress(f"measuring accuracy with {count} layers in float", 0, 0)
-            values[count] = judge(restore_float(model, float_model, order[:count]))
-        return sign * (target - values[count]) <= budget + 1e-9
-
-    if holds(0):
+    trials = _Trials(
+        model,
+        float_model,
+        measure or (lambda candidate: measure_accuracy(candidate, data, chosen)),
+        1.0 if chosen.higher_is_better else -1.0,
+        budget,
+        progress,
+    )
+    if trials.holds(0):
         # Which layers to keep in float is no question, and answering it takes a while.
         layers = layer_noise(model, float_model, samples)
     else:
         layers = measure_sensitivity(model, float_model, samples, progress=progress)
-        order += [layer.name for layer in sorted(layers, key=_noise_per_cost, reverse=True)]
-    count = _fewest(len(order), holds)
+        worst_first = sorted(layers, key=_noise_per_cost, reverse=True)
+        trials.order += [layer.name for layer in worst_first]
+    order, values = trials.order, trials.values
+    count = _fewest(len(order), trials.holds)
     if count is None:
         raise VerificationError(
             f"the accuracy budget of {budget:g} does not hold even with all layers in float, "
-            f"{values[len(order)]:g} against {target:g}; give more data or a larger budget"
+            f"{values[len(order)]:g} against {trials.target:g}; give more data or a larger budget"
         )
     kept = frozenset(order[:count])
     final = [
@@ -108,13 +104,49 @@ def hold_budget(
         "metric": chosen.name,
         "unit": chosen.unit,
         "examples": len(data),
-        "reference": target,
+        "reference": trials.target,
         "quantized": values[0],
         "result": values[count],
         "kept_in_float": order[:count],
         "tried": {str(tried): value for tried, value in sorted(values.items())},
     }
     return BudgetOutcome(restore_float(model, float_model, kept), final, facts)
+
+
+class _Trials:
+    """What the metric says with more or fewer layers in float.
+
+    Attributes:
+        order: The layers, in the order in which they return to float.
+        target: The metric in float.
+        values: The metric by the number of layers in float, for each that was tried.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        float_model: ir.Model,
+        judge: Callable[[ir.Model], float],
+        sign: float,
+        budget: float,
+        progress: Progress,
+    ) -> None:
+        self._model, self._float_model = model, float_model
+        self._judge, self._sign, self._budget, self._progress = judge, sign, budget, progress
+        self.order: list[str] = []
+        self.values: dict[int, float] = {}
+        progress("measuring accuracy in float", 0, 0)
+        self.target = judge(float_model)
+
+    def holds(self, count: int) -> bool:
+        """Whether the budget holds with so many layers in float."""
+        if count not in self.values:
+            where = f"with {count} layers in float" if count else "in 8 bits"
+            self._progress(f"measuring accuracy {where}", 0, 0)
+            kept = self.order[:count]
+            candidate = restore_float(self._model, self._float_model, kept) if kept else self._model
+            self.values[count] = self._judge(candidate)
+        return self._sign * (self.target - self.values[count]) <= self._budget + 1e-9
 
 
 def _noise_per_cost(layer: LayerSensitivity) -> float:
