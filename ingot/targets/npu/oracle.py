@@ -14,6 +14,7 @@ from ingot.cache import cache_dir, replacing
 from ingot.errors import first_line
 from ingot.runtime.npu.region import Configuration
 from ingot.targets.npu.composites import Composite
+from ingot.targets.npu.cone import static_shape
 from ingot.targets.npu.configuration import compiler_versions
 from ingot.targets.npu.rules.base import to_nhwc
 from ingot.targets.npu.tosa import TosaGraph
@@ -50,11 +51,7 @@ def layer_graph(composite: Composite) -> bytes:
     """Returns the TOSA graph of a composite by itself."""
     graph = TosaGraph()
     inputs = [
-        graph.input(
-            f"x{position}",
-            to_nhwc([int(size) for size in source.integers.shape or ()]),  # type: ignore[arg-type]
-            source.grid.dtype,
-        )
+        graph.input(f"x{position}", to_nhwc(static_shape(source.integers)), source.grid.dtype)
         for position, source in enumerate(composite.layer.sources)
     ]
     graph.output(composite.layer.emit(graph, inputs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -18,15 +19,23 @@ class Layer(abc.ABC):
     """A cone, understood: what it reads, and how TOSA computes it.
 
     Attributes:
-        sources: The activations that it reads, in the order in which ``emit`` takes them.
         macs: Multiply-adds that the source model needs for it.
-        accumulator_scales: For a result that stays float: what the int32 result is multiplied by,
-            one for each channel (axis 1 of an image, else the last).
     """
 
-    sources: Sequence[Source]
     macs: int = 0
-    accumulator_scales: Sequence[float] | None = None
+
+    @property
+    @abc.abstractmethod
+    def sources(self) -> Sequence[Source]:
+        """The activations that it reads, in the order in which ``emit`` takes them."""
+
+    @property
+    def accumulator_scales(self) -> Sequence[float] | None:
+        """What the int32 result is multiplied by, where the layer's result stays float.
+
+        One for each channel (axis 1 of an image, else the last).
+        """
+        return None
 
     @abc.abstractmethod
     def emit(self, graph: TosaGraph, inputs: Sequence[TosaTensor]) -> TosaTensor:
@@ -36,6 +45,22 @@ class Layer(abc.ABC):
             graph: The graph.
             inputs: The sources; images (four axes) are NHWC.
         """
+
+
+@dataclasses.dataclass(frozen=True)
+class OneSourceLayer(Layer):
+    """A layer that reads one activation.
+
+    Attributes:
+        source: The activation.
+    """
+
+    source: Source
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """The one activation."""
+        return (self.source,)
 
 
 class Rule(abc.ABC):

@@ -20,70 +20,32 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
-from ingot.targets.npu.cone import (
-    Cone,
-    Grid,
-    Source,
-    Unfit,
-    activation,
-    quantized_constant,
-    real_constant,
-    static_shape,
-)
+from ingot.targets.npu.cone import Cone, Unfit, static_shape
 from ingot.targets.npu.rules.base import Layer, Rule, int_attribute, ints_attribute
+from ingot.targets.npu.rules.linear import Linear, finished, linear_operands
 from ingot.targets.npu.tosa import TosaGraph, TosaTensor
 
-Array = npt.NDArray[Any]
 
-_MAX_BIAS = {"int8": 2**31, "int16": 2**47}
-
-
-@dataclasses.dataclass(frozen=True)
-class Convolution(Layer):
-    """A convolution.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Convolution(Linear):
+    """A convolution; its weights are [O, C / groups, KH, KW].
 
     Attributes:
-        source: What it reads.
-        weights: int8 [O, C / groups, KH, KW].
-        bias: [O], in units of ``factors``' denominator.
-        factors: What the accumulator is multiplied by, [O]: to the output's grid, or to real
-            numbers where ``grid`` is None.
-        grid: The output's grid.
-        bounds: Bounds of the output in integers.
         strides: Down and across.
         pads: Top, bottom, left, right.
         dilations: Down and across.
         groups: As in ONNX.
-        macs: Multiply-adds.
     """
 
-    source: Source
-    weights: Array
-    bias: Array
-    factors: Array
-    grid: Grid | None
-    bounds: tuple[int, int]
     strides: Sequence[int]
     pads: Sequence[int]
     dilations: Sequence[int]
     groups: int
-    macs: int
-
-    @property
-    def sources(self) -> Sequence[Source]:  # type: ignore[override]
-        """The one activation."""
-        return (self.source,)
-
-    @property
-    def accumulator_scales(self) -> Sequence[float] | None:  # type: ignore[override]
-        """The factors, where the result stays float."""
-        return None if self.grid is not None else [float(f) for f in self.factors]
 
     def emit(self, graph: TosaGraph, inputs: Sequence[TosaTensor]) -> TosaTensor:
         """Adds the convolution of an NHWC image."""
@@ -125,19 +87,6 @@ class Convolution(Layer):
         return finished(graph, sums, self.factors[rows], self.grid, self.bounds)
 
 
-def finished(
-    graph: TosaGraph, sums: TosaTensor, factors: Array, grid: Grid | None, bounds: tuple[int, int]
-) -> TosaTensor:
-    """Brings accumulators to the output's grid and bounds; leaves them where there is none."""
-    if grid is None:
-        return sums
-    unique = np.unique(factors)
-    scaled = graph.rescale(
-        sums, float(unique[0]) if len(unique) == 1 else factors, 0, grid.zero_point, grid.dtype
-    )
-    return graph.clamp(scaled, *bounds)
-
-
 class ConvolutionRule(Rule):
     """Conv of two spatial dimensions (or one) with constant weights."""
 
@@ -169,41 +118,6 @@ class ConvolutionRule(Rule):
             groups=int_attribute(node, "group", 1),
             macs=int(np.prod(out, dtype=np.int64) * np.prod(weights.shape[1:], dtype=np.int64)),
         )
-
-
-def linear_operands(
-    cone: Cone, node: ir.Node, columns: int = 0
-) -> tuple[Source, Array, Array, Array]:
-    """Returns what a linear layer multiplies: source, int8 weights, bias, factors per row.
-
-    Args:
-        cone: The cone.
-        node: Conv, Gemm or MatMul: activation, weights, perhaps bias.
-        columns: The axis of the weights that output channels run along.
-
-    Raises:
-        Unfit: The weights are not constant int8 with a scale per output channel, or the bias not
-            constant.
-    """
-    source = activation(node.inputs[0])
-    weights = quantized_constant(node.inputs[1])
-    if source is None or weights is None:
-        raise Unfit("it does not multiply integers by constant int8 weights")
-    if weights.integers.dtype != np.int8 or (
-        weights.scales.size > 1 and weights.axis % weights.integers.ndim != columns
-    ):
-        raise Unfit("its weights are not int8 with a scale per output channel")
-    count = weights.integers.shape[columns]
-    unit = np.broadcast_to(source.grid.scale * weights.scales, (count,))
-    given = node.inputs[2] if len(node.inputs) > 2 else None
-    bias = np.zeros(count) if given is None else real_constant(given)
-    if bias is None:
-        raise Unfit("its bias is not constant")
-    integers = np.rint(np.broadcast_to(bias.reshape(-1), (count,)) / unit)
-    if np.abs(integers).max(initial=0) >= _MAX_BIAS[source.grid.dtype]:
-        raise Unfit("its bias does not fit the accumulator")
-    factors = unit if cone.grid is None else unit / cone.grid.scale
-    return source, weights.integers, integers.astype(np.int64), factors
 
 
 def explicit_pads(

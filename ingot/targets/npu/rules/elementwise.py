@@ -49,7 +49,7 @@ class Elementwise(Layer):
     bounds: tuple[int, int]
 
     @property
-    def sources(self) -> Sequence[Source]:  # type: ignore[override]
+    def sources(self) -> Sequence[Source]:
         """The operands."""
         return self.operands
 

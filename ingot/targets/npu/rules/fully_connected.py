@@ -15,45 +15,17 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from ingot.targets.npu.cone import Cone, Grid, Source, Unfit, real_constant, static_shape
+from ingot.targets.npu.cone import Cone, Unfit, real_constant, static_shape
 from ingot.targets.npu.rules.base import Layer, Rule, int_attribute
-from ingot.targets.npu.rules.convolution import finished, linear_operands
+from ingot.targets.npu.rules.linear import Linear, finished, linear_operands
 from ingot.targets.npu.tosa import TosaGraph, TosaTensor
 
 Array = npt.NDArray[Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class FullyConnected(Layer):
-    """Rows times weights.
-
-    Attributes:
-        source: The rows, [..., K].
-        weights: int8 [N, K].
-        bias: [N], in the accumulator's unit.
-        factors: What the accumulator is multiplied by, [N].
-        grid: The output's grid; None where it stays float.
-        bounds: Bounds of the output in integers.
-        macs: Multiply-adds.
-    """
-
-    source: Source
-    weights: Array
-    bias: Array
-    factors: Array
-    grid: Grid | None
-    bounds: tuple[int, int]
-    macs: int
-
-    @property
-    def sources(self) -> Sequence[Source]:  # type: ignore[override]
-        """The one activation."""
-        return (self.source,)
-
-    @property
-    def accumulator_scales(self) -> Sequence[float] | None:  # type: ignore[override]
-        """The factors, where the result stays float."""
-        return None if self.grid is not None else [float(f) for f in self.factors]
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FullyConnected(Linear):
+    """Rows [..., K] times weights [N, K]."""
 
     def emit(self, graph: TosaGraph, inputs: Sequence[TosaTensor]) -> TosaTensor:
         """Adds the product."""

@@ -60,7 +60,7 @@ class Movement(Layer):
     bounds: tuple[int, int]
 
     @property
-    def sources(self) -> Sequence[Source]:  # type: ignore[override]
+    def sources(self) -> Sequence[Source]:
         """What is moved."""
         return self.parts
 

@@ -21,23 +21,29 @@ import onnx_ir as ir
 from ingot.targets.npu.cone import (
     Cone,
     Grid,
-    Source,
     Unfit,
     activation,
     constant,
     static_shape,
 )
-from ingot.targets.npu.rules.base import Layer, Rule, int_attribute, ints_attribute, to_nhwc
-from ingot.targets.npu.rules.convolution import explicit_pads, finished, fitted_window
+from ingot.targets.npu.rules.base import (
+    Layer,
+    OneSourceLayer,
+    Rule,
+    int_attribute,
+    ints_attribute,
+    to_nhwc,
+)
+from ingot.targets.npu.rules.convolution import explicit_pads, fitted_window
+from ingot.targets.npu.rules.linear import finished
 from ingot.targets.npu.tosa import TosaGraph, TosaTensor
 
 
 @dataclasses.dataclass(frozen=True)
-class Pool(Layer):
+class Pool(OneSourceLayer):
     """A pool over windows.
 
     Attributes:
-        source: The image.
         maximum: Whether the largest is taken, else the mean.
         kernel: Height and width of the window.
         strides: Down and across.
@@ -47,7 +53,6 @@ class Pool(Layer):
         bounds: Bounds of the output in integers.
     """
 
-    source: Source
     maximum: bool
     kernel: Sequence[int]
     strides: Sequence[int]
@@ -55,11 +60,6 @@ class Pool(Layer):
     shape: tuple[int, ...]
     grid: Grid
     bounds: tuple[int, int]
-
-    @property
-    def sources(self) -> Sequence[Source]:  # type: ignore[override]
-        """The image."""
-        return (self.source,)
 
     def emit(self, graph: TosaGraph, inputs: Sequence[TosaTensor]) -> TosaTensor:
         """Adds the pool of an NHWC image."""

@@ -18,8 +18,8 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from ingot.targets.npu.cone import Cone, Grid, Source, Unfit, activation, constant, static_shape
-from ingot.targets.npu.rules.base import Layer, Rule
+from ingot.targets.npu.cone import Cone, Grid, Unfit, activation, constant, static_shape
+from ingot.targets.npu.rules.base import Layer, OneSourceLayer, Rule
 from ingot.targets.npu.rules.pooling import regridded
 from ingot.targets.npu.tosa import TosaGraph, TosaTensor
 
@@ -41,11 +41,10 @@ class Axis:
 
 
 @dataclasses.dataclass(frozen=True)
-class Resize(Layer):
+class Resize(OneSourceLayer):
     """A resize of an image.
 
     Attributes:
-        source: The image.
         linear: Whether to interpolate.
         axes: Down and across.
         sizes: Input height and width, output height and width.
@@ -53,17 +52,11 @@ class Resize(Layer):
         bounds: Bounds of the output in integers.
     """
 
-    source: Source
     linear: bool
     axes: tuple[Axis, Axis]
     sizes: tuple[tuple[int, int], tuple[int, int]]
     grid: Grid
     bounds: tuple[int, int]
-
-    @property
-    def sources(self) -> Sequence[Source]:  # type: ignore[override]
-        """The image."""
-        return (self.source,)
 
     def emit(self, graph: TosaGraph, inputs: Sequence[TosaTensor]) -> TosaTensor:
         """Adds the resize of an NHWC image."""

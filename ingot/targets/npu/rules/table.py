@@ -23,7 +23,7 @@ import onnx_ir as ir
 import onnxruntime
 
 from ingot.targets.npu.cone import Cone, Source, Unfit, constant, is_dequantize
-from ingot.targets.npu.rules.base import Layer, Rule
+from ingot.targets.npu.rules.base import Layer, OneSourceLayer, Rule
 from ingot.targets.npu.tosa import TosaGraph, TosaTensor
 
 Array = npt.NDArray[Any]
@@ -39,21 +39,14 @@ _FRACTION = 1.0 / _STEP
 
 
 @dataclasses.dataclass(frozen=True)
-class Table(Layer):
+class Table(OneSourceLayer):
     """A function by its values.
 
     Attributes:
-        source: The argument.
         table: 256 entries of int8, or 513 of int16.
     """
 
-    source: Source
     table: Array
-
-    @property
-    def sources(self) -> Sequence[Source]:  # type: ignore[override]
-        """The argument."""
-        return (self.source,)
 
     def emit(self, graph: TosaGraph, inputs: Sequence[TosaTensor]) -> TosaTensor:
         """Adds the look-up."""
