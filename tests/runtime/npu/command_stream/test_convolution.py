@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -65,43 +67,49 @@ def weights_of(random: np.random.Generator, *shape: int) -> np.ndarray:
     return random.integers(-127, 128, shape, np.int8)
 
 
-@given(accelerators, geometries(), st.integers(1, 40), st.integers(1, 40), zero_points, seeds)
-@some
-def test_int8(accelerator, geometry, depth, channels, zero_point, seed):
-    size, kernel, stride, dilation, pad = geometry
+def check_sums(
+    accelerator: str,
+    operator: str,
+    shape: tuple[int, ...],
+    weights_shape: tuple[int, ...],
+    seed: int,
+    *,
+    wide: bool = False,
+    **window: Any,
+) -> None:
+    """Random weights' sums, scaled back, are the reference model's; int16 has no zero point."""
     random = np.random.default_rng(seed)
     graph = Graph()
-    x = graph.input((1, *size, depth))
-    sums = graph.conv2d(
-        x,
-        weights_of(random, channels, *kernel, depth),
-        random.integers(-5000, 5000, channels, np.int32),
-        zero_point=zero_point,
-        pad=pad,
-        stride=stride,
-        dilation=dilation,
-    )
-    spread = 75 * 75 * np.sqrt(depth * kernel[0] * kernel[1])
+    x = graph.input(shape, "int16" if wide else "int8")
+    if operator == "depthwise":
+        channels, terms = int(np.prod(weights_shape[2:])), int(np.prod(weights_shape[:2]))
+    else:
+        channels, terms = weights_shape[0], int(np.prod(weights_shape[1:]))
+    largest = 1 << 30 if wide else 5000
+    bias = random.integers(-largest, largest, channels, np.int64 if wide else np.int32)
+    if wide:
+        window["zero_point"] = 0
+    sums = getattr(graph, operator)(x, weights_of(random, *weights_shape), bias, **window)
+    spread = (19000 if wide else 75) * 75 * np.sqrt(terms)
     check_equal(graph.output(narrowed(graph, sums, random, spread)), accelerator)
 
 
-@given(accelerators, geometries(), st.integers(1, 30), st.integers(1, 30), seeds)
-@some
-def test_int16_activations(accelerator, geometry, depth, channels, seed):
+@given(
+    accelerators,
+    geometries(),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    zero_points,
+    st.booleans(),
+    seeds,
+)
+@settings(max_examples=50, deadline=None)
+def test_dense(accelerator, geometry, depth, channels, zero_point, wide, seed):
     size, kernel, stride, dilation, pad = geometry
-    random = np.random.default_rng(seed)
-    graph = Graph()
-    x = graph.input((1, *size, depth), "int16")
-    sums = graph.conv2d(
-        x,
-        weights_of(random, channels, *kernel, depth),
-        random.integers(-(1 << 30), 1 << 30, channels),
-        pad=pad,
-        stride=stride,
-        dilation=dilation,
-    )
-    spread = 19000 * 75 * np.sqrt(depth * kernel[0] * kernel[1])
-    check_equal(graph.output(narrowed(graph, sums, random, spread)), accelerator)
+    check_sums(
+        accelerator, "conv2d", (1, *size, depth), (channels, *kernel, depth), seed,
+        wide=wide, zero_point=zero_point, pad=pad, stride=stride, dilation=dilation,
+    )  # fmt: skip
 
 
 @given(
@@ -114,16 +122,8 @@ def test_int16_activations(accelerator, geometry, depth, channels, seed):
 )
 @some
 def test_pointwise(accelerator, size, depth, channels, zero_point, seed):
-    random = np.random.default_rng(seed)
-    graph = Graph()
-    x = graph.input((1, *size, depth))
-    sums = graph.conv2d(
-        x,
-        weights_of(random, channels, 1, 1, depth),
-        random.integers(-5000, 5000, channels, np.int32),
-        zero_point=zero_point,
-    )
-    check_equal(graph.output(narrowed(graph, sums, random, 75 * 75 * np.sqrt(depth))), accelerator)
+    shape = (channels, 1, 1, depth)
+    check_sums(accelerator, "conv2d", (1, *size, depth), shape, seed, zero_point=zero_point)
 
 
 @given(
@@ -138,20 +138,10 @@ def test_pointwise(accelerator, size, depth, channels, zero_point, seed):
 @some
 def test_depthwise(accelerator, geometry, channels, multiplier, zero_point, wide, seed):
     size, kernel, stride, dilation, pad = geometry
-    random = np.random.default_rng(seed)
-    graph = Graph()
-    x = graph.input((1, *size, channels), "int16" if wide else "int8")
-    sums = graph.depthwise(
-        x,
-        weights_of(random, *kernel, channels, multiplier),
-        random.integers(-5000, 5000, channels * multiplier, np.int32),
-        zero_point=0 if wide else zero_point,
-        pad=pad,
-        stride=stride,
-        dilation=dilation,
-    )
-    spread = (19000 if wide else 75) * 75 * np.sqrt(kernel[0] * kernel[1])
-    check_equal(graph.output(narrowed(graph, sums, random, spread)), accelerator)
+    check_sums(
+        accelerator, "depthwise", (1, *size, channels), (*kernel, channels, multiplier), seed,
+        wide=wide, zero_point=zero_point, pad=pad, stride=stride, dilation=dilation,
+    )  # fmt: skip
 
 
 @given(
@@ -167,19 +157,10 @@ def test_depthwise(accelerator, geometry, channels, multiplier, zero_point, wide
 )
 @some
 def test_transposed(accelerator, size, kernel, stride, pad, depth, channels, zero_point, seed):
-    random = np.random.default_rng(seed)
-    graph = Graph()
-    x = graph.input((1, *size, depth))
-    sums = graph.transpose_conv2d(
-        x,
-        weights_of(random, channels, *kernel, depth),
-        random.integers(-5000, 5000, channels, np.int32),
-        zero_point=zero_point,
-        pad=pad,
-        stride=stride,
-    )
-    spread = 75 * 75 * np.sqrt(depth * kernel[0] * kernel[1])
-    check_equal(graph.output(narrowed(graph, sums, random, spread)), accelerator)
+    check_sums(
+        accelerator, "transpose_conv2d", (1, *size, depth), (channels, *kernel, depth), seed,
+        zero_point=zero_point, pad=pad, stride=stride,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("accelerator", ACCELERATORS)

@@ -91,77 +91,43 @@ class Graph:
     def scalar(self, value: int, dtype: str) -> Value:
         return self.const(np.array([value], "int64" if dtype == "int48" else dtype), dtype)
 
-    def conv2d(
-        self,
-        x: Value,
-        weights: np.ndarray,
-        bias: np.ndarray,
-        *,
-        zero_point: int = 0,
-        pad: tuple[int, int, int, int] = (0, 0, 0, 0),
-        stride: tuple[int, int] = (1, 1),
-        dilation: tuple[int, int] = (1, 1),
-    ) -> Value:
-        """CONV2D with OHWI weights; pad is top, bottom, left, right."""
-        accumulator = "int48" if x.dtype == "int16" else "int32"
-        operands = [
-            x,
-            self.const(weights),
-            self.const(bias, accumulator),
-            self.scalar(zero_point, x.dtype),
-            self.scalar(0, "int8"),
-        ]
-        made = attribute(
-            "Conv2d", list(pad), list(stride), list(dilation), False, DTYPES[accumulator]
-        )
-        height, width = (
-            convolved(
-                x.shape[1 + axis],
-                weights.shape[1 + axis],
-                pad[2 * axis : 2 * axis + 2],
-                stride[axis],
-                dilation[axis],
-            )
-            for axis in range(2)
-        )
-        shape = (x.shape[0], height, width, weights.shape[0])
-        return self.op("CONV2D", operands, made, shape, accumulator)
+    def conv2d(self, x: Value, weights: np.ndarray, bias: np.ndarray, **window: Any) -> Value:
+        """CONV2D with OHWI weights; the window as in ``convolution``."""
+        return self.convolution("Conv2d", x, weights, bias, weights.shape[0], **window)
 
-    def depthwise(
+    def depthwise(self, x: Value, weights: np.ndarray, bias: np.ndarray, **window: Any) -> Value:
+        """DEPTHWISE_CONV2D with HWCM weights; the window as in ``convolution``."""
+        channels = weights.shape[2] * weights.shape[3]
+        return self.convolution("DepthwiseConv2d", x, weights, bias, channels, **window)
+
+    def convolution(
         self,
+        operator: str,
         x: Value,
         weights: np.ndarray,
         bias: np.ndarray,
+        channels: int,
         *,
         zero_point: int = 0,
         pad: tuple[int, int, int, int] = (0, 0, 0, 0),
         stride: tuple[int, int] = (1, 1),
         dilation: tuple[int, int] = (1, 1),
     ) -> Value:
-        """DEPTHWISE_CONV2D with HWCM weights."""
-        accumulator = "int48" if x.dtype == "int16" else "int32"
-        operands = [
-            x,
-            self.const(weights),
-            self.const(bias, accumulator),
-            self.scalar(zero_point, x.dtype),
-            self.scalar(0, "int8"),
-        ]
-        made = attribute(
-            "DepthwiseConv2d", list(pad), list(stride), list(dilation), False, DTYPES[accumulator]
-        )
+        """Conv2d or DepthwiseConv2d; pad is top, bottom, left, right."""
+        kernel = weights.shape[:2] if operator == "DepthwiseConv2d" else weights.shape[1:3]
         height, width = (
             convolved(
                 x.shape[1 + axis],
-                weights.shape[axis],
+                kernel[axis],
                 pad[2 * axis : 2 * axis + 2],
                 stride[axis],
                 dilation[axis],
             )
             for axis in range(2)
         )
-        shape = (x.shape[0], height, width, weights.shape[2] * weights.shape[3])
-        return self.op("DEPTHWISE_CONV2D", operands, made, shape, accumulator)
+        window = (list(pad), list(stride), list(dilation))
+        shape = (x.shape[0], height, width, channels)
+        return self._sums(operator, x, weights, bias, zero_point, window, shape)
 
     def transpose_conv2d(
         self,
@@ -174,6 +140,26 @@ class Graph:
         stride: tuple[int, int] = (1, 1),
     ) -> Value:
         """TRANSPOSE_CONV2D with OHWI weights; pad is the output's."""
+        height, width = (
+            (x.shape[1 + axis] - 1) * stride[axis]
+            + sum(pad[2 * axis : 2 * axis + 2])
+            + weights.shape[1 + axis]
+            for axis in range(2)
+        )
+        window = (list(pad), list(stride))
+        shape = (x.shape[0], height, width, weights.shape[0])
+        return self._sums("TransposeConv2d", x, weights, bias, zero_point, window, shape)
+
+    def _sums(
+        self,
+        operator: str,
+        x: Value,
+        weights: np.ndarray,
+        bias: np.ndarray,
+        zero_point: int,
+        window: tuple[list[int], ...],
+        shape: tuple[int, ...],
+    ) -> Value:
         accumulator = "int48" if x.dtype == "int16" else "int32"
         operands = [
             x,
@@ -182,15 +168,13 @@ class Graph:
             self.scalar(zero_point, x.dtype),
             self.scalar(0, "int8"),
         ]
-        made = attribute("TransposeConv2d", list(pad), list(stride), False, DTYPES[accumulator])
-        height, width = (
-            (x.shape[1 + axis] - 1) * stride[axis]
-            + sum(pad[2 * axis : 2 * axis + 2])
-            + weights.shape[1 + axis]
-            for axis in range(2)
-        )
-        shape = (x.shape[0], height, width, weights.shape[0])
-        return self.op("TRANSPOSE_CONV2D", operands, made, shape, accumulator)
+        made = attribute(operator, *window, False, DTYPES[accumulator])
+        code = {
+            "Conv2d": "CONV2D",
+            "DepthwiseConv2d": "DEPTHWISE_CONV2D",
+            "TransposeConv2d": "TRANSPOSE_CONV2D",
+        }[operator]
+        return self.op(code, operands, made, shape, accumulator)
 
     def rescale(
         self,
