@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ingot.errors import ArtifactError, ModelError
-from ingot.runtime.manifest import MANIFEST_MEMBER, Manifest, Member
+from ingot.runtime.manifest import MANIFEST_MEMBER, WEIGHTS_MEMBER, Manifest, Member
 from ingot.runtime.safetensors import DTYPES, PADDING_PREFIX
 
 ALIGNMENT = 64
@@ -119,6 +119,8 @@ def _add(archive: zipfile.ZipFile, file: BinaryIO, name: str, content: Content) 
     info = zipfile.ZipInfo(name, date_time=_EPOCH)
     info.external_attr = 0o644 << 16
     info.file_size = _size(content)
+    # Weights are mapped from the file; all else is copied when it is loaded.
+    info.compress_type = zipfile.ZIP_STORED if name == WEIGHTS_MEMBER else zipfile.ZIP_DEFLATED
     large = info.file_size >= _ZIP64_FROM
     header = _LOCAL_HEADER_SIZE + len(name.encode()) + (_ZIP64_EXTRA_SIZE if large else 0)
     begin = file.tell() + header + _PADDING_FIELD.size

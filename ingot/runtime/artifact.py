@@ -1,16 +1,20 @@
 """Reading an artifact: one file, its members mapped, every digest checked.
 
-An ``*.ingot`` file is a zip archive with stored (uncompressed) members whose data begins at a
-multiple of 64 bytes, so that weights are used where they lie and are shared between processes.
+An ``*.ingot`` file is a zip archive. The data of each member begins at a multiple of 64 bytes.
+Weights are stored uncompressed, so that they are used where they lie and are shared between
+processes; members that are copied anyway when they are loaded, such as code, are deflated.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import mmap
 import os
 import struct
 import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -50,7 +54,7 @@ class ArtifactReader:
             raise ArtifactError(f"there is no artifact at {self.path}") from None
         except (IsADirectoryError, PermissionError) as error:
             raise ArtifactError(f"cannot read {self.path}: {error.strerror}") from error
-        except (zipfile.BadZipFile, KeyError, ValueError, struct.error) as error:
+        except (zipfile.BadZipFile, KeyError, ValueError, struct.error, zlib.error) as error:
             raise ArtifactError(
                 f"{self.path} is not an Ingot artifact, or is damaged or cut short: {error}"
             ) from error
@@ -58,15 +62,21 @@ class ArtifactReader:
             raise ArtifactError(f"{self.path}: {error}") from error
 
     def member(self, name: str) -> memoryview:
-        """Returns the bytes of a member, mapped from the file.
+        """Returns the bytes of a member: mapped from the file, or inflated if it is deflated.
 
         Raises:
-            ArtifactError: The artifact has no such member.
+            ArtifactError: The artifact has no such member, or it cannot be inflated.
         """
         if name not in self._spans:
             raise ArtifactError(f"{self.path} has no member {name}")
-        offset, size = self._spans[name]
-        return memoryview(self._map)[offset : offset + size]
+        span = self._spans[name]
+        if not span.deflated:
+            return memoryview(self._map)[span.offset : span.offset + span.length]
+        with self.path.open("rb") as file:
+            try:
+                return memoryview(b"".join(span.read(file)))
+            except zlib.error as error:
+                raise self._damaged(name) from error
 
     def verify(self) -> None:
         """Checks that each member is there and has the digest that the manifest states.
@@ -84,18 +94,22 @@ class ArtifactReader:
             )
         with self.path.open("rb") as file:
             for name, member in self.manifest.members.items():
-                offset, size = self._spans[name]
                 digest = hashlib.sha256()
-                file.seek(offset)
-                left = size
-                while left and (chunk := file.read(min(_CHUNK, left))):
-                    digest.update(chunk)
-                    left -= len(chunk)
+                size = 0
+                try:
+                    for chunk in self._spans[name].read(file):
+                        digest.update(chunk)
+                        size += len(chunk)
+                except zlib.error as error:
+                    raise self._damaged(name) from error
                 if size != member.size or digest.hexdigest() != member.sha256:
-                    raise ArtifactError(
-                        f"{self.path} is damaged: member {name} does not have the digest that its "
-                        "manifest states; copy or compile it again"
-                    )
+                    raise self._damaged(name)
+
+    def _damaged(self, name: str) -> ArtifactError:
+        return ArtifactError(
+            f"{self.path} is damaged: member {name} does not have the digest that its manifest "
+            "states; copy or compile it again"
+        )
 
     def check_machine(self) -> None:
         """Checks that this machine can run the artifact's code.
@@ -116,12 +130,46 @@ class ArtifactReader:
             )
 
 
-def _span(file: BinaryIO, info: zipfile.ZipInfo) -> tuple[int, int]:
-    """Returns the offset and size of a stored member's data within the file."""
-    if info.compress_type != zipfile.ZIP_STORED:
-        raise zipfile.BadZipFile(f"member {info.filename} is compressed")
+@dataclasses.dataclass(frozen=True)
+class _Span:
+    """Where a member lies in the file.
+
+    Attributes:
+        offset: Where its data begins, in bytes.
+        length: Bytes of it in the file.
+        size: Bytes of the member.
+        deflated: Whether the data is a raw deflate stream (RFC 1951).
+    """
+
+    offset: int
+    length: int
+    size: int
+    deflated: bool
+
+    def read(self, file: BinaryIO) -> Iterator[bytes]:
+        """Yields the member's bytes in parts, at most one part more than its size.
+
+        Raises:
+            zlib.error: The deflate stream is damaged.
+        """
+        file.seek(self.offset)
+        stream = zlib.decompressobj(-zlib.MAX_WBITS) if self.deflated else None
+        left, size = self.length, 0
+        while left and size <= self.size and (chunk := file.read(min(_CHUNK, left))):
+            left -= len(chunk)
+            if stream is not None:
+                chunk = stream.decompress(chunk, self.size + 1 - size)
+            size += len(chunk)
+            yield chunk
+
+
+def _span(file: BinaryIO, info: zipfile.ZipInfo) -> _Span:
+    """Returns where a member's data lies within the file."""
+    if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise zipfile.BadZipFile(f"member {info.filename} is compressed by an unknown method")
     file.seek(info.header_offset + _LOCAL_LENGTHS_OFFSET)
     lengths = file.read(_LOCAL_LENGTHS.size)
     name_length, extra_length = _LOCAL_LENGTHS.unpack(lengths)
     offset = info.header_offset + _LOCAL_HEADER_SIZE + name_length + extra_length
-    return offset, info.file_size
+    deflated = info.compress_type == zipfile.ZIP_DEFLATED
+    return _Span(offset, info.compress_size, info.file_size, deflated)

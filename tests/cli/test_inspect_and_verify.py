@@ -9,10 +9,10 @@ import onnx
 import pytest
 
 from ingot.compiler.build import Artifact
-from ingot.runtime.artifact import ArtifactReader
 from ingot.runtime.manifest import Manifest
 from tests.command_line import Ingot
 from tests.conftest import small_network
+from tests.damage import flip_a_bit
 
 
 def test_inspect_shows_what_the_manifest_holds(ingot: Ingot, small_artifact: Artifact) -> None:
@@ -48,11 +48,7 @@ def test_verify_refuses_another_source(
 def test_verify_names_a_damaged_member(
     ingot: Ingot, small_artifact: Artifact, tmp_path: Path
 ) -> None:
-    data = bytearray(small_artifact.path.read_bytes())
-    weights = bytes(ArtifactReader(small_artifact.path).member("params.safetensors"))
-    data[data.index(weights) + len(weights) // 2] ^= 1
-    damaged = tmp_path / "damaged.ingot"
-    damaged.write_bytes(data)
+    damaged = flip_a_bit(small_artifact.path, "params.safetensors", tmp_path / "damaged.ingot")
     outcome = ingot("verify", damaged)
     assert outcome.code == 1
     assert "member params.safetensors does not have the digest" in outcome.error

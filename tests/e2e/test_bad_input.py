@@ -21,6 +21,7 @@ from ingot.compiler.artifact_writer import write_artifact
 from ingot.compiler.build import Artifact
 from ingot.runtime.artifact import ArtifactReader
 from tests.command_line import Ingot, Outcome
+from tests.damage import flip_a_bit
 
 
 def assert_one_line(outcome: Outcome, code: int, *parts: str) -> None:
@@ -52,11 +53,7 @@ def test_a_truncated_model(ingot: Ingot, small_model: Path, tmp_path: Path) -> N
 
 
 def test_a_wrong_digest(ingot: Ingot, small_artifact: Artifact, tmp_path: Path) -> None:
-    data = bytearray(small_artifact.path.read_bytes())
-    content = bytes(ArtifactReader(small_artifact.path).member("lib.so"))
-    data[data.index(content) + 100] ^= 1
-    path = tmp_path / "damaged.ingot"
-    path.write_bytes(data)
+    path = flip_a_bit(small_artifact.path, "lib.so", tmp_path / "damaged.ingot")
     assert_one_line(ingot("run", path), 1, "member lib.so does not have the digest", "damaged")
 
 

@@ -13,10 +13,10 @@ pytest.importorskip("tosa_reference_model", reason="the extra npu is not install
 
 from ingot.compiler.build import Artifact, compile_model
 from ingot.errors import ArtifactError, IngotError, ModelError, UnsupportedOperatorError, UsageError
-from ingot.runtime.artifact import ArtifactReader
 from ingot.runtime.session import Session
 from ingot.targets.registry import parse_target
 from tests.conftest import small_network
+from tests.damage import flip_a_bit
 
 TARGET = "npu:ethos-u55-256,mcpu=generic"
 RECIPE = {"passes": ["cleanup", "fusion", "quantization.qdq"], "precision": "int8"}
@@ -80,11 +80,8 @@ def test_an_executor_for_an_artifact_without_regions_is_refused(small_artifact: 
 
 
 def test_a_damaged_region_is_noticed(artifact: Artifact, tmp_path: Path) -> None:
-    data = artifact.path.read_bytes()
-    stream = bytes(ArtifactReader(artifact.path).member("npu/region0/command_stream.bin"))
-    position = data.index(stream) + len(stream) // 2
-    damaged = tmp_path / "damaged.ingot"
-    damaged.write_bytes(data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :])
+    member = "npu/region0/command_stream.bin"
+    damaged = flip_a_bit(artifact.path, member, tmp_path / "damaged.ingot")
     with pytest.raises(ArtifactError, match=r"command_stream\.bin does not have the digest"):
         Session(damaged)
 
