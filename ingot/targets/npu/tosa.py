@@ -70,7 +70,9 @@ class TosaGraph:
         return tensor
 
     def output(self, tensor: TosaTensor) -> None:
-        """Makes a tensor an output."""
+        """Makes a tensor an output; by IDENTITY, where it is an input or an output already."""
+        if tensor in self.inputs or tensor in self.outputs:
+            tensor = self._add(ts.Op.IDENTITY, "Identity", [tensor], tensor.shape, tensor.dtype)
         block = self._serializer.currRegion.currBasicBlock
         block.addOutput(tensor.name)
         self.outputs.append(tensor)
@@ -229,9 +231,10 @@ class TosaGraph:
         return self._add(ts.Op.SLICE, "Slice", operands, sizes, x.dtype)
 
     def table(self, x: TosaTensor, table: Array) -> TosaTensor:
-        """Adds TABLE: 256 entries of int8 for int8, 513 of int16 for int16."""
+        """Adds TABLE: 256 entries of int8 for int8; 513 of int16 for int16, which give int32."""
         operands = [x, self.constant(table, x.dtype)]
-        return self._add(ts.Op.TABLE, "Table", operands, x.shape, x.dtype)
+        dtype = {"int8": "int8", "int16": "int32"}[x.dtype]
+        return self._add(ts.Op.TABLE, "Table", operands, x.shape, dtype)
 
     def resize(
         self,
@@ -258,11 +261,6 @@ class TosaGraph:
         shape = (x.shape[0], *size, x.shape[3])
         dtype = {"int8": "int32", "int16": "int48"}[x.dtype] if linear else x.dtype
         return self._add(ts.Op.RESIZE, "Resize", operands, shape, dtype, mode)
-
-    def named(self, x: TosaTensor, name: str) -> TosaTensor:
-        """Adds IDENTITY under a name; for an output that is an input or another output."""
-        del name
-        return self._add(ts.Op.IDENTITY, "Identity", [x], x.shape, x.dtype)
 
     def _shape(self, values: Array) -> TosaTensor:
         return self.constant(values.astype(np.int64), "shape")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from onnx_ir.passes.common import ShapeInferencePass
 
+from ingot.runtime.npu.command_stream.accelerator import ACCELERATORS as SIMULATED
 from ingot.runtime.npu.executor import make_executor
 from ingot.runtime.npu.region import Region
 from ingot.targets.npu.configuration import configure
@@ -65,9 +66,12 @@ class Graph:
     def weights(self, *shape: int, axis: int = 0) -> str:
         """Random weights of int8 with a scale for each index of an axis."""
         integers = self.random.integers(-127, 128, shape).astype(np.int8)
-        scales = self.random.uniform(0.002, 0.01, shape[axis]).astype(np.float32)
-        zeros = np.zeros(shape[axis], np.int8)
-        names = [self.constant(part) for part in (integers, scales, zeros)]
+        return self.scaled(integers, self.random.uniform(0.002, 0.01, shape[axis]), axis)
+
+    def scaled(self, integers: Array, scales: Array, axis: int = 0) -> str:
+        """Given weights of int8 with a scale for each index of an axis."""
+        parts = (integers, scales.astype(np.float32), np.zeros(len(scales), np.int8))
+        names = [self.constant(part) for part in parts]
         return self.op("DequantizeLinear", *names, axis=axis)
 
     def bias(self, count: int) -> str:
@@ -139,3 +143,20 @@ def executed(region: Region, inputs: Sequence[Array], kind: str = "reference") -
     moved = [array.transpose(_TO_NHWC) if array.ndim == 4 else array for array in inputs]
     outputs = make_executor(kind, region).run(moved)
     return [array.transpose(_TO_NCHW) if array.ndim == 4 else array for array in outputs]
+
+
+def check_bits(graph: Graph, accelerator: str, model: Callable[..., Array]) -> None:
+    """Checks that a graph's one output on the NPU is the model's, and the simulator's the same.
+
+    Args:
+        graph: The graph.
+        accelerator: The NPU; the simulator is asked where it knows it.
+        model: From the graph's inputs to the output, all in ONNX's layout.
+    """
+    inputs = graph.random_inputs()
+    region = compiled(graph, accelerator)
+    (found,) = executed(region, inputs)
+    np.testing.assert_array_equal(found, model(*inputs), err_msg=f"model on {accelerator}")
+    if accelerator in SIMULATED:
+        (simulated,) = executed(region, inputs, "command-stream")
+        np.testing.assert_array_equal(simulated, found, err_msg=f"simulator of {accelerator}")

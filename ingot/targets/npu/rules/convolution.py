@@ -13,7 +13,8 @@ Padding: TOSA pads with the zero point, as ONNX does with zero, and asks that st
 the padding at the end, or sliced off the input.
 
 A grouped convolution is one convolution per group on slices of the channels, concatenated: the
-same sums. One with a single input channel per group is depthwise.
+same sums. One with a single input channel per group is depthwise, once for each of the results that
+a channel has.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Convolution(Linear):
         if self.groups == 1:
             parts = [self._part(graph, x, pads, slice(None), depthwise=False)]
         elif per_group == 1:
-            parts = [self._part(graph, x, pads, slice(None), depthwise=True)]
+            return self._depthwise(graph, x, pads)
         else:
             rows = len(self.weights) // self.groups
             parts = [
@@ -71,13 +72,30 @@ class Convolution(Linear):
             ]
         return parts[0] if len(parts) == 1 else graph.concat(parts, axis=3)
 
+    def _depthwise(self, graph: TosaGraph, x: TosaTensor, pads: Sequence[int]) -> TosaTensor:
+        """One depthwise convolution for each result of a channel, channels interleaved behind.
+
+        Vela 5.2 would make the same of DEPTHWISE_CONV2D with several results of a channel, but
+        loses the padding before a slice that it reads.
+        """
+        many = len(self.weights) // self.groups
+        parts = [
+            self._part(graph, x, pads, slice(index, None, many), depthwise=True)
+            for index in range(many)
+        ]
+        if many == 1:
+            return parts[0]
+        together = graph.concat(parts, axis=3)
+        pixels = int(np.prod(together.shape[:3], dtype=np.int64))
+        split = graph.reshape(together, (pixels, many, self.groups))
+        return graph.reshape(graph.transpose(split, (0, 2, 1)), together.shape)
+
     def _part(
         self, graph: TosaGraph, x: TosaTensor, pads: Sequence[int], rows: slice, depthwise: bool
     ) -> TosaTensor:
         weights = self.weights[rows]
         if depthwise:
-            # [C * M, 1, KH, KW] to [KH, KW, C, M]
-            shaped = weights.reshape(self.groups, -1, *weights.shape[2:]).transpose(2, 3, 0, 1)
+            shaped = weights.transpose(2, 3, 0, 1)
         else:
             shaped = weights.transpose(0, 2, 3, 1)
         sums = graph.conv2d(
