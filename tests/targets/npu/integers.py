@@ -142,12 +142,12 @@ def add_or_subtract(
 ) -> Array:
     """One grid: exact, rounded once. Two: each in parts of twice the larger step, then rounded.
 
-    There are 20 bits of parts for int8 and 14 for int16.
+    There are 20 bits of parts for int8 and 15 for int16.
     """
     units = [grid.units(x) for grid, x in zip(grids, operands, strict=True)]
     if grids[0].step == grids[1].step:
         return after.saturated(rescaled(operator(*units), grids[0].step / after.step))
-    parts = 2 ** {"int8": 20, "int16": 14}[after.dtype]
+    parts = 2 ** {"int8": 20, "int16": 15}[after.dtype]
     largest = 2 * max(grid.step for grid in grids)
     wide = [
         rescaled(unit, parts * grid.step / largest) for unit, grid in zip(units, grids, strict=True)

@@ -8,10 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ingot.runtime.npu.command_stream.decode import CommandError
-from ingot.runtime.npu.command_stream.registers import Rounding, Scale
+from ingot.runtime.npu.command_stream.registers import OperandScaling, Rounding, Scale
 from ingot.runtime.npu.command_stream.scaling import scale
 
 Integers = npt.NDArray[np.int64]
+
+# The operand that is not scaled gets as many more bits, by the bytes of an element.
+_FRACTION_BITS = {1: 19, 2: 14}
 
 
 class ElementWise(enum.IntEnum):
@@ -56,6 +59,39 @@ def combine(operation: ElementWise, first: Integers, second: Integers) -> Intege
     if operation is ElementWise.MIN:
         return np.minimum(first, second)
     return np.maximum(first, second)
+
+
+def scale_one(
+    first: Integers,
+    second: Integers,
+    scaled: OperandScaling,
+    by: Scale,
+    rounding: Rounding,
+    itemsize: int,
+) -> tuple[Integers, Integers]:
+    """Returns operands of a sum on one grid: one scaled to it, the other shifted.
+
+    The grid has 20 bits (15 for elements of two bytes) for twice the larger of the operands'
+    scales; the operand that has that scale is shifted by one less (ethos-u-vela, ``scaling.py``,
+    the scaling called advanced).
+
+    Args:
+        first: The first operand, less its zero point.
+        second: The second, likewise.
+        scaled: Which of them is scaled.
+        by: How; always what ``OPA_SCALE`` says.
+        rounding: How the scaled operand is rounded.
+        itemsize: Bytes of an operand's element.
+
+    Raises:
+        CommandError: Elements are of 32 bits, which no such sum has.
+    """
+    if itemsize not in _FRACTION_BITS:
+        raise CommandError(f"a sum of elements of {8 * itemsize} bits scales one of them")
+    bits = _FRACTION_BITS[itemsize]
+    if scaled is OperandScaling.FIRST:
+        return scale(first, by.multiplier, by.shift, rounding), second << bits
+    return first << bits, scale(second, by.multiplier, by.shift, rounding)
 
 
 def shift(

@@ -183,13 +183,20 @@ class Machine:
         if operation in (ElementWise.SHL, ElementWise.SHR):
             return elementwise.shift(operation, first, second, rounding)
         if operation in (ElementWise.ADD, ElementWise.SUB):
-            if registers.ifm_precision()[0] is not OperandScaling.BOTH:
-                raise CommandError("an addition that scales one operand is not simulated")
-            scales = registers.scale(Opcode.SET_OPA_SCALE), registers.scale(Opcode.SET_OPB_SCALE)
-            if any(used.shift or used.multiplier >> 16 for used in scales):
-                raise CommandError("it scales its operands by more than a factor of 16 bits")
-            first, second = first * scales[0].multiplier, second * scales[1].multiplier
+            first, second = self._operands(first, second)
         return elementwise.combine(operation, first, second)
+
+    def _operands(self, first: Integers, second: Integers) -> tuple[Integers, Integers]:
+        """Scales the operands of a sum: both by 16 bits, or one by 32."""
+        registers = self._registers
+        scaled, rounding = registers.ifm_precision()
+        scales = registers.scale(Opcode.SET_OPA_SCALE), registers.scale(Opcode.SET_OPB_SCALE)
+        if scaled is not OperandScaling.BOTH:
+            itemsize = registers.feature_map("IFM").dtype.itemsize
+            return elementwise.scale_one(first, second, scaled, scales[0], rounding, itemsize)
+        if any(used.shift or used.multiplier >> 16 for used in scales):
+            raise CommandError("it scales its operands by more than a factor of 16 bits")
+        return first * scales[0].multiplier, second * scales[1].multiplier
 
     def _second(self, shape: tuple[int, int, int]) -> Integers:
         """The second operand, less its zero point; one element along axes that it repeats on."""

@@ -9,7 +9,8 @@ Exactness of a sum of two grids. With ``m`` the larger of the scales, an operand
 of half a unit of ``2 ** -20`` of twice the larger grid. The sum in int32 is exact, and RESCALE by
 ``2 m / (2 ** 20 * s_y)`` rounds to the output. Only a sum within ``2 ** -19`` of the middle between
 two integers, in units of the output's grid times ``m / s_y``, can be rounded to the other side.
-For 16 bits the operands are shifted by 14 bits, so that they stay below ``2 ** 30``.
+For 16 bits it is ``2 ** 15``: operands stay below ``2 ** 30``. Either is what an addition of
+Ethos-U has inside, so that the four operators become one operation.
 
 Exactness of a product. The operands less their zero points fit 9 (17) bits and are multiplied in
 int32 without rounding; RESCALE by ``s_a * s_b / s_y`` rounds once.
@@ -26,7 +27,7 @@ from ingot.targets.npu.rules.base import Layer, Rule, to_nhwc
 from ingot.targets.npu.tosa import TosaGraph, TosaTensor
 
 # Fraction bits of the operands of a sum.
-_HEADROOM = {"int8": 20, "int16": 14}
+_HEADROOM = {"int8": 20, "int16": 15}
 _OPERATORS = {"Add": "ADD", "Sub": "SUB", "Mul": "MUL"}
 
 

@@ -64,7 +64,7 @@ def test_sums_of_one_grid(accelerator, kind, pair, found, limits):
     check_bits(graph_of(name, pair, sources, after, limits), accelerator, model)
 
 
-@given(st.sampled_from(["ethos-u85-256", "ethos-u85-2048"]), operators, shapes(), pairs, bounds)
+@given(accelerators, operators, shapes(), pairs, bounds)
 @some
 def test_sums_of_two_grids(accelerator, kind, pair, found, limits):
     name, function = kind
