@@ -179,7 +179,6 @@ class Machine:
     def _binary(
         self, operation: ElementWise, first: Integers, second: Integers, rounding: Rounding
     ) -> Integers:
-        registers = self._registers
         if operation in (ElementWise.SHL, ElementWise.SHR):
             return elementwise.shift(operation, first, second, rounding)
         if operation in (ElementWise.ADD, ElementWise.SUB):

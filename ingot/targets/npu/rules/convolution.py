@@ -93,13 +93,9 @@ class Convolution(Linear):
     def _part(
         self, graph: TosaGraph, x: TosaTensor, pads: Sequence[int], rows: slice, depthwise: bool
     ) -> TosaTensor:
-        weights = self.weights[rows]
-        if depthwise:
-            shaped = weights.transpose(2, 3, 0, 1)
-        else:
-            shaped = weights.transpose(0, 2, 3, 1)
+        order = (2, 3, 0, 1) if depthwise else (0, 2, 3, 1)
         sums = graph.conv2d(
-            x, shaped, self.bias[rows], self.source.grid.zero_point,
+            x, self.weights[rows].transpose(order), self.bias[rows], self.source.grid.zero_point,
             strides=self.strides, pads=pads, dilations=self.dilations, depthwise=depthwise,
         )  # fmt: skip
         return finished(graph, sums, self.factors[rows], self.grid, self.bounds)
