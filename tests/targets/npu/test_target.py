@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +69,34 @@ def test_both_executors_give_the_same_bits(artifact: Artifact) -> None:
         Session(artifact.path, executor="command-stream") as stream,
     ):
         np.testing.assert_array_equal(reference.run(image)["logits"], stream.run(image)["logits"])
+
+
+PROGRAM = """
+import sys
+import numpy as np
+from ingot.runtime import Session
+with Session(sys.argv[1], executor=sys.argv[3]) as session:
+    np.save(sys.argv[2] + ".out.npy", session.run(np.load(sys.argv[2]))["logits"])
+print([name for name in ("tvm", "onnx", "onnxruntime", "ethosu.regor") if name in sys.modules])
+"""
+
+
+@pytest.mark.parametrize("executor", ["reference", "command-stream"])
+def test_a_fresh_process_gives_the_same_bits(
+    artifact: Artifact, tmp_path: Path, executor: str
+) -> None:
+    """And it needs no compiler."""
+    image = calibration(1)[0]["image"]
+    given = tmp_path / "image.npy"
+    np.save(given, image)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, artifact.path, given, executor],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+    with Session(artifact.path) as here:
+        np.testing.assert_array_equal(np.load(f"{given}.out.npy"), here.run(image)["logits"])
 
 
 def test_an_unknown_executor_is_refused(artifact: Artifact) -> None:

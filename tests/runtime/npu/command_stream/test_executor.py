@@ -276,6 +276,32 @@ def test_a_changed_bias_changes_its_channel_alone():
         np.testing.assert_array_equal(actual, saturated)
 
 
+@pytest.mark.parametrize("accelerator", ACCELERATORS)
+@pytest.mark.parametrize("place", [(0, 0, 0, 0), (3, 2, 1, 5), (5, 1, 1, 7)])
+def test_a_changed_weight_changes_the_result_as_it_should(accelerator, place):
+    """The commands of one net with the weights of another, of which one has the other sign."""
+
+    def net(weights: np.ndarray) -> Graph:
+        graph = Graph()
+        sums = graph.conv2d(graph.input((1, 4, 4, 8)), weights, np.zeros(6, np.int32))
+        return graph.output(graph.rescale(sums, 1 << 30, 39))
+
+    weights = np.random.default_rng(6).integers(1, 128, (6, 3, 3, 8), np.int8)
+    other = weights.copy()
+    other[place] *= -1
+    region, changed_region = (
+        make_region(net(weights), accelerator),
+        make_region(net(other), accelerator),
+    )
+    assert len(region.weights) == len(changed_region.weights)
+    given = random_inputs(net(weights))
+    mixed = dataclasses.replace(region, weights=changed_region.weights)
+    (before,), (after,) = simulator(region).run(given), simulator(mixed).run(given)
+    np.testing.assert_array_equal(after, reference(changed_region.graph, given)[0])
+    different = np.unique(np.nonzero(before != after)[3])
+    np.testing.assert_array_equal(different, [place[0]])
+
+
 def test_an_access_outside_of_scratch_names_its_command(region):
     small = dataclasses.replace(
         region, scratch=Area(region.scratch.base, region.scratch.size - 900)
