@@ -37,6 +37,7 @@ def make_region(
         key: graph.input(key, shape, dtype) for key, shape, dtype in function.inputs
     }
     for index, operands, result in function.calls:
+        graph.begin_layer(composites[index].name)
         tensors[result] = composites[index].layer.emit(graph, [tensors[key] for key in operands])
     for key in function.outputs:
         graph.output(tensors[key])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,13 +57,14 @@ class TosaGraph:
             "", targetMajor=1, targetMinor=0, targetPatch=0, targetDraft=False
         )
         self._constants: dict[tuple[str, tuple[int, ...], str], TosaTensor] = {}
-        self._names: set[str] = set()
+        self._counts: Counter[str] = Counter()
+        self._layer = "layer"
         self.inputs: list[TosaTensor] = []
         self.outputs: list[TosaTensor] = []
 
     def input(self, name: str, shape: Sequence[int], dtype: str) -> TosaTensor:
-        """Adds an input."""
-        tensor = TosaTensor(self._fresh(name), tuple(shape), dtype)
+        """Adds an input; its name is none that another has, and without a colon."""
+        tensor = TosaTensor(name, tuple(shape), dtype)
         self._serializer.addInputTensor(
             ts.TosaSerializerTensor(tensor.name, list(shape), _DTYPES[dtype])
         )
@@ -76,6 +78,10 @@ class TosaGraph:
         block = self._serializer.currRegion.currBasicBlock
         block.addOutput(tensor.name)
         self.outputs.append(tensor)
+
+    def begin_layer(self, name: str) -> None:
+        """Names what is added from here on ``NAME:1`` and so on; Vela's estimates say so too."""
+        self._layer = name
 
     def constant(self, array: Array, dtype: str) -> TosaTensor:
         """Returns a constant; equal ones are one."""
@@ -274,21 +280,17 @@ class TosaGraph:
         dtype: str,
         *arguments: Any,
     ) -> TosaTensor:
-        made = self._serializer.addIntermediate([int(size) for size in shape], _DTYPES[dtype])
+        name = self._fresh(self._layer)
+        sizes = [int(size) for size in shape]
+        self._serializer.currRegion.currBasicBlock.addTensor(name, sizes, _DTYPES[dtype])
         attributes = ts.TosaSerializerAttribute()
         getattr(attributes, f"{attribute}Attribute")(*arguments)
-        names = [operand.name for operand in operands]
-        self._serializer.addOperator(op, names, [made.name], attributes)
-        self._names.add(made.name)
-        return TosaTensor(made.name, tuple(int(size) for size in shape), dtype)
+        self._serializer.addOperator(op, [operand.name for operand in operands], [name], attributes)
+        return TosaTensor(name, tuple(sizes), dtype)
 
-    def _fresh(self, wanted: str) -> str:
-        name, count = wanted, 1
-        while name in self._names:
-            count += 1
-            name = f"{wanted}_{count}"
-        self._names.add(name)
-        return name
+    def _fresh(self, base: str) -> str:
+        self._counts[base] += 1
+        return f"{base}:{self._counts[base]}"
 
 
 def _pooled(
