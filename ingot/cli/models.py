@@ -25,6 +25,7 @@ from ingot.models.catalog import (
     resolve,
     write_export,
 )
+from ingot.models.checkpoint_models import CHECKPOINT_MODELS, export_checkpoint
 from ingot.progress import Progress
 
 models_app = typer.Typer(
@@ -92,18 +93,40 @@ def export(
         Path | None,
         typer.Option("--output", "-o", help="The ONNX file to write.", show_default="NAME.onnx"),
     ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="The weights (.h5, .tflite) of a model that no registry has."),
+    ] = None,
 ) -> None:
     """Write a model as an ONNX file that carries its preprocessing.
 
     The tokenizer of a model that reads text is written beside it.
+
+    MLPerf Tiny's resnet8, vww_mobilenet, ds_cnn and autoencoder are made of the checkpoint that
+    --checkpoint names, a file of github.com/mlcommons/tiny.
     """
     target = output or Path(f"{name}.onnx")
     if target.suffix != ".onnx":
         raise UsageError(f"the output {target} must end in .onnx")
+    if checkpoint is not None or name in CHECKPOINT_MODELS:
+        _export_checkpoint(name, checkpoint, target)
+        return
     with fetch_progress() as progress:
         write_export(name, target, progress=progress)
     note = "  (random weights: for speed only)" if reference_model(name).speed_only else ""
     typer.echo(f"{target}{note}")
+
+
+def _export_checkpoint(name: str, checkpoint: Path | None, target: Path) -> None:
+    if checkpoint is None:
+        raise UsageError(
+            f"the weights of {name} are in no package registry: give --checkpoint "
+            f"{CHECKPOINT_MODELS[name].checkpoint}, a file of github.com/mlcommons/tiny"
+        )
+    if name in REFERENCE_MODELS:
+        raise UsageError(f"{name} is pulled from a package registry: leave --checkpoint out")
+    export_checkpoint(name, checkpoint, target)
+    typer.echo(str(target))
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from ingot.cli.models import fetch_progress, models_app
 from ingot.errors import IngotError, UsageError
 from ingot.models.catalog import REFERENCE_MODELS, resolve
+from tests.models.mlperf_tiny import mlperf_tiny
 
 
 def invoke(*arguments):
@@ -48,6 +49,9 @@ def test_list_as_json_has_everything_a_script_needs():
         (["pull", "mobilenetv2", "mobilnet"], "'mobilnet' is no reference model"),
         (["export", "resnet"], "did you mean 'resnet50'"),
         (["export", "cifar_resnet", "-o", "model.pb"], "must end in .onnx"),
+        (["export", "resnet8"], "give --checkpoint pretrainedResnet.h5"),
+        (["export", "resnet50", "--checkpoint", "x.h5"], "leave --checkpoint out"),
+        (["export", "resnet9", "--checkpoint", "x.h5"], "no model 'resnet9' is made of a"),
     ],
 )
 def test_wrong_usage_is_said_before_anything_is_done(arguments, message, tmp_path):
@@ -71,6 +75,17 @@ def test_export_without_a_place_writes_the_name_here(tmp_path, monkeypatch):
 
     assert invoke("export", "cifar_resnet").stdout == "cifar_resnet.onnx\n"
     assert (tmp_path / "cifar_resnet.onnx").is_file()
+
+
+def test_export_of_a_checkpoint_writes_the_file_and_names_it(tmp_path):
+    checkpoint = mlperf_tiny("pretrainedResnet.h5")
+
+    result = invoke(
+        "export", "resnet8", "--checkpoint", str(checkpoint), "-o", str(tmp_path / "r.onnx")
+    )
+
+    assert result.stdout == f"{tmp_path / 'r.onnx'}\n"
+    assert resolve(tmp_path / "r.onnx").preprocessing.scale == 1.0
 
 
 def test_pull_names_each_file_and_goes_on_after_a_failure(tmp_path, monkeypatch):

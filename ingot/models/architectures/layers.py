@@ -96,11 +96,15 @@ class LayerGraph:
         name: str,
         *,
         stride: int = 1,
-        pads: tuple[int, int] = (0, 0),
+        pads: tuple[int, int] | tuple[int, int, int, int] = (0, 0),
         groups: int = 1,
         bias: bool = False,
     ) -> ir.Value:
-        """A 2-D convolution; ``pads`` are the pixels before and after, the same on both axes."""
+        """A 2-D convolution.
+
+        ``pads`` are the pixels before and after, the same on both axes; or top, left, bottom and
+        right.
+        """
         weight = self.weight(f"{name}.weight")
         kernel = list(self.array(f"{name}.weight").shape[2:])
         inputs = [x, weight, self.weight(f"{name}.bias")] if bias else [x, weight]
@@ -110,7 +114,7 @@ class LayerGraph:
             name,
             kernel_shape=kernel,
             strides=[stride, stride],
-            pads=[pads[0], pads[0], pads[1], pads[1]],
+            pads=list(pads) if len(pads) == 4 else [pads[0], pads[0], pads[1], pads[1]],
             dilations=[1, 1],
             group=groups,
         )
