@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from ingot.cli.shapes import parse_shapes
 from ingot.cli.source import find_model
 from ingot.models.catalog import ModelSource
 from ingot.report.compare import compare
-from ingot.report.rendering import formats
+from ingot.report.rendering import formats, npu
 from ingot.report.schema import Report
 
 _RANDOM_WEIGHTS = "The model's weights are random: only speed, memory and size mean anything."
@@ -23,7 +24,10 @@ def report(
     model: Annotated[str, typer.Argument(help="An ONNX file or a reference model's name.")],
     recipe: Annotated[
         list[str] | None,
-        typer.Option(help="A recipe's name or file to compile with; repeatable. Default: fp32."),
+        typer.Option(
+            help="A recipe's name or file to compile with; repeatable. Default: fp32, and int8 for "
+            "an NPU."
+        ),
     ] = None,
     data: Annotated[
         Path | None,
@@ -46,7 +50,13 @@ def report(
             "Default: onnxruntime."
         ),
     ] = None,
-    target: Annotated[str | None, typer.Option(help="Such as cpu or cpu:mcpu=znver4.")] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Such as cpu, cpu:mcpu=znver4 or npu:ethos-u55-256; repeatable. What is for an "
+            "NPU is estimated, not timed."
+        ),
+    ] = None,
     shape: Annotated[
         list[str] | None,
         typer.Option(help="NAME=SIZES binds an input's symbolic dimensions; repeatable."),
@@ -80,19 +90,20 @@ def report(
 
     Writes report.html, report.md and report.json into a folder.
 
-    Example: `ingot report mobilenetv2 --data imagenet_val --limit 500 --fail-on "accuracy<-0.5"`
+    Examples: `ingot report mobilenetv2 --data imagenet_val --limit 500 --fail-on "accuracy<-0.5"`,
+    `ingot report cifar_resnet --target npu:ethos-u55-128 --target npu:ethos-u85-256 --limit 200`
     """
     source = find_model(model)
     with progress() as tell:
         made = compare(
             source.path,
-            recipe or ["fp32"],
+            recipe or [_default_recipe(target or [])],
             _data(source, data),
             metrics=metric,
             against=against or ["onnxruntime"],
             preprocessing=source.preprocessing,
             limit=limit,
-            target=target,
+            target=target or None,
             shapes=parse_shapes(shape or []),
             calibration=source.default_calibration if calibration is None else calibration,
             threads=threads,
@@ -112,6 +123,11 @@ def report(
         raise typer.Exit(1)
 
 
+def _default_recipe(targets: Sequence[str]) -> str:
+    """``int8`` for NPUs, which compute in integers."""
+    return "int8" if any(spec.partition(":")[0] == "npu" for spec in targets) else "fp32"
+
+
 def _data(source: ModelSource, data: Path | None) -> Path | None:
     """The data that was asked for, or what comes with the model."""
     return data if data is not None else source.default_dataset
@@ -120,6 +136,8 @@ def _data(source: ModelSource, data: Path | None) -> Path | None:
 def _print(made: Report, page: Path) -> None:
     console = result_console()
     console.print(_table(made))
+    if made.npu:
+        console.print(_npu_table(made))
     for line in [*made.verdicts, *made.warnings]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     for check in made.checks:
@@ -152,5 +170,25 @@ def _table(made: Report) -> Table:
             formats.size(variant.memory.peak),
             formats.size(variant.size_bytes),
             formats.MISSING if variant.build is None else formats.seconds(variant.build.seconds),
+        )
+    return table
+
+
+def _npu_table(made: Report) -> Table:
+    table = Table(box=None, header_style="bold")
+    table.add_column("on an NPU, estimated")
+    memories = npu.memories(made.npu)
+    headings = ["cycles", "MHz", "per second", *(f"{name} peak" for name in memories)]
+    for heading in [*headings, *(metric.name for metric in made.npu[0].metrics[:1]), "share"]:
+        table.add_column(heading, justify="right")
+    for variant in made.npu:
+        table.add_row(
+            variant.name,
+            f"{variant.estimate.cycles:,}",
+            npu.megahertz(variant),
+            npu.rate(variant),
+            *(npu.peak(variant, name) for name in memories),
+            *(formats.metric_value(metric) for metric in variant.metrics[:1]),
+            f"{variant.estimate.share_of_macs:.1%}",
         )
     return table

@@ -37,6 +37,7 @@ from ingot.compiler.smoothing import has_quantized_activations
 from ingot.compiler.verification import runnable_inputs
 from ingot.errors import UsageError, VerificationError
 from ingot.passes.manager import PassManager
+from ingot.passes.storage import save
 from ingot.progress import Progress, no_progress
 from ingot.runtime.manifest import (
     CODE_MEMBER,
@@ -96,6 +97,7 @@ def compile_model(
     accuracy_budget: float | None = None,
     data: Dataset | str | Path | None = None,
     dump_passes: str | Path | None = None,
+    save_graph: str | Path | None = None,
     progress: Progress = no_progress,
 ) -> Artifact:
     """Compiles a model to an artifact.
@@ -117,6 +119,7 @@ def compile_model(
         data: Labelled data to hold the budget on, over the recipe's; by default the calibration
             data, where that carries labels.
         dump_passes: A folder that receives the graph after each pass.
+        save_graph: An ``.onnx`` file that receives the graph that code is generated from.
         progress: Told what is being done (each stage, pass, sample and layer), how much of it is
             done, and of how much (0 where that is not known).
 
@@ -158,6 +161,8 @@ def compile_model(
     outcome = finish_quantization(
         run.model, passes, samples, plan.accuracy_budget, labelled, progress
     )
+    if save_graph is not None:
+        save(outcome.model, Path(save_graph))
     begin_stage("lower")
     lowered = chosen.lower(outcome.model.clone())
     if plan.verify.enabled and source.check is None:

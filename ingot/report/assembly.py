@@ -15,13 +15,16 @@ from ingot.report import statistics
 from ingot.report.evaluate import Evaluation, figure, metric_figures
 from ingot.report.examples import Examples
 from ingot.report.measure import Measurement, MeasureSettings
+from ingot.report.npu import read_estimate
 from ingot.report.process import Worker
 from ingot.report.schema import (
     DataFacts,
     Latency,
     MeasureFacts,
     Memory,
+    MetricFigures,
     ModelFacts,
+    NpuVariant,
     TensorFacts,
     VariantReport,
 )
@@ -100,11 +103,7 @@ def variant_reports(
         speed = None
         if position:
             speed = figure(statistics.ratio_of_medians(measurements[0].rounds, measured.rounds))
-        figures = []
-        for index, metric in enumerate(metrics):
-            assert labels is not None
-            reference = evaluations[0].predictions[index] if position else None
-            figures.append(metric_figures(metric, evaluation.predictions[index], reference, labels))
+        reference = evaluations[0] if position else None
         reports.append(
             VariantReport(
                 name=entry.variant.name,
@@ -117,12 +116,65 @@ def variant_reports(
                 throughput=1e3 * batch / float(np.mean(measured.milliseconds)),
                 speed=speed,
                 memory=Memory(peak=measured.peak_bytes, baseline=measured.baseline_bytes),
-                metrics=tuple(figures),
+                metrics=_figures(evaluation, reference, metrics, labels),
                 agreement=evaluation.agreement,
                 build=entry.build,
             )
         )
     return reports
+
+
+def npu_variants(
+    prepared: Sequence[Prepared],
+    evaluations: Sequence[Evaluation],
+    reference: Evaluation,
+    metrics: Sequence[Metric],
+    labels: Array | None,
+) -> list[NpuVariant]:
+    """What is known of each variant for an NPU, which was not timed.
+
+    Args:
+        prepared: The variants.
+        evaluations: What each answered.
+        reference: What the reference answered.
+        metrics: What they are judged by.
+        labels: The labels [examples]; needed with metrics.
+    """
+    found = []
+    for entry, evaluation in zip(prepared, evaluations, strict=True):
+        assert evaluation.agreement is not None and entry.build is not None
+        found.append(
+            NpuVariant(
+                name=entry.variant.name,
+                precision=entry.precision,
+                size_bytes=entry.size_bytes,
+                estimate=read_estimate(entry.path),
+                metrics=_figures(evaluation, reference, metrics, labels),
+                agreement=evaluation.agreement,
+                build=entry.build,
+            )
+        )
+    return found
+
+
+def _figures(
+    evaluation: Evaluation,
+    reference: Evaluation | None,
+    metrics: Sequence[Metric],
+    labels: Array | None,
+) -> tuple[MetricFigures, ...]:
+    if not metrics:
+        return ()
+    assert labels is not None
+    return tuple(
+        metric_figures(
+            metric,
+            evaluation.predictions[index],
+            None if reference is None else reference.predictions[index],
+            labels,
+        )
+        for index, metric in enumerate(metrics)
+    )
 
 
 def measuring_warnings(variants: Sequence[VariantReport], settings: MeasureSettings) -> list[str]:

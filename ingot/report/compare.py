@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import onnx
 import onnx_ir as ir
@@ -26,17 +27,19 @@ from ingot.report.assembly import (
     measure_facts,
     measuring_warnings,
     model_facts,
+    npu_variants,
     variant_reports,
 )
 from ingot.report.evaluate import choose_metrics, evaluate
 from ingot.report.examples import Examples, open_data
 from ingot.report.machine import machine_facts, machine_warnings
 from ingot.report.measure import MeasureSettings, choose_cpus, measure
+from ingot.report.npu_variants import ForNpus, prepare_for_npus
 from ingot.report.process import Worker
-from ingot.report.schema import ModelFacts, Report, VariantReport
+from ingot.report.schema import MeasureFacts, ModelFacts, NpuVariant, Report, VariantReport
 from ingot.report.thresholds import Threshold, check_possible, check_thresholds, parse_threshold
 from ingot.report.variants import Prepared, RecipeLike, Variant, prepare, with_unique_names
-from ingot.report.verdict import verdict
+from ingot.report.verdict import npu_verdict, verdict
 from ingot.report.workers.protocol import Array
 
 __all__ = ["Report", "Variant", "compare"]
@@ -51,7 +54,7 @@ def compare(
     against: Sequence[str] = ("onnxruntime",),
     preprocessing: Preprocessing | None = None,
     limit: int | None = None,
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     calibration: DataLike | None = None,
     threads: int | None = None,
@@ -65,7 +68,8 @@ def compare(
     """Compares variants of a model with the model run by ONNX Runtime.
 
     Each variant is compiled, loaded in a fresh process of its own, timed in turn with the others,
-    and judged on the same examples.
+    and judged on the same examples. A variant for an NPU is judged by the NPU's reference model,
+    beside the quantized graph in ONNX Runtime, and has Vela's estimates instead of times.
 
     Args:
         model: An ``.onnx`` file, or a model in memory.
@@ -80,7 +84,7 @@ def compare(
             any it is the first variant.
         preprocessing: How data becomes the model's inputs; by default what the model carries.
         limit: How many examples to use at most, spread evenly.
-        target: Overrides the recipes' target.
+        target: Overrides the recipes' target; of several, each recipe is compiled for each.
         shapes: What symbolic dimensions are bound to, by input name.
         calibration: What recipes that quantize are calibrated with, over their own.
         threads: Threads per inference, the same for all; by default one per CPU that this process
@@ -112,8 +116,12 @@ def compare(
     """
     thresholds = [parse_threshold(rule) for rule in fail_on]
     wanted = None if metrics is None else [_as_metric(metric) for metric in metrics]
+    targets = [target] if target is None or isinstance(target, str) else list(target)
     chosen = with_unique_names(
-        [*(Variant.peer(peer) for peer in against), *(_as_variant(v, target) for v in variants)]
+        [
+            *(Variant.peer(peer) for peer in against),
+            *(_as_variant(v, aim) for v in variants for aim in targets),
+        ]
     )
     if len(chosen) < 2:
         raise UsageError("a comparison needs two variants: give another recipe or a peer")
@@ -136,19 +144,14 @@ def compare(
             notes=tuple(notes),
         )
         del source  # The weights; the workers load their own.
-        prepared = [
-            prepare(
-                v,
-                path,
-                subject.facts.size_bytes,
-                folder,
-                shapes=shapes,
-                calibration=calibration,
-                progress=progress,
-            )
-            for v in chosen
-        ]
-        return _judge(subject, prepared, settings, thresholds, progress)
+        size = subject.facts.size_bytes
+        how = _HowToPrepare(shapes=shapes, calibration=calibration, progress=progress)
+        timed = [prepare(v, path, size, folder, **how) for v in chosen if not v.for_npu]
+        for_npus = prepare_for_npus([v for v in chosen if v.for_npu], path, size, folder, **how)
+        timed += for_npus.peers
+        if not timed:
+            raise UsageError("what is for an NPU cannot be timed here: give a peer to compare with")
+        return _report(subject, timed, for_npus, settings, thresholds, progress)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,57 +167,86 @@ class _Subject:
     notes: tuple[str, ...]
 
 
-def _judge(
+class _HowToPrepare(TypedDict):
+    shapes: Mapping[str, Sequence[int]] | None
+    calibration: DataLike | None
+    progress: Progress
+
+
+def _report(
     subject: _Subject,
-    prepared: Sequence[Prepared],
+    timed: Sequence[Prepared],
+    for_npus: ForNpus,
     settings: MeasureSettings,
     thresholds: Sequence[Threshold],
     progress: Progress,
 ) -> Report:
-    """Measures and evaluates the prepared variants, the reference first."""
+    """The report on the prepared variants, the reference first."""
     machine = machine_facts()
-    examples = subject.examples
-    with contextlib.ExitStack() as stack:
-        workers = [stack.enter_context(_start(entry, settings, progress)) for entry in prepared]
-        measurements = measure(workers, examples.timed, settings, progress)
-        evaluations = evaluate(
-            workers,
-            examples,
-            len(examples),
-            examples.description,
-            subject.metrics,
-            labels=subject.labels,
-            progress=progress,
-        )
-        reports = variant_reports(
-            prepared,
-            workers,
-            measurements,
-            evaluations,
-            subject.metrics,
-            subject.labels,
-            examples.batch,
-        )
+    measuring, reports, npu = _judge(subject, timed, for_npus, settings, progress)
     data = data_facts(subject.data)
     verdicts = {entry.name: verdict(entry, reports[0], data) for entry in reports[1:]}
+    verdicts |= {entry.name: npu_verdict(entry, data) for entry in npu}
     return Report(
         ingot_version=machine.versions.get("ingot", "not installed"),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         model=subject.facts,
         data=data,
         machine=machine,
-        measuring=measure_facts(settings, measurements, examples),
+        measuring=measuring,
         reference=reports[0].name,
         variants=tuple(reports),
-        headline=verdicts[max(reports[1:], key=_rank).name],
+        npu=tuple(npu),
+        headline=verdicts[_main_variant(reports, npu)],
         verdicts=tuple(verdicts.values()),
-        checks=tuple(check_thresholds(thresholds, reports)),
+        checks=tuple(check_thresholds(thresholds, reports, npu)),
         warnings=(
             *subject.notes,
             *machine_warnings(machine, settings.threads),
             *measuring_warnings(reports, settings),
         ),
     )
+
+
+def _judge(
+    subject: _Subject,
+    timed: Sequence[Prepared],
+    for_npus: ForNpus,
+    settings: MeasureSettings,
+    progress: Progress,
+) -> tuple[MeasureFacts, list[VariantReport], list[NpuVariant]]:
+    """Measures what can be timed here, and evaluates everything."""
+    examples, metrics, labels = subject.examples, subject.metrics, subject.labels
+    with contextlib.ExitStack() as stack:
+        workers = [stack.enter_context(_start(entry, settings, progress)) for entry in timed]
+        measurements = measure(workers, examples.timed, settings, progress)
+        # Only once nothing is timed any more.
+        judges = {
+            index: stack.enter_context(_start(for_npus.prepared[index], settings, progress))
+            for index in dict.fromkeys(for_npus.judged_as)
+        }
+        evaluations = evaluate(
+            [*workers, *judges.values()],
+            examples,
+            len(examples),
+            examples.description,
+            metrics,
+            labels=labels,
+            progress=progress,
+        )
+        count = len(workers)
+        judged = dict(zip(judges, evaluations[count:], strict=True))
+        reports = variant_reports(
+            timed, workers, measurements, evaluations[:count], metrics, labels, examples.batch
+        )
+    npu = npu_variants(
+        for_npus.prepared,
+        [judged[index] for index in for_npus.judged_as],
+        evaluations[0],
+        metrics,
+        labels,
+    )
+    return measure_facts(settings, measurements, examples), reports, npu
 
 
 def _start(entry: Prepared, settings: MeasureSettings, progress: Progress) -> Worker:
@@ -253,7 +285,14 @@ def _settings(threads: int | None, runs: int, seconds: float) -> MeasureSettings
     )
 
 
-def _rank(variant: VariantReport) -> tuple[bool, float]:
-    """Whom the headline is about: the fastest of Ingot's variants, else the fastest."""
+def _main_variant(reports: Sequence[VariantReport], npu: Sequence[NpuVariant]) -> str:
+    """Whom the headline is about: Ingot's fastest; if none was timed, what is for an NPU."""
+    own = [entry for entry in reports[1:] if entry.engine == "ingot"]
+    if npu and not own:
+        return max(npu, key=lambda entry: entry.estimate.inferences_per_second or 0.0).name
+    return max(own or reports[1:], key=_speed).name
+
+
+def _speed(variant: VariantReport) -> float:
     assert variant.speed is not None
-    return variant.engine == "ingot", variant.speed.value
+    return variant.speed.value

@@ -13,6 +13,7 @@ import pydantic
 
 from ingot.compiler.sensitivity import LayerSensitivity
 from ingot.passes.record import PassRecord
+from ingot.report.npu import NpuEstimate
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -217,6 +218,28 @@ class VariantReport(_Model):
     build: Build | None
 
 
+class NpuVariant(_Model):
+    """The model compiled for an NPU: judged by its reference model, and not timed.
+
+    Attributes:
+        name: The variant's name, unique in the report.
+        precision: Of weights and activations.
+        size_bytes: Of the artifact.
+        estimate: Of its cost; never a measured time.
+        metrics: What its outputs, bit by bit those of the NPU, were judged by.
+        agreement: With the reference variant's outputs.
+        build: How it was compiled.
+    """
+
+    name: str
+    precision: str
+    size_bytes: int
+    estimate: NpuEstimate
+    metrics: tuple[MetricFigures, ...]
+    agreement: Agreement
+    build: Build
+
+
 class TensorFacts(_Model):
     """An input: name, dtype and shape, symbols as strings."""
 
@@ -320,9 +343,10 @@ class Report(_Model):
         machine: Where it was measured.
         measuring: How it was measured.
         reference: Name of the variant that the others are compared with.
-        variants: The reference first.
+        variants: What was timed, the reference first.
+        npu: What an NPU is to run, with estimates instead of times.
         headline: The finding in one sentence.
-        verdicts: One sentence for each variant but the reference.
+        verdicts: One sentence for each variant but the reference, those for an NPU last.
         checks: The thresholds that were asked for.
         warnings: What a reader should know before trusting the figures.
     """
@@ -336,6 +360,7 @@ class Report(_Model):
     measuring: MeasureFacts
     reference: str
     variants: tuple[VariantReport, ...]
+    npu: tuple[NpuVariant, ...] = ()
     headline: str
     verdicts: tuple[str, ...]
     checks: tuple[Check, ...]

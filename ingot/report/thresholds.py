@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ingot.errors import UsageError
-from ingot.report.schema import Check, MetricFigures, VariantReport
+from ingot.report.schema import Check, MetricFigures, NpuVariant, VariantReport
 from ingot.report.statistics import runs_needed
 from ingot.report.verdict import ratio, signed
 
@@ -124,25 +124,40 @@ def check_possible(thresholds: Sequence[Threshold], metrics: Sequence[str], runs
 
 
 def check_thresholds(
-    thresholds: Sequence[Threshold], variants: Sequence[VariantReport]
+    thresholds: Sequence[Threshold],
+    variants: Sequence[VariantReport],
+    npu: Sequence[NpuVariant] = (),
 ) -> list[Check]:
-    """Applies every rule to every variant of Ingot's; the first variant is the reference."""
+    """Applies every rule to every variant of Ingot's; the first variant is the reference.
+
+    What is for an NPU was not timed: it is held to accuracy and size alone.
+    """
     reference = variants[0]
+    held: list[VariantReport | NpuVariant] = [v for v in variants[1:] if v.engine == "ingot"]
+    held += npu
     return [
         _check(threshold, variant, reference)
         for threshold in thresholds
-        for variant in variants[1:]
-        if variant.engine == "ingot"
+        for variant in held
+        if isinstance(variant, VariantReport) or _is_of_npus(threshold)
     ]
 
 
-def _check(threshold: Threshold, variant: VariantReport, reference: VariantReport) -> Check:
-    found = (
-        _ratio(threshold.quantity, variant, reference)
-        if threshold.is_ratio
-        else _difference(threshold.quantity, variant.metrics)
-    )
+def _is_of_npus(threshold: Threshold) -> bool:
+    return not threshold.is_ratio or threshold.quantity == "size"
+
+
+def _check(
+    threshold: Threshold, variant: VariantReport | NpuVariant, reference: VariantReport
+) -> Check:
+    if not threshold.is_ratio:
+        found = _difference(threshold.quantity, variant.metrics)
+    elif isinstance(variant, NpuVariant):
+        found = _Found(variant.size_bytes / reference.size_bytes)
+    else:
+        found = _ratio(threshold.quantity, variant, reference)
     if found.value is None:
+        assert isinstance(variant, VariantReport)
         failed, told = True, f"cannot be told from {variant.latency.runs} runs"
     else:
         failed = _COMPARISONS[threshold.comparison](found.value, threshold.limit)

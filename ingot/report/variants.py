@@ -14,6 +14,7 @@ from ingot.compiler.recipe import Recipe, load_recipe
 from ingot.errors import UsageError
 from ingot.passes.record import PassRecord
 from ingot.progress import Progress, no_progress
+from ingot.report.npu import is_for_npu
 from ingot.report.process import EngineName
 from ingot.report.schema import Build, Quantization
 from ingot.runtime import ArtifactReader, Manifest
@@ -42,6 +43,13 @@ class Variant:
     recipe: Recipe | None = None
     artifact: Path | None = None
 
+    @property
+    def for_npu(self) -> bool:
+        """Whether an NPU is to run it, which cannot be timed here."""
+        if self.artifact is not None:
+            return is_for_npu(ArtifactReader(self.artifact).manifest)
+        return self.recipe is not None and _is_npu(self.recipe.target)
+
     @classmethod
     def peer(cls, engine: str) -> Variant:
         """The model as it is, run by another engine.
@@ -64,7 +72,10 @@ class Variant:
         loaded = load_recipe(recipe)
         if target is not None:
             loaded = loaded.model_copy(update={"target": target})
-        return cls(f"Ingot {loaded.name}", "ingot", recipe=loaded)
+        name = f"Ingot {loaded.name}"
+        if _is_npu(loaded.target):
+            name = f"{name} on {loaded.target.partition(':')[2]}"
+        return cls(name, "ingot", recipe=loaded)
 
     @classmethod
     def compiled(cls, artifact: Path) -> Variant:
@@ -93,6 +104,10 @@ class Prepared:
     manifest: Manifest | None = None
 
 
+def _is_npu(target: str) -> bool:
+    return target.partition(":")[0] == "npu"
+
+
 def with_unique_names(variants: Sequence[Variant]) -> list[Variant]:
     """Numbers the variants whose names occur more than once."""
     names = [variant.name for variant in variants]
@@ -113,6 +128,7 @@ def prepare(
     shapes: Mapping[str, Sequence[int]] | None = None,
     calibration: DataLike | None = None,
     dump_passes: Path | None = None,
+    save_graph: Path | None = None,
     progress: Progress = no_progress,
 ) -> Prepared:
     """Compiles a variant where it needs it.
@@ -125,6 +141,7 @@ def prepare(
         shapes: What symbolic dimensions are bound to.
         calibration: What quantization is calibrated with, over the recipe's.
         dump_passes: A folder that receives the graph after each pass.
+        save_graph: A file that receives the graph that code is generated from.
         progress: Told how far the compilation is.
 
     Raises:
@@ -146,6 +163,7 @@ def prepare(
         shapes=shapes,
         calibration=calibration,
         dump_passes=dump_passes,
+        save_graph=save_graph,
         progress=lambda what, done, total: progress(f"{variant.name}: {what}", done, total),
     )
     return _prepared_artifact(variant, artifact.path, time.perf_counter() - started)

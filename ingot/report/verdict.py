@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from ingot.report.schema import DataFacts, MetricFigures, VariantReport
+from ingot.report.schema import DataFacts, MetricFigures, NpuVariant, VariantReport
 
 
 def verdict(variant: VariantReport, reference: VariantReport, data: DataFacts | None) -> str:
     """One sentence on how a variant stands to the reference: speed, then accuracy."""
     return f"{variant.name} is {_speed(variant, reference)}, {_accuracy(variant, data)}."
+
+
+def npu_verdict(variant: NpuVariant, data: DataFacts | None) -> str:
+    """One sentence on what an NPU is estimated to do, and how near its outputs are."""
+    estimate = variant.estimate
+    if estimate.inferences_per_second is None:
+        told = "leaves everything to the CPU"
+    else:
+        told = (
+            f"is estimated by {estimate.source} at {estimate.inferences_per_second:,.0f} "
+            f"inferences per second ({estimate.cycles:,} cycles at {estimate.clock_hz / 1e6:.0f} "
+            "MHz)"
+        )
+    return f"{variant.name} {told}, {_accuracy(variant, data)}."
 
 
 def _speed(variant: VariantReport, reference: VariantReport) -> str:
@@ -19,7 +33,7 @@ def _speed(variant: VariantReport, reference: VariantReport) -> str:
     return f"{ratio(speed.value)} as fast as {reference.name} ({interval})"
 
 
-def _accuracy(variant: VariantReport, data: DataFacts | None) -> str:
+def _accuracy(variant: VariantReport | NpuVariant, data: DataFacts | None) -> str:
     if variant.metrics and data is not None:
         return _metric(variant.metrics[0], data)
     agreement = variant.agreement

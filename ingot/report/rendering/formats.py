@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingot.report.schema import BudgetFacts, Figure, MetricFigures, VariantReport
+from ingot.report.schema import BudgetFacts, Figure, MetricFigures, NpuVariant, VariantReport
 from ingot.report.verdict import signed, with_unit
 
 MISSING = "–"  # noqa: RUF001 - an en dash, as tables have it
@@ -116,7 +116,7 @@ def version(text: str) -> str:
     return text.split("-")[0]
 
 
-def agreement(variant: VariantReport) -> str:
+def agreement(variant: VariantReport | NpuVariant) -> str:
     """How near the outputs are to the reference's."""
     found = variant.agreement
     if found is None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
 
 from ingot.passes.record import PassRecord
-from ingot.report.rendering import formats, plots
-from ingot.report.schema import Build, Report, VariantReport
+from ingot.report.rendering import formats, npu, plots
+from ingot.report.schema import Build, NpuVariant, Report, VariantReport
 
 _MOST_NAMES = 40
 
@@ -65,6 +65,10 @@ def render_html(report: Report) -> str:
     environment.globals["format"] = formats
     environment.filters["json"] = lambda value: json.dumps(value, indent=2)
     environment.filters["names"] = _names
+    compiled: list[VariantReport | NpuVariant] = [
+        *report.variants,
+        *_with_own_passes(report.npu),
+    ]
     return environment.get_template("report.html.jinja").render(
         report=report,
         tiles=_tiles(report),
@@ -77,18 +81,30 @@ def render_html(report: Report) -> str:
                 _idle_names(variant.build),
                 _stages(variant.build),
             )
-            for variant in report.variants
+            for variant in compiled
             if variant.build is not None
         ],
+        npu=npu,
         series=plots.series(report.variants),
         fastest=min(report.variants, key=lambda variant: variant.latency.median.value).name,
     )
 
 
+def _with_own_passes(variants: Sequence[NpuVariant]) -> list[NpuVariant]:
+    """The variants for NPUs without those that only another NPU tells from an earlier one."""
+    return [
+        variant
+        for index, variant in enumerate(variants)
+        if variant.build.passes not in [earlier.build.passes for earlier in variants[:index]]
+    ]
+
+
 def _tiles(report: Report) -> list[Tile]:
     reference = report.variants[0]
-    index = report.verdicts.index(report.headline)
-    variant = report.variants[index + 1]
+    told: list[VariantReport | NpuVariant] = [*report.variants[1:], *report.npu]
+    variant = told[report.verdicts.index(report.headline)]
+    if isinstance(variant, NpuVariant):
+        return _npu_tiles(variant)
     assert variant.speed is not None
     tiles = [
         Tile(
@@ -109,7 +125,28 @@ def _tiles(report: Report) -> list[Tile]:
     return tiles
 
 
-def _accuracy_tile(variant: VariantReport) -> Tile:
+def _npu_tiles(variant: NpuVariant) -> list[Tile]:
+    estimate = variant.estimate
+    memory = npu.memories([variant])
+    clock = f"{estimate.cycles:,} cycles at {npu.megahertz(variant)} MHz"
+    tiles = [
+        Tile("Estimated per second", npu.rate(variant), clock, "even"),
+        _accuracy_tile(variant),
+        Tile(
+            "On the NPU",
+            f"{estimate.share_of_macs:.1%}",
+            f"of the multiply-adds; {len(estimate.left)} nodes left to the CPU",
+            "even",
+        ),
+    ]
+    tiles += [
+        Tile(f"Estimated peak, {name}", npu.peak(variant, name), f"{variant.name}", "even")
+        for name in memory
+    ]
+    return tiles
+
+
+def _accuracy_tile(variant: VariantReport | NpuVariant) -> Tile:
     if not variant.metrics or variant.metrics[0].difference is None:
         found = variant.agreement
         right = found is not None and found.finite

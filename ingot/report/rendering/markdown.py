@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ingot.report.rendering import formats
-from ingot.report.schema import Quantization, Report, VariantReport
+from ingot.report.rendering import formats, npu
+from ingot.report.schema import NpuVariant, Quantization, Report, VariantReport
 
 
 def render_markdown(report: Report) -> str:
@@ -15,15 +15,20 @@ def render_markdown(report: Report) -> str:
         parts.append(_checks(report))
     parts += [f"> {_text(warning)}" for warning in report.warnings]
     parts.append(_figures(report))
+    if report.npu:
+        parts.append(_npu(report))
     if report.variants[0].metrics:
         parts.append(_folded("Accuracy, paired", _accuracy(report)))
-    for variant in report.variants:
+    compiled: list[VariantReport | NpuVariant] = [*report.variants, *report.npu]
+    for variant in compiled:
         if variant.build is not None and variant.build.passes:
             title = f"Passes of {variant.name}"
             parts.append(_folded(title, _passes(variant)))
         if variant.build is not None and variant.build.quantization is not None:
             found = variant.build.quantization
             parts.append(_folded(f"Layers of {variant.name}", _layers(found)))
+    for entry in report.npu:
+        parts.append(_folded(f"Layers of {entry.name}, estimated", _npu_layers(entry)))
     parts.append(_folded("Machine and method", _method(report)))
     return "\n\n".join(parts) + "\n"
 
@@ -78,6 +83,66 @@ def _figures(report: Report) -> str:
     return _table(header, rows)
 
 
+def _npu(report: Report) -> str:
+    """NPUs by themselves: estimates stand in no column with measured times."""
+    memories = npu.memories(report.npu)
+    judged = report.npu[0].metrics[0].name if report.npu[0].metrics else "outputs"
+    header = ["on an NPU, **estimated**", "cycles", "MHz", "per second", "utilization"]
+    header += [f"{name}: peak; read + written" for name in memories]
+    header += [judged, "multiply-adds on the NPU", "borders"]
+    rows = []
+    for variant in report.npu:
+        estimate = variant.estimate
+        rows.append(
+            [
+                _text(variant.name),
+                f"{estimate.cycles:,}",
+                npu.megahertz(variant),
+                npu.rate(variant),
+                f"{estimate.utilization:.0%}",
+                *(f"{npu.peak(variant, name)}; {npu.traffic(variant, name)}" for name in memories),
+                _judged(variant),
+                f"{estimate.share_of_macs:.1%}",
+                f"{estimate.borders} tensors, {formats.size(estimate.border_bytes)}",
+            ]
+        )
+    left = [
+        f"- {_text(variant.name)} leaves {_text(entry.node)} ({entry.operator}) to the CPU: "
+        f"{_text(entry.reason)}"
+        for variant in report.npu
+        for entry in variant.estimate.left
+    ]
+    return "\n\n".join([_table(header, rows), *(["\n".join(left)] if left else [])])
+
+
+def _judged(variant: NpuVariant) -> str:
+    if not variant.metrics:
+        return _text(formats.agreement(variant))
+    metric = variant.metrics[0]
+    assert metric.difference is not None
+    interval = formats.difference_interval(metric.difference)
+    change = formats.difference(metric.difference.value)
+    return f"{formats.metric_value(metric)}, {change} ({interval})"
+
+
+def _npu_layers(variant: NpuVariant) -> str:
+    memories = list(variant.estimate.memories)
+    rows = [
+        [
+            _text(layer.name),
+            ", ".join(layer.operators),
+            f"{layer.cycles:,}",
+            f"{layer.npu_cycles:,}",
+            f"{layer.macs:,}",
+            f"{layer.utilization:.0%}",
+            *(f"{layer.memory_cycles.get(name, 0):,}" for name in memories),
+        ]
+        for layer in variant.estimate.layers
+    ]
+    header = ["layer", "operations", "cycles", "of arithmetic", "multiply-adds", "utilization"]
+    return _table([*header, *(f"{name}, cycles" for name in memories)], rows)
+
+
 def _speed(variant: VariantReport) -> str:
     if variant.speed is None:
         return "reference"
@@ -85,6 +150,7 @@ def _speed(variant: VariantReport) -> str:
 
 
 def _accuracy(report: Report) -> str:
+    judged: list[VariantReport | NpuVariant] = [*report.variants, *report.npu]
     rows = [
         [
             _text(variant.name),
@@ -97,14 +163,14 @@ def _accuracy(report: Report) -> str:
             formats.MISSING if metric.identical is None else f"{metric.identical:,}",
             f"{metric.n:,}",
         ]
-        for variant in report.variants
+        for variant in judged
         for metric in variant.metrics
     ]
     header = ["variant", "metric", "value", "difference (95 %)", "same prediction", "examples"]
     return _table(header, rows)
 
 
-def _passes(variant: VariantReport) -> str:
+def _passes(variant: VariantReport | NpuVariant) -> str:
     assert variant.build is not None
     rows = [
         [

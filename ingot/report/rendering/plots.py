@@ -26,13 +26,13 @@ from ingot.report.schema import VariantReport
 
 # Placeholders: colours that no drawing has by chance, and the CSS variables that replace them.
 _INK, _MUTED, _GRID, _PAPER = "#010203", "#010204", "#010205", "#010206"
-_SERIES = ("#020301", "#020302", "#020303", "#020304", "#020305", "#020306")
+SERIES = ("#020301", "#020302", "#020303", "#020304", "#020305", "#020306")
 _VARIABLES = {
     _INK: "var(--ink)",
     _MUTED: "var(--muted)",
     _GRID: "var(--grid)",
     _PAPER: "var(--card)",
-    **{colour: f"var(--series-{index})" for index, colour in enumerate(_SERIES)},
+    **{colour: f"var(--series-{index})" for index, colour in enumerate(SERIES)},
 }
 _WIDTH = 4.7  # inches at 72 units each: small, so that text stays legible on a phone
 _STYLE: dict[str, Any] = {
@@ -60,21 +60,21 @@ _SPREAD_FOR_LOG = 5.0
 
 def latency_distributions(variants: Sequence[VariantReport]) -> str:
     """A row per variant: the density of its times, the middle half, the median, every run."""
-    with _style():
-        canvas, axes = _canvas(0.6 + 0.85 * len(variants))
+    with style():
+        drawing, axes = canvas(0.6 + 0.85 * len(variants))
         for row, (variant, colour) in enumerate(zip(variants, _colours(variants), strict=True)):
             _distribution(axes, _times(variant), -float(row), colour, variant)
         _time_axis(axes, np.concatenate([_times(variant) for variant in variants]))
         axes.set_ylim(-len(variants) + 0.66, 0.72)
         axes.set_yticks([])
         axes.grid(axis="x")
-        return _svg(canvas, "distribution", _tips(variants, "row"))
+        return svg(drawing, "distribution", _tips(variants, "row"))
 
 
 def latency_cumulative(variants: Sequence[VariantReport]) -> str:
     """For each time, the share of runs that were no slower."""
-    with _style():
-        canvas, axes = _canvas(2.9)
+    with style():
+        drawing, axes = canvas(2.9)
         for row, (variant, colour) in enumerate(zip(variants, _colours(variants), strict=True)):
             values = np.sort(_times(variant))
             share = np.arange(1, values.size + 1) / values.size * 100.0
@@ -93,13 +93,13 @@ def latency_cumulative(variants: Sequence[VariantReport]) -> str:
         axes.set_ylabel("runs at most this slow")
         axes.grid()
         axes.legend(loc="lower right")
-        return _svg(canvas, "cumulative", _tips(variants, "ecdf"))
+        return svg(drawing, "cumulative", _tips(variants, "ecdf"))
 
 
 def latency_rounds(variants: Sequence[VariantReport]) -> str:
     """The median of each round against the reference's of the same round."""
-    with _style():
-        canvas, axes = _canvas(2.9)
+    with style():
+        drawing, axes = canvas(2.9)
         reference = np.array([np.median(taken) for taken in variants[0].latency.rounds])
         steps = np.arange(1, len(reference) + 1)
         spread = np.concatenate(
@@ -122,7 +122,7 @@ def latency_rounds(variants: Sequence[VariantReport]) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
         axes.grid(axis="y")
         axes.legend(loc="best")
-        return _svg(canvas, "rounds", _tips(variants, "rounds"))
+        return svg(drawing, "rounds", _tips(variants, "rounds"))
 
 
 def accuracy_against_latency(variants: Sequence[VariantReport]) -> str | None:
@@ -130,8 +130,8 @@ def accuracy_against_latency(variants: Sequence[VariantReport]) -> str | None:
     if not variants[0].metrics:
         return None
     metric = variants[0].metrics[0]
-    with _style():
-        canvas, axes = _canvas(2.9)
+    with style():
+        drawing, axes = canvas(2.9)
         for row, (variant, colour) in enumerate(zip(variants, _colours(variants), strict=True)):
             _accuracy_point(axes, variant, row, colour)
         medians = [variant.latency.median for variant in variants]
@@ -142,7 +142,7 @@ def accuracy_against_latency(variants: Sequence[VariantReport]) -> str | None:
         axes.set_ylim(min(lows) - room, max(highs) + room)
         axes.set_ylabel(f"{metric.name} {metric.unit}".strip())
         axes.grid()
-        return _svg(canvas, "accuracy", _tips(variants, "point"))
+        return svg(drawing, "accuracy", _tips(variants, "point"))
 
 
 def series(variants: Sequence[VariantReport]) -> list[int]:
@@ -151,16 +151,16 @@ def series(variants: Sequence[VariantReport]) -> list[int]:
     numbers = [0]
     for variant in variants[1:]:
         if variant.engine == "ingot":
-            numbers.append(next_ingot % len(_SERIES))
+            numbers.append(next_ingot % len(SERIES))
             next_ingot += 2
         else:
-            numbers.append(next_peer % len(_SERIES))
+            numbers.append(next_peer % len(SERIES))
             next_peer += 2
     return numbers
 
 
 def _colours(variants: Sequence[VariantReport]) -> list[str]:
-    return [_SERIES[number] for number in series(variants)]
+    return [SERIES[number] for number in series(variants)]
 
 
 def _accuracy_point(axes: Axes, variant: VariantReport, row: int, colour: str) -> None:
@@ -265,13 +265,14 @@ def _tips(variants: Sequence[VariantReport], kind: str) -> dict[str, str]:
     }
 
 
-def _canvas(height: float) -> tuple[Canvas, Axes]:
-    canvas = Canvas(figsize=(_WIDTH, height), layout="constrained")
-    FigureCanvasSVG(canvas)
-    return canvas, canvas.add_subplot()
+def canvas(height: float) -> tuple[Canvas, Axes]:
+    """An empty drawing of so many inches, and its axes."""
+    drawing = Canvas(figsize=(_WIDTH, height), layout="constrained")
+    FigureCanvasSVG(drawing)
+    return drawing, drawing.add_subplot()
 
 
-def _style() -> contextlib.AbstractContextManager[None]:
+def style() -> contextlib.AbstractContextManager[None]:
     """Matplotlib's own style and ours on top, whatever the user has configured."""
     settings: Any = {
         key: value
@@ -282,11 +283,11 @@ def _style() -> contextlib.AbstractContextManager[None]:
     return matplotlib.rc_context(settings)
 
 
-def _svg(canvas: Canvas, name: str, tips: dict[str, str]) -> str:
+def svg(drawing: Canvas, name: str, tips: dict[str, str]) -> str:
     """The drawing as an SVG element to be put into HTML, its ids its own."""
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
-        canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        drawing.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<(metadata|style)\b.*?</\1>", "", text, flags=re.DOTALL)
