@@ -125,6 +125,8 @@ def compare(
     )
     if len(chosen) < 2:
         raise UsageError("a comparison needs two variants: give another recipe or a peer")
+    if all(variant.for_npu for variant in chosen):
+        raise UsageError("what is for an NPU cannot be timed here: give a peer to compare with")
     settings = _settings(threads, runs, seconds)
     with tempfile.TemporaryDirectory(prefix="ingot-report-") as scratch:
         folder = Path(scratch)
@@ -149,8 +151,6 @@ def compare(
         timed = [prepare(v, path, size, folder, **how) for v in chosen if not v.for_npu]
         for_npus = prepare_for_npus([v for v in chosen if v.for_npu], path, size, folder, **how)
         timed += for_npus.peers
-        if not timed:
-            raise UsageError("what is for an NPU cannot be timed here: give a peer to compare with")
         return _report(subject, timed, for_npus, settings, thresholds, progress)
 
 

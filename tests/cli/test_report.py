@@ -8,6 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from ingot.cli.main import main
+from ingot.cli.report import _default_recipe, _print
+from tests.report.conftest import make_npu_variant, make_report
 
 QUICK = ["--threads", "1", "--runs", "20"]
 
@@ -87,3 +89,22 @@ def test_wrong_use_gets_one_line_and_its_exit_code(
     assert last.startswith("ingot: error: ")
     assert message in last
     assert not (model.parent / "net-report").exists()
+
+
+@pytest.mark.parametrize(
+    ("targets", "recipe"),
+    [([], "fp32"), (["cpu"], "fp32"), (["npu:ethos-u55-256"], "int8"), (["cpu", "npu:x"], "int8")],
+)
+def test_what_is_for_an_npu_is_quantized_by_default(targets, recipe):
+    assert _default_recipe(targets) == recipe
+
+
+def test_npus_have_a_table_of_their_own(capsys, tmp_path):
+    reference = make_report()
+    _print(make_report(npu=(make_npu_variant(),)), tmp_path / "report.html")
+    lines = capsys.readouterr().out.splitlines()
+    (header,) = (line for line in lines if "on an NPU, estimated" in line)
+    (row,) = (line for line in lines if "Ingot int8 on ethos-u55-256" in line)
+    assert "per second" in header and "median" not in header
+    assert "12,345" in row and "40,502" in row and "98.7%" in row
+    assert reference.headline in "\n".join(lines)

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from ingot.report.schema import Build, MetricFigures, Report, VariantReport
+from ingot.report.schema import Build, MetricFigures, NpuVariant, Report, VariantReport
 
 
 def save_classifier(path, *, classes=3, features=4, seed=0, noise=0.0, batch=1):
@@ -167,6 +167,61 @@ def make_build(**changes):
     return Build.model_validate({**facts, **changes})
 
 
+def make_npu_variant(name="Ingot int8 on ethos-u55-256", **estimate):
+    """A model for an NPU that leaves one node to the CPU."""
+    layer = {
+        "name": "conv1",
+        "operators": ["Conv2D", "Clamp"],
+        "cycles": 9000,
+        "npu_cycles": 8000,
+        "macs": 512_000,
+        "utilization": 0.22,
+        "memory_cycles": {"Sram": 4000},
+    }
+    facts = {
+        "source": "Vela 5.2.0",
+        "accelerator": "ethos-u55-256",
+        "system_configuration": "Ethos_U55_High_End_Embedded",
+        "memory_mode": "Shared_Sram",
+        "clock_hz": 500e6,
+        "cycles": 12_345,
+        "npu_cycles": 10_000,
+        "macs": 600_000,
+        "utilization": 0.19,
+        "inferences_per_second": 40_502.2,
+        "memories": {"Sram": {"peak": 51_000, "read": 700, "written": 300, "cycles": 90}},
+        "layers": [layer, {**layer, "name": "fc<1>", "cycles": 100, "npu_cycles": 100}],
+        "command_stream_bytes": 4000,
+        "weight_bytes": 230_000,
+        "share_of_macs": 0.987,
+        "regions": 1,
+        "borders": 2,
+        "border_bytes": 3112,
+        "left": [{"node": "odd", "operator": "Erf", "reason": "it is not between integers"}],
+        **estimate,
+    }
+    agreement = {
+        "examples": 1300,
+        "source": "1,300 images of val",
+        "exact": False,
+        "finite": True,
+        "max_abs_error": 0.2,
+        "sqnr_db": 31.0,
+        "worst_output": "y",
+    }
+    return NpuVariant.model_validate(
+        {
+            "name": name,
+            "precision": "int8",
+            "size_bytes": 400_000,
+            "estimate": facts,
+            "metrics": (make_metric(78.5, (-0.5, -1.0, 0.1)),),
+            "agreement": agreement,
+            "build": make_build(target="npu:ethos-u55-256"),
+        }
+    )
+
+
 def make_report(**changes):
     """A report of ONNX Runtime and Ingot on labelled images."""
     reference = make_variant(metrics=(make_metric(),))
@@ -238,7 +293,11 @@ def make_report(**changes):
 
 @pytest.fixture(scope="session")
 def figures():
-    """The factories of made-up results: ``variant``, ``metric``, ``build``, ``report``."""
+    """The factories of made-up results: ``variant``, ``metric``, ``build``, ``npu``, ``report``."""
     return types.SimpleNamespace(
-        variant=make_variant, metric=make_metric, build=make_build, report=make_report
+        variant=make_variant,
+        metric=make_metric,
+        build=make_build,
+        npu=make_npu_variant,
+        report=make_report,
     )

@@ -3,7 +3,7 @@
 import pytest
 
 from ingot.report.schema import Agreement, DataFacts
-from ingot.report.verdict import ratio, signed, verdict
+from ingot.report.verdict import npu_verdict, ratio, signed, verdict
 
 DATA = DataFacts(description="1,300 images of val", sha256="", examples=1300, labelled=True)
 
@@ -88,3 +88,16 @@ def test_ratios_keep_three_digits(value, shown):
 )
 def test_differences_carry_their_sign(value, shown):
     assert signed(value) == shown
+
+
+def test_what_an_npu_does_is_estimated_and_its_accuracy_is_not(figures):
+    assert npu_verdict(figures.npu(), DATA) == (
+        "Ingot int8 on ethos-u55-256 is estimated by Vela 5.2.0 at 40,502 inferences per second "
+        "(12,345 cycles at 500 MHz), with top-1 0.50 points lower (78.50 %; 95 % interval -1.00 to "
+        "+0.10) on 1,300 images of val."
+    )
+
+
+def test_an_npu_that_has_nothing_to_do_says_so(figures):
+    idle = figures.npu(inferences_per_second=None, cycles=0)
+    assert "on ethos-u55-256 leaves everything to the CPU, with top-1" in npu_verdict(idle, DATA)
