@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ingot.report.npu import NpuEstimate, read_estimate
 from ingot.runtime.artifact import ArtifactReader
 from ingot.runtime.manifest import Manifest
 
@@ -20,7 +21,7 @@ def inspect(
     artifact: Annotated[Path, typer.Argument(help="An *.ingot file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as it is.")] = False,
 ) -> None:
-    """Show what an artifact says of itself; checks no digest (see `ingot verify`).
+    """Show what an artifact says of itself; checks no digest but an NPU's (see `ingot verify`).
 
     Example: `ingot inspect model.ingot`
     """
@@ -32,6 +33,7 @@ def inspect(
     console.print(_facts(artifact, manifest))
     if "npu" in manifest.placement:
         console.print(_npu(manifest.placement["npu"], manifest.placement["cpu"]))
+        console.print(_layers(read_estimate(artifact)))
     console.print(_members(manifest))
     if manifest.passes:
         console.print(_passes(manifest))
@@ -55,6 +57,9 @@ def _facts(path: Path, manifest: Manifest) -> Table:
         "placement": ", ".join(
             f"{where}: {part['nodes']} nodes" for where, part in manifest.placement.items()
         ),
+        "work": "unknown"
+        if manifest.operations is None
+        else f"{manifest.operations:,} operations an inference, a multiply-add being two",
         "tools": ", ".join(f"{name} {version}" for name, version in manifest.tools.items()),
     }
     for key, value in rows.items():
@@ -89,6 +94,23 @@ def _npu(npu: Mapping[str, Any], cpu: Mapping[str, Any]) -> Table:
         rows[f"on the CPU: {entry['node']}"] = f"{entry['operator']}: {entry['reason']}"
     for key, value in rows.items():
         table.add_row(key, value)
+    return table
+
+
+def _layers(estimate: NpuEstimate) -> Table:
+    """Vela's estimate, layer by layer."""
+    table = Table("layer", "operations", box=None, header_style="bold")
+    for heading in ("estimated cycles", "of arithmetic", "multiply-adds", "utilization"):
+        table.add_column(heading, justify="right")
+    for layer in estimate.layers:
+        table.add_row(
+            layer.name,
+            ", ".join(layer.operators),
+            f"{layer.cycles:,}",
+            f"{layer.npu_cycles:,}",
+            f"{layer.macs:,}",
+            f"{layer.utilization:.0%}",
+        )
     return table
 
 

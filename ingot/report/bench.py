@@ -103,10 +103,16 @@ def bench(
         A row for each of the settings, in order.
 
     Raises:
-        UsageError: A peer is unknown, not installed, or there is no model for it.
+        UsageError: A peer is unknown, not installed, or there is no model for it; or what is
+            timed is for an NPU.
         IngotError: The model cannot be compiled, or a variant failed.
     """
     own = Variant.compiled(artifact) if artifact is not None else variant or Variant.ingot("fp32")
+    if own.for_npu:
+        raise UsageError(
+            f"{own.name} is for an NPU, and cannot be timed here: `ingot report` and `ingot "
+            "inspect` show what Vela estimates"
+        )
     peers = [Variant.peer(peer) for peer in against]
     source = None if model is None else ingest(model, shapes=shapes, simplified=False)
     shapes = dict(shapes or {})

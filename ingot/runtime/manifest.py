@@ -141,11 +141,16 @@ class Manifest:
 
     @property
     def operations(self) -> int | None:
-        """Arithmetic operations of an inference; None where a kernel's are unknown."""
+        """Arithmetic operations of an inference; None where a kernel's are unknown.
+
+        Those of an NPU are two for each multiply-add of the layers that it has.
+        """
         counts = [
             None if kernel.operations is None else kernel.operations * kernel.calls
             for kernel in self.kernels.values()
         ]
+        if "npu" in self.placement:
+            counts.append(2 * int(self.placement["npu"]["macs"]))
         known = [count for count in counts if count is not None]
         return sum(known) if counts and len(known) == len(counts) else None
 

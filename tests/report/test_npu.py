@@ -13,11 +13,13 @@ pytest.importorskip("tosa_reference_model", reason="the extra npu is not install
 
 from ingot.compiler.build import Artifact, compile_model
 from ingot.errors import UsageError
+from ingot.report.bench import bench
 from ingot.report.compare import compare
 from ingot.report.npu import computed_alike, read_estimate
 from ingot.report.schema import Report
 from ingot.runtime import ArtifactReader
 from ingot.runtime.npu.region import Region
+from tests.command_line import Ingot
 from tests.conftest import small_network
 
 RECIPE = {"passes": ["cleanup", "fusion", "quantization.qdq"], "precision": "int8", "name": "q"}
@@ -66,6 +68,23 @@ def test_an_estimate_is_what_the_regions_say(artifact: Artifact) -> None:
     assert found.inferences_per_second == pytest.approx(500e6 / found.cycles)
     assert found.left == ()
     assert found.source.startswith("Vela 5.")
+
+
+def test_an_artifact_for_an_npu_is_not_timed(artifact: Artifact) -> None:
+    with pytest.raises(UsageError, match="is for an NPU, and cannot be timed here: `ingot report`"):
+        bench(None, artifact=artifact.path, name="net", settings=[])
+
+
+def test_its_operations_are_those_of_the_multiply_adds(artifact: Artifact) -> None:
+    macs = artifact.manifest.placement["npu"]["macs"]
+    assert artifact.manifest.operations is not None
+    assert 2 * macs <= artifact.manifest.operations < 2.2 * macs
+
+
+def test_inspect_shows_the_estimates_of_layers(ingot: Ingot, artifact: Artifact) -> None:
+    words = ingot("inspect", artifact.path).out.split()
+    assert {"region0", "conv1", "conv2", "fc", "estimated"} <= set(words)
+    assert f"{artifact.manifest.operations:,}" in words
 
 
 def test_layers_are_named_after_the_models_nodes(artifact: Artifact) -> None:

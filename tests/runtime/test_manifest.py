@@ -63,3 +63,10 @@ class TestKernels:
         open_cost = dataclasses.replace(self.SOFTMAX, operations=None)
         assert self.manifest(small_artifact, a=self.CONVOLUTION, b=open_cost).operations is None
         assert self.manifest(small_artifact).operations is None
+
+    def test_an_npu_does_two_operations_for_each_multiply_add(
+        self, small_artifact: Artifact
+    ) -> None:
+        manifest = self.manifest(small_artifact, a=self.SOFTMAX)
+        placement = {**manifest.placement, "npu": {"executor": "npu", "nodes": 2, "macs": 500}}
+        assert dataclasses.replace(manifest, placement=placement).operations == 10 + 2 * 500
