@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ingot.runtime.npu.region import Configuration, Region, RegionTensor
 from ingot.targets.npu.byoc import RegionFunction
 from ingot.targets.npu.composites import Composite
-from ingot.targets.npu.configuration import compiler_versions
+from ingot.targets.npu.configuration import PRODUCTS, compiler_versions
 from ingot.targets.npu.tosa import TosaGraph, TosaTensor
 from ingot.targets.npu.vela import Placed, compile_graph
 
@@ -32,7 +32,8 @@ def make_region(
         NotForNpu: The NPU cannot compute it.
         IngotError: It does not fit the NPU's memory.
     """
-    graph = TosaGraph()
+    product = PRODUCTS[configuration.product]
+    graph = TosaGraph(ends_in_elementwise=product.ends_in_elementwise)
     tensors: dict[str, TosaTensor] = {
         key: graph.input(key, shape, dtype) for key, shape, dtype in function.inputs
     }

@@ -28,6 +28,8 @@ class Product:
         system_configuration: The default of them, a section of Vela's configuration file.
         memory_mode: Likewise.
         memory_modes: Those that the product can work in.
+        ends_in_elementwise: Whether an element-wise operator can be the end of what computes its
+            first operand (Vela calls it chaining).
     """
 
     sizes: tuple[int, ...]
@@ -35,6 +37,7 @@ class Product:
     system_configuration: str
     memory_mode: str
     memory_modes: tuple[str, ...]
+    ends_in_elementwise: bool = False
 
 
 _DEDICATED = (
@@ -63,6 +66,7 @@ PRODUCTS: Mapping[str, Product] = {
         system_configuration="Ethos_U85_SYS_DRAM_Mid",
         memory_mode="Sram_Only",
         memory_modes=("Sram_Only", "Shared_Sram", *_DEDICATED),
+        ends_in_elementwise=True,
     ),
 }
 

@@ -49,9 +49,16 @@ class TosaTensor:
 
 
 class TosaGraph:
-    """A graph in the making."""
+    """A graph in the making.
 
-    def __init__(self) -> None:
+    Attributes:
+        ends_in_elementwise: Whether the NPU makes an element-wise operator the end of what computes
+            its first operand.
+    """
+
+    def __init__(self, *, ends_in_elementwise: bool = False) -> None:
+        """Starts an empty graph."""
+        self.ends_in_elementwise = ends_in_elementwise
         # Vela's baseline is 1.0; the serializer's own default is a draft of 1.1.
         self._serializer = ts.TosaSerializer(
             "", targetMajor=1, targetMinor=0, targetPatch=0, targetDraft=False

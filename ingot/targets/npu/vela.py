@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from ethosu import regor
 
@@ -71,13 +71,20 @@ class Compiled:
     estimate: Estimate
 
 
-def compile_graph(graph: bytes, configuration: Configuration, sram: int | None = None) -> Compiled:
-    """Compiles a TOSA flatbuffer.
+def compile_graph(
+    graph: bytes,
+    configuration: Configuration,
+    sram: int | None = None,
+    *,
+    form: Literal["TOSA", "TFLITE"] = "TOSA",
+) -> Compiled:
+    """Compiles a flatbuffer.
 
     Args:
         graph: The flatbuffer.
         configuration: The NPU.
         sram: Bytes of fast memory to stay below; by default what the memory mode says.
+        form: What the flatbuffer is: TOSA, or a quantized TensorFlow Lite model.
 
     Raises:
         NotForNpu: The NPU lacks an operator of the graph.
@@ -87,7 +94,7 @@ def compile_graph(graph: bytes, configuration: Configuration, sram: int | None =
     product = "".join(part.capitalize() for part in configuration.product.split("-"))
     try:
         model = regor.compile(
-            product, graph, "TOSA", vela_system(configuration), options=_options(limit)
+            product, graph, form, vela_system(configuration), options=_options(limit)
         )
     except RuntimeError as error:
         raise NotForNpu(f"Vela cannot compile this for {configuration.accelerator}: "

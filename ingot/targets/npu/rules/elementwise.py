@@ -14,15 +14,30 @@ Ethos-U has inside, so that the four operators become one operation.
 
 Exactness of a product. The operands less their zero points fit 9 (17) bits and are multiplied in
 int32 without rounding; RESCALE by ``s_a * s_b / s_y`` rounds once.
+
+Order. Sums and products are the same in either order. Vela computes the second operand first, and
+on an Ethos-U85 makes the operator the end of what computes the first one: a convolution of many
+products hides it, one of few waits for it. There the operand of more products comes first.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
-from ingot.targets.npu.cone import Cone, Grid, Source, Unfit, activation, static_shape
+from ingot.targets.npu.cone import (
+    Cone,
+    Grid,
+    Source,
+    Unfit,
+    activation,
+    clip_bounds,
+    is_quantize,
+    quantized_constant,
+    static_shape,
+)
 from ingot.targets.npu.rules.base import Layer, Rule, to_nhwc
 from ingot.targets.npu.tosa import TosaGraph, TosaTensor
 
@@ -39,6 +54,7 @@ class Elementwise(Layer):
         operator: ``ADD``, ``SUB`` or ``MUL``.
         operands: Left and right.
         shapes: Shapes that the operands are given, of the rank of the result, as the NPU has them.
+        products: What the convolutions take that compute the operands.
         grid: The output's grid.
         bounds: Bounds of the output in integers.
     """
@@ -46,6 +62,7 @@ class Elementwise(Layer):
     operator: str
     operands: tuple[Source, Source]
     shapes: tuple[tuple[int, ...], tuple[int, ...]]
+    products: tuple[int, int]
     grid: Grid
     bounds: tuple[int, int]
 
@@ -66,6 +83,9 @@ class Elementwise(Layer):
             factor = 1.0 if direct else steps * grid.scale / (2 * largest)
             shaped = graph.reshape(tensor, shape)
             wide.append(graph.rescale(shaped, factor, grid.zero_point, 0, "int32"))
+        commutes = self.operator != "SUB"
+        if graph.ends_in_elementwise and commutes and self.products[0] < self.products[1]:
+            wide.reverse()
         result = graph.binary(self.operator, *wide)
         if product:
             unit = grids[0].scale * grids[1].scale
@@ -102,6 +122,21 @@ class ElementwiseRule(Rule):
             _OPERATORS[node.op_type],
             (operands[0], operands[1]),
             (padded[0], padded[1]),
+            (_products(operands[0]), _products(operands[1])),
             grid,
             cone.integer_bounds(),
         )
+
+
+def _products(source: Source) -> int:
+    """How many products the convolution takes whose result an operand is; 0 for other results."""
+    node = source.integers.producer()
+    while node is not None and (is_quantize(node) or clip_bounds(node) is not None):
+        node = None if node.inputs[0] is None else node.inputs[0].producer()
+    if node is None or node.op_type != "Conv" or node.domain != "":
+        return 0
+    weights = quantized_constant(node.inputs[1])
+    if weights is None:
+        return 0
+    terms: Sequence[int] = weights.integers.shape[1:]
+    return math.prod(static_shape(node.outputs[0])) * math.prod(terms)

@@ -108,3 +108,16 @@ def test_mean_of_the_whole(accelerator, size, depth, pair, kind):
         return found[:, :, 0, 0] if kind == "ReduceMean of rows" else found
 
     check_bits(graph, accelerator, model)
+
+
+@pytest.mark.parametrize("integers", ["int8", "int16"])
+@pytest.mark.parametrize(
+    ("size", "depth"),
+    [((8, 8), 32), ((25, 5), 64), ((14, 14), 24), ((70, 2), 16), ((7, 7), 12)],
+    ids=["one sum", "five sums", "seven sums", "too tall", "no whole micro-blocks"],
+)
+def test_mean_of_the_whole_by_how_it_is_summed(size, depth, integers):
+    source, after = Grid(0.05, 0, integers), Grid(0.01, 0, integers)
+    graph = Graph(5, integers)
+    graph.output(graph.op("GlobalAveragePool", input_of(graph, (1, depth, *size), source)), 0.01)
+    check_bits(graph, "ethos-u55-128", lambda x: mean(x, source, after, (-np.inf, np.inf), size))
