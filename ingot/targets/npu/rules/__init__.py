@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ingot.targets.npu.rules.affine import AffineRule
 from ingot.targets.npu.rules.base import Layer, Rule
 from ingot.targets.npu.rules.convolution import ConvolutionRule
 from ingot.targets.npu.rules.elementwise import ElementwiseRule
@@ -23,4 +24,5 @@ RULES: Sequence[Rule] = (
     MovementRule(),
     ResizeRule(),
     TableRule(),
+    AffineRule(),
 )

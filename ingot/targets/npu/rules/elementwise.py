@@ -109,7 +109,7 @@ class ElementwiseRule(Rule):
             raise Unfit("not a sum or product")
         operands = tuple(activation(value) for value in node.inputs)
         if len(operands) != 2 or operands[0] is None or operands[1] is None:
-            raise Unfit("an operand is constant")
+            raise Unfit("not a sum or product of two activations")
         grid = cone.require_grid()
         if any(operand.grid.dtype != grid.dtype for operand in operands if operand):
             raise Unfit("operands of different widths")

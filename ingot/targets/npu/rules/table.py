@@ -70,7 +70,7 @@ class TableRule(Rule):
                 raise Unfit(f"{node.op_type} is not element by element")
             constants = [constant(value) for value in node.inputs if value is not None]
             if any(array is not None and array.size != 1 for array in constants):
-                raise Unfit(f"{node.op_type} with a constant for each element")
+                raise Unfit("not one function for all elements")
         (source,) = sources
         if source.grid.dtype != grid.dtype:
             raise Unfit("it changes the width of integers")
