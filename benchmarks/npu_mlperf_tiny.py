@@ -56,6 +56,19 @@ from ingot.targets.npu.configuration import configure
 Array = npt.NDArray[Any]
 
 ACCELERATORS = ("ethos-u55-128", "ethos-u85-256")
+# Without smoothing, whose products by constant vectors would be layers of their own on an NPU.
+RECIPE = {
+    "name": "npu",
+    "precision": "int8",
+    "passes": [
+        "cleanup",
+        "fusion",
+        "cleanup",
+        "quantization.equalization",
+        "quantization.qdq",
+        "quantization.weight-rounding",
+    ],
+}
 PUBLISHED_INT8 = {
     "resnet8": "pretrainedResnet_quant.tflite",
     "vww_mobilenet": "vww_96_int8.tflite",
@@ -135,7 +148,7 @@ def _measure(
     artifact = None
     for accelerator in options.accelerators:
         artifact = compile_model(
-            model, folder / f"{accelerator}.ingot", recipe="int8",
+            model, folder / f"{accelerator}.ingot", recipe=RECIPE,
             target=f"npu:{accelerator},fallback=false", calibration=samples.calibration,
         )  # fmt: skip
         configuration = configure(accelerator, None, None)
