@@ -1,9 +1,8 @@
-"""Bias correction: the mean of each layer's output is what it was in float.
+"""Bias correction: rounding weights does not move the mean of a layer's output.
 
-Rounding shifts the mean of a layer's output per channel, because weights and activations are
-rounded the same way for all samples; Nagel et al., "Data-Free Quantization Through Weight
-Equalization and Bias Correction" (ICCV 2019), section 4.2, here empirical: layer by layer, with the
-inputs that the corrected layers before give.
+With W the weights and R what they are rounded to, the output moves by (R - W) E[x]: Nagel et al.,
+"Data-Free Quantization Through Weight Equalization and Bias Correction" (ICCV 2019), section 4.2,
+with the mean of the inputs that the corrected layers before give on samples.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ class CorrectBiasOptions(PassOptions):
 
 
 class CorrectBias(CalibratedPass[CorrectBiasOptions]):
-    """Restores the mean output of each quantized layer by its bias.
+    """Takes back by the bias what rounding its weights does to a layer's mean output.
 
     Learned rounding does this itself; on its own this is for weights that are rounded to nearest.
     """
 
     name: ClassVar[str] = "quantization.bias-correction"
-    summary: ClassVar[str] = "Restore the mean of each layer's output by its bias."
+    summary: ClassVar[str] = "Take back by the bias what rounding does to a layer's mean output."
     options_type: ClassVar[type[PassOptions]] = CorrectBiasOptions
     by_name_only: ClassVar[bool] = True
 

@@ -8,7 +8,7 @@ layer-wise methods need, whatever the number of samples.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,74 +32,73 @@ class Moments:
     Attributes:
         count: Patches seen.
         mean: Their mean, [groups, inputs].
-        reference_mean: The mean of the reference's patches, [groups, inputs].
         covariance: Centered second moments of the patches, [groups, inputs, inputs].
-        cross: Centered moments of the reference's patches with them, [groups, inputs, inputs].
+        reliable: The part of the correlations between inputs that is no chance, [groups].
     """
 
     count: int
     mean: Wide
-    reference_mean: Wide
     covariance: Wide
-    cross: Wide
+    reliable: Wide
 
 
-def moments(
-    layer: LinearLayer, values: Iterable[Array], reference: Iterable[Array], seed: int = 0
-) -> Moments:
+def moments(layer: LinearLayer, values: Iterable[Array], seed: int = 0) -> Moments:
     """Collects the moments of a layer's input.
 
     Args:
         layer: The layer.
-        values: Its input as the quantized model computes it, one array per batch.
-        reference: The same of the float model.
+        values: Its input, one array per batch.
         seed: Of the choice of patches, where there are more than are needed.
     """
     generator = np.random.default_rng(seed)
-    total: _Sums | None = None
-    pairs = list(zip(values, reference, strict=True))
+    halves: list[_Sums | None] = [None, None]
+    batches = list(values)
     inputs = layer.to_rows(layer.array()).shape[1]
-    wanted = max(_FEWEST_ROWS, _ROWS_PER_INPUT * inputs) // max(len(pairs), 1) + 1
-    waiting: list[tuple[Array, Array]] = []
-    for index, (array, expected) in enumerate(pairs):
-        rows, expected_rows = input_rows(layer, (array, expected), wanted, generator)
-        waiting.append((rows, expected_rows))
-        # Small samples together: each product writes a matrix of all pairs of inputs.
-        if index == len(pairs) - 1 or sum(one.shape[1] for one, _ in waiting) >= inputs:
-            found = _Sums.of(*(np.concatenate(part, axis=1) for part in zip(*waiting, strict=True)))
-            total = found if total is None else total.plus(found)
-            waiting.clear()
-    assert total is not None
-    return total.finish()
+    wanted = max(_FEWEST_ROWS, _ROWS_PER_INPUT * inputs) // max(len(batches), 1) + 1
+    for half, part in enumerate(_in_halves(batches)):
+        waiting: list[Array] = []
+        for index, array in enumerate(part):
+            waiting.append(input_rows(layer, array, wanted, generator))
+            # Small samples together: each product writes a matrix of all pairs of inputs.
+            if index == len(part) - 1 or sum(one.shape[1] for one in waiting) >= inputs:
+                found = _Sums.of(np.concatenate(waiting, axis=1))
+                before = halves[half]
+                halves[half] = found if before is None else before.plus(found)
+                waiting.clear()
+    return _finish(*halves)
+
+
+def _in_halves(batches: Sequence[Array]) -> tuple[Sequence[Array], Sequence[Array]]:
+    """Divides samples in two; one batch by its examples."""
+    if len(batches) == 1:
+        middle = len(batches[0]) // 2
+        return [batches[0][middle:]], [batches[0][:middle]] if middle else []
+    return batches[0::2], batches[1::2]
 
 
 def input_rows(
-    layer: LinearLayer, arrays: tuple[Array, ...], wanted: int, generator: np.random.Generator
-) -> list[Array]:
-    """Chooses patches of a layer's inputs at the same places in each array.
+    layer: LinearLayer, array: Array, wanted: int, generator: np.random.Generator
+) -> Array:
+    """Chooses patches of a layer's input.
 
     Args:
         layer: The layer.
-        arrays: Arrays of one shape.
+        array: A batch of its input.
         wanted: About how many patches to choose; all where there are fewer.
         generator: Of the choice.
 
     Returns:
-        [groups, patches, inputs] for each array.
+        [groups, patches, inputs].
     """
     if layer.node.op_type != "Conv":
-        flat = [array.reshape(1, -1, array.shape[-1]) for array in arrays]
-        chosen = _choose(flat[0].shape[1], wanted, generator)
-        return [rows[:, chosen] for rows in flat]
-    shape = layer.array().shape
-    groups = layer.groups
-    windows = [patches_of(array, layer.node, shape[2:]) for array in arrays]
-    batch, _, height, width = windows[0].shape[:4]
+        flat = array.reshape(1, -1, array.shape[-1])
+        return np.asarray(flat[:, _choose(flat.shape[1], wanted, generator)])
+    windows = patches_of(array, layer.node, layer.array().shape[2:])
+    batch, _, height, width = windows.shape[:4]
     chosen = _choose(batch * height * width, wanted, generator)
     n, y, x = np.unravel_index(chosen, (batch, height, width))
-    return [
-        np.moveaxis(window[n, :, y, x].reshape(len(chosen), groups, -1), 0, 1) for window in windows
-    ]
+    rows = windows[n, :, y, x].reshape(len(chosen), layer.groups, -1)
+    return np.asarray(np.moveaxis(rows, 0, 1))
 
 
 def _choose(count: int, wanted: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -112,36 +111,60 @@ def _choose(count: int, wanted: int, generator: np.random.Generator) -> npt.NDAr
 class _Sums:
     count: int
     total: Wide
-    reference_total: Wide
     squares: Wide
-    cross: Wide
 
     @classmethod
-    def of(cls, rows: Array, reference: Array) -> _Sums:
-        transposed = np.swapaxes(rows, 1, 2)
+    def of(cls, rows: Array) -> _Sums:
         return cls(
             rows.shape[1],
             rows.sum(axis=1, dtype=np.float64),
-            reference.sum(axis=1, dtype=np.float64),
-            np.matmul(transposed, rows).astype(np.float64),
-            np.matmul(np.swapaxes(reference, 1, 2), rows).astype(np.float64),
+            np.matmul(np.swapaxes(rows, 1, 2), rows).astype(np.float64),
         )
 
     def plus(self, other: _Sums) -> _Sums:
         return _Sums(
             self.count + other.count,
             self.total + other.total,
-            self.reference_total + other.reference_total,
             self.squares + other.squares,
-            self.cross + other.cross,
         )
 
-    def finish(self) -> Moments:
-        mean, reference = self.total / self.count, self.reference_total / self.count
-        return Moments(
-            self.count,
-            mean,
-            reference,
-            self.squares / self.count - mean[:, :, None] * mean[:, None, :],
-            self.cross / self.count - reference[:, :, None] * mean[:, None, :],
-        )
+    def covariance(self) -> Wide:
+        mean = self.total / self.count
+        return np.asarray(self.squares / self.count - mean[:, :, None] * mean[:, None, :])
+
+
+def _finish(first: _Sums | None, second: _Sums | None) -> Moments:
+    """Joins two halves of the samples, and asks how far they agree."""
+    assert first is not None
+    total = first if second is None else first.plus(second)
+    covariance = total.covariance()
+    if second is None:
+        reliable = np.zeros(len(covariance))
+    else:
+        reliable = _reliable(covariance, first.covariance(), second.covariance())
+    return Moments(
+        total.count,
+        total.total / total.count,
+        covariance,
+        reliable,
+    )
+
+
+def _reliable(whole: Wide, first: Wide, second: Wide) -> Wide:
+    """The part of correlations that samples have in common; [groups].
+
+    Shrinking what is beside the diagonal by this factor is nearest, in the Frobenius norm, to the
+    true covariance (Ledoit and Wolf, "A well-conditioned estimator for large-dimensional
+    covariance matrices", 2004). Theirs is the intensity for independent samples, which patches of
+    one image are not; here it is estimated from the two halves, whose errors are independent.
+    """
+    variances = np.diagonal(whole, axis1=1, axis2=2)
+    weights = np.where(variances > 0.0, 1.0 / np.where(variances > 0.0, variances, 1.0), 0.0)
+
+    def product(left: Wide, right: Wide) -> Wide:
+        found = np.einsum("gij,gij,gi,gj->g", left, right, weights, weights, optimize=True)
+        diagonals = (np.diagonal(one, axis1=1, axis2=2) for one in (left, right))
+        return np.asarray(found - np.einsum("gi,gi,gi->g", *diagonals, weights**2))
+
+    common, found = product(first, second), product(whole, whole)
+    return np.clip(common / np.where(found > 0.0, found, 1.0), 0.0, 1.0)

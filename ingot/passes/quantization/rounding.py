@@ -78,6 +78,19 @@ def damped(hessian: Wide, damping: float) -> Wide:
     return np.asarray(hessian + floor[:, None, None] * np.eye(hessian.shape[1]))
 
 
+def without_chance(covariance: Wide, reliable: Wide) -> Wide:
+    """A covariance whose correlations are shrunk to what is expected of further samples.
+
+    Args:
+        covariance: [groups, inputs, inputs].
+        reliable: The part of the correlations that stays, [groups].
+    """
+    result = covariance * reliable[:, None, None]
+    diagonal = np.arange(covariance.shape[1])
+    result[:, diagonal, diagonal] = covariance[:, diagonal, diagonal]
+    return result
+
+
 def _inverse_factor(hessian: Wide, damping: float) -> Wide:
     """The upper Cholesky factors of the damped moments' inverses."""
     inverse = np.linalg.inv(damped(hessian, damping))

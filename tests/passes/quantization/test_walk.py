@@ -72,11 +72,49 @@ def test_moments_of_a_layers_input(groups):
     )
     (layer,) = linear_layers(network.graph)
     x = normal(2, 6, 5, 5, seed=1)
-    found = moments(layer, [x], [2 * x])
+    found = moments(layer, [x])
     columns = x.transpose(1, 0, 2, 3).reshape(groups, 6 // groups, -1)
     np.testing.assert_allclose(found.mean, columns.mean(axis=2), atol=1e-6)
-    np.testing.assert_allclose(found.reference_mean, 2 * found.mean, atol=1e-6)
     for group in range(groups):
         expected = np.cov(columns[group], bias=True).reshape(found.covariance[group].shape)
         np.testing.assert_allclose(found.covariance[group], expected, atol=1e-4)
-        np.testing.assert_allclose(found.cross[group], 2 * expected, atol=2e-4)
+
+
+def fully_connected(inputs):
+    network = model(
+        f"(float[N,{inputs}] x) => (float[N,3] y)", "y = MatMul(x, w)", {"w": normal(inputs, 3)}
+    )
+    (layer,) = linear_layers(network.graph)
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("samples", "least", "most"),
+    [
+        pytest.param(8, 0.0, 0.1, id="fewer samples than inputs: chance"),
+        pytest.param(20_000, 0.0, 0.1, id="independent inputs: nothing but chance"),
+    ],
+)
+def test_correlations_of_independent_inputs_are_chance(samples, least, most):
+    batches = [normal(samples, 64, seed=seed) for seed in range(4)]
+    found = moments(fully_connected(64), batches)
+    assert least <= found.reliable[0] <= most
+
+
+def test_correlations_that_all_samples_share_stay():
+    mixing = normal(2, 64, seed=9)
+    batches = [normal(500, 2, seed=seed) @ mixing for seed in range(4)]
+    found = moments(fully_connected(64), batches)
+    assert found.reliable[0] > 0.95
+
+
+@pytest.mark.parametrize("examples", [1, 2])
+def test_one_batch_is_divided_by_its_examples(examples):
+    mixing = normal(2, 16, seed=9)
+    rows = np.repeat(normal(1, 2, seed=1) @ mixing, examples, axis=0)
+    rows += 0.1 * normal(examples, 16, seed=2)
+    found = moments(fully_connected(16), [rows])
+    assert found.count == examples
+    assert np.isfinite(found.reliable).all()
+    if examples == 1:
+        assert found.reliable[0] == 0.0
