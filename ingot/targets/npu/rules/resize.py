@@ -6,6 +6,10 @@ integers. Each of ONNX's coordinate transformations is such a fraction; half pix
 of ``1 / (2 n)`` makes of that ONNX's floor, ceil, or rounding downwards, without moving any other
 position across a boundary. A linear interpolation is exact in int32, in units of
 ``1 / (n_y * n_x)``, and RESCALE to the output's grid rounds once.
+
+Twice the height and width, centres kept: with each pixel there twice, and the edges once more, the
+result is a depthwise CONV2D by (1, 2, 1) down and across, in units of a sixteenth: the integers
+that RESIZE gives, which only an Ethos-U85 has, for any zero point, and in half of its cycles.
 """
 
 from __future__ import annotations
@@ -16,13 +20,17 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import ClassVar
 
+import numpy as np
 import onnx_ir as ir
 
 from ingot.targets.npu.cone import Cone, Grid, Unfit, activation, constant, static_shape
 from ingot.targets.npu.rules.base import Layer, OneSourceLayer, Rule
+from ingot.targets.npu.rules.linear import finished
 from ingot.targets.npu.rules.pooling import regridded
 from ingot.targets.npu.tosa import TosaGraph, TosaTensor
 
+# Over pixels that are there twice: a quarter of one neighbour, three quarters of the other.
+_DOUBLING = (1, 2, 1)
 # RESIZE: scale_n is at most 2 ** 11.
 _MAX_NUMERATOR = 1 << 11
 
@@ -79,6 +87,46 @@ class Resize(OneSourceLayer):
         return graph.clamp(scaled, *self.bounds)
 
 
+@dataclasses.dataclass(frozen=True)
+class LinearDoubling(OneSourceLayer):
+    """An image of twice the height and width, interpolated.
+
+    Attributes:
+        grid: The output's grid.
+        bounds: Bounds of the output in integers.
+    """
+
+    grid: Grid
+    bounds: tuple[int, int]
+
+    def emit(self, graph: TosaGraph, inputs: Sequence[TosaTensor]) -> TosaTensor:
+        """Adds the edges once more, each pixel twice, and the weights 1, 2, 1 over that."""
+        (x,) = inputs
+        batch, height, width, channels = x.shape
+        rows = [graph.slice(x, (0, y, 0, 0), (batch, 1, width, channels)) for y in (0, height - 1)]
+        x = graph.concat([rows[0], x, rows[1]], axis=1)
+        columns = [
+            graph.slice(x, (0, 0, place, 0), (batch, height + 2, 1, channels))
+            for place in (0, width - 1)
+        ]
+        x = graph.concat([columns[0], x, columns[1]], axis=2)
+        twice = Axis(n=4, d=2, offset=-1)
+        size = (2 * x.shape[1], 2 * x.shape[2])
+        doubled = graph.resize(
+            x, linear=False, scale=(4, 2, 4, 2), offset=(-1, -1),
+            border=[twice.border(x.shape[1 + i], size[i]) for i in (0, 1)], size=size,
+        )  # fmt: skip
+        inner = graph.slice(doubled, (0, 1, 1, 0), (batch, size[0] - 2, size[1] - 2, channels))
+        weights = np.outer(_DOUBLING, _DOUBLING).astype(np.int8)
+        sums = graph.conv2d(
+            inner, np.tile(weights[:, :, None, None], (1, 1, channels, 1)), np.zeros(channels),
+            self.source.grid.zero_point,
+            strides=(1, 1), pads=(0, 0, 0, 0), dilations=(1, 1), depthwise=True,
+        )  # fmt: skip
+        factor = self.source.grid.scale / (int(weights.sum()) * self.grid.scale)
+        return finished(graph, sums, np.full(channels, factor), self.grid, self.bounds)
+
+
 class ResizeRule(Rule):
     """Resize of height and width by constant scales or sizes."""
 
@@ -97,6 +145,8 @@ class ResizeRule(Rule):
         if len(shape) != 4 or shape[:2] != out[:2] or mode not in ("nearest", "linear"):
             raise Unfit(f"a resize of mode {mode}, or of other axes than height and width")
         linear = mode == "linear"
+        if linear and _doubles(node, shape, out):
+            return LinearDoubling(source, cone.require_grid(), cone.integer_bounds())
         if linear and source.grid.zero_point:
             raise Unfit("a linear resize about another integer than zero")
         axes = [_axis(node, axis, shape[axis], out[axis], linear) for axis in (2, 3)]
@@ -108,6 +158,15 @@ class ResizeRule(Rule):
             cone.require_grid(),
             cone.integer_bounds(),
         )
+
+
+def _doubles(node: ir.Node, shape: Sequence[int], out: Sequence[int]) -> bool:
+    """Whether height and width are doubled with pixels' centres kept in proportion."""
+    how = node.attributes.get_string("coordinate_transformation_mode", "half_pixel")
+    return how in ("half_pixel", "pytorch_half_pixel") and all(
+        out[axis] == 2 * shape[axis] and _scale(node, axis, shape[axis], out[axis]) == 2
+        for axis in (2, 3)
+    )
 
 
 def _axis(node: ir.Node, axis: int, size: int, out: int, linear: bool) -> Axis:

@@ -13,6 +13,7 @@ pytest.importorskip("tosa_reference_model", reason="the extra npu is not install
 from tests.targets.npu.integers import (
     Array,
     Grid,
+    finished,
     interpolated,
     nearest,
     position,
@@ -21,7 +22,14 @@ from tests.targets.npu.integers import (
     taken,
 )
 from tests.targets.npu.quantized import Graph, check_bits
-from tests.targets.npu.rules.strategies import grids, input_of, some
+from tests.targets.npu.rules.strategies import (
+    accelerators,
+    bounded_output,
+    bounds,
+    grids,
+    input_of,
+    some,
+)
 
 modes = st.sampled_from(["asymmetric", "half_pixel", "pytorch_half_pixel", "align_corners"])
 roundings = st.sampled_from(["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])
@@ -106,5 +114,32 @@ def test_linear(accelerator, before, size, depth, mode, source, after):
         units, down = interpolated(source.units(x), 2, size[0], mode)
         units, across = interpolated(units, 3, size[1], mode)
         return after.saturated(rescaled(units, source.step / (down * across) / after.step))
+
+    check_bits(graph, accelerator, model)
+
+
+@given(
+    accelerators,
+    sizes,
+    st.integers(1, 12),
+    st.sampled_from(["half_pixel", "pytorch_half_pixel"]),
+    grids(),
+    grids(),
+    bounds,
+)
+@some
+def test_linear_doubling(accelerator, before, depth, mode, source, after, limits):
+    """On all of Ethos-U, about any zero point."""
+    graph = Graph(15)
+    size = (2 * before[0], 2 * before[1])
+    y = resized(
+        graph, source, (1, depth, *before), size, mode="linear", coordinate_transformation_mode=mode
+    )
+    bounded_output(graph, y, after, limits)
+
+    def model(x: Array) -> Array:
+        units, _ = interpolated(source.units(x), 2, size[0], "half_pixel")
+        units, _ = interpolated(units, 3, size[1], "half_pixel")
+        return finished(units, source.step / 16 / after.step, after, limits)
 
     check_bits(graph, accelerator, model)
