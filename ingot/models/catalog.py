@@ -26,6 +26,7 @@ from ingot.calibration.preprocessing import (
     read_metadata,
 )
 from ingot.errors import ModelError, UsageError
+from ingot.models.checkpoint_models import CHECKPOINT_MODELS
 from ingot.models.exports import Export
 from ingot.models.reference import REFERENCE_MODELS, ReferenceModel
 from ingot.progress import Progress, no_progress
@@ -209,6 +210,11 @@ def _write(model: ReferenceModel, export: Export, path: Path) -> None:
 
 
 def _unknown(name: str, what: str) -> UsageError:
+    if name in CHECKPOINT_MODELS:
+        return UsageError(
+            f"{name!r} is made of a checkpoint that no registry has: ingot models export {name} "
+            f"--checkpoint {CHECKPOINT_MODELS[name].checkpoint} -o {name}.onnx, then give the file"
+        )
     nearest = difflib.get_close_matches(name, REFERENCE_MODELS, n=1)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     return UsageError(f"{name!r} {what}; {hint}reference models: {', '.join(REFERENCE_MODELS)}")

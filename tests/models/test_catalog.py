@@ -151,3 +151,8 @@ def test_a_folder_or_a_file_of_something_else_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r"x\.onnx is not an ONNX model") as raised:
         resolve(tmp_path / "x.onnx")
     assert "\n" not in str(raised.value)
+
+
+def test_a_model_of_a_checkpoint_says_how_to_export_it():
+    with pytest.raises(UsageError, match="ingot models export resnet8 --checkpoint pretrained"):
+        resolve("resnet8")
