@@ -73,6 +73,7 @@ def read_pth(file: BinaryIO, name: str) -> dict[str, npt.NDArray[Any]]:
 _DAMAGE = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
+    MemoryError,  # a damaged length of 2 ** 56 bytes, say
     zlib.error,
     struct.error,
     EOFError,

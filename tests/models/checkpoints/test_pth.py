@@ -10,7 +10,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ingot.errors import ModelError
@@ -237,6 +237,7 @@ def test_a_file_cut_short_anywhere_is_one_clear_error(layout, data):
 
 @settings(deadline=None)
 @given(st.binary(max_size=64))
+@example(b"\x96\x00\x00\x00\x00\x00\x00\x00\x01")  # an array of 2 ** 56 bytes
 def test_bytes_that_are_no_checkpoint_are_one_clear_error(content):
     with pytest.raises(ModelError, match=r"weights\.pth"):
         read(content)
