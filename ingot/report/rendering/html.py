@@ -135,7 +135,7 @@ def _npu_tiles(variant: NpuVariant) -> list[Tile]:
         Tile(
             "On the NPU",
             f"{estimate.share_of_macs:.1%}",
-            f"of the multiply-adds; {len(estimate.left)} nodes left to the CPU",
+            f"of the multiply-adds; nodes left to the CPU: {len(estimate.left)}",
             "even",
         ),
     ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from matplotlib.axes import Axes
+
 from ingot.report.npu import NpuLayer
 from ingot.report.rendering import formats, plots
 from ingot.report.schema import NpuVariant
@@ -76,16 +78,42 @@ def estimated_rates(variants: Sequence[NpuVariant]) -> str:
         drawing, axes = plots.canvas(0.7 + 0.42 * len(variants))
         for row, (variant, value) in enumerate(zip(variants, values, strict=True)):
             axes.barh(-row, value, height=0.5, color=plots.SERIES[1], gid=f"npu-{row}")
-            axes.text(
-                0.0, -row + 0.36, f"{variant.name}  ·  {rate(variant)}",
-                transform=axes.get_yaxis_transform(), va="center", fontweight="bold",
-            )  # fmt: skip
-        axes.set_ylim(-len(variants) + 0.6, 0.6)
-        axes.set_yticks([])
+            _label(axes, row, f"{variant.name}  ·  {rate(variant)}")
+        _rows(axes, len(variants))
         axes.set_xlim(0, max([*values, 1.0]) * 1.04)
         axes.set_xlabel("inferences per second, estimated")
-        axes.grid(axis="x")
         return plots.svg(drawing, "npu", {f"npu-{i}": _tip(v) for i, v in enumerate(variants)})
+
+
+def cycle_shares(variants: Sequence[NpuVariant]) -> str:
+    """A bar for each NPU: the part of its cycles that is arithmetic, and what waits for memory."""
+    with plots.style():
+        drawing, axes = plots.canvas(0.7 + 0.42 * len(variants))
+        for row, variant in enumerate(variants):
+            estimate = variant.estimate
+            part = 100.0 * min(estimate.npu_cycles / estimate.cycles, 1.0) if estimate.cycles else 0
+            rest = 100.0 - part if estimate.cycles else 0.0
+            axes.barh(-row, part, height=0.5, color=plots.SERIES[1], gid=f"shares-{row}")
+            axes.barh(-row, rest, left=part, height=0.5, color=plots.SERIES[0], alpha=0.55)
+            _label(axes, row, f"{variant.name}  ·  {part:.0f} % arithmetic")
+        _rows(axes, len(variants))
+        axes.set_xlim(0, 100)
+        axes.set_xlabel("% of the estimated cycles: arithmetic, then waiting for memory")
+        tips = {f"shares-{i}": _tip(v) for i, v in enumerate(variants)}
+        return plots.svg(drawing, "shares", tips)
+
+
+def _label(axes: Axes, row: int, text: str) -> None:
+    axes.text(
+        0.0, -row + 0.36, text,
+        transform=axes.get_yaxis_transform(), va="center", fontweight="bold",
+    )  # fmt: skip
+
+
+def _rows(axes: Axes, count: int) -> None:
+    axes.set_ylim(-count + 0.6, 0.6)
+    axes.set_yticks([])
+    axes.grid(axis="x")
 
 
 def _tip(variant: NpuVariant) -> str:

@@ -31,7 +31,7 @@ def test_the_page_is_well_formed(text):
     assert len(page.ids) == len(set(page.ids))
     labelled = [value for name, value in page.attributes if name == "aria-labelledby"]
     assert set(labelled) <= set(page.ids)
-    assert page.tags.count("svg") == 5
+    assert page.tags.count("svg") == 6
     assert "#0203" not in text
 
 
@@ -74,7 +74,7 @@ def test_a_report_on_npus_alone_has_their_tiles(figures):
     )
     words = Page(render_html(report)).words
     assert "Estimated per second 40,502 12,345 cycles at 500 MHz" in words
-    assert "On the NPU 98.7% of the multiply-adds; 1 nodes left to the CPU" in words
+    assert "On the NPU 98.7% of the multiply-adds; nodes left to the CPU: 1" in words
 
 
 def test_markdown_has_tables_of_their_own(report):
@@ -105,3 +105,9 @@ def test_a_memory_that_one_npu_lacks_is_a_gap(figures):
     variants = [figures.npu(), figures.npu("other", memories=flash)]
     assert npu.memories(variants) == ["Sram", "OffChipFlash"]
     assert npu.peak(variants[1], "Sram") == npu.traffic(variants[1], "Sram") == "–"  # noqa: RUF001
+
+
+def test_a_bar_tells_the_part_that_is_arithmetic(figures):
+    drawn = npu.cycle_shares([figures.npu(), figures.npu("idle", cycles=0, npu_cycles=0)])
+    assert "Ingot int8 on ethos-u55-256  ·  81 % arithmetic" in drawn
+    assert "idle  ·  0 % arithmetic" in drawn
