@@ -34,6 +34,17 @@ def test_the_same_model_and_recipe_give_the_same_members(
     )
 
 
+def test_the_graph_that_code_is_made_of_is_saved(small_model: Path, tmp_path: Path) -> None:
+    graph = tmp_path / "graph.onnx"
+    artifact = compile_model(small_model, tmp_path / "m.ingot", save_graph=graph)
+    saved = onnx.load(graph)
+    onnx.checker.check_model(saved)
+    kinds = {node.op_type for node in saved.graph.node}
+    assert "Conv" in kinds
+    assert "BatchNormalization" not in kinds
+    assert len(saved.graph.node) == artifact.manifest.passes[-1]["nodes_after"]
+
+
 def test_stages_and_passes_are_told_as_they_begin(small_model: Path, tmp_path: Path) -> None:
     told: list[str] = []
     artifact = compile_model(
