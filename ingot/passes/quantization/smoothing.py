@@ -39,6 +39,9 @@ class SmoothOptions(PassOptions):
         ge=0.0,
         description="part of the weights' rounding noise that learned rounding leaves",
     )
+    insert: bool = pydantic.Field(
+        default=True, description="also where no layer normalization takes the factors"
+    )
 
 
 class Smooth(CalibratedPass[SmoothOptions]):
@@ -65,6 +68,8 @@ class Smooth(CalibratedPass[SmoothOptions]):
         names = Names(model)
         applied = 0
         for value, layers in places.items():
+            if not self.options.insert and not _can_absorb(value, layers):
+                continue
             factors = _factors(value, layers, statistics, self.options.weight_noise)
             if factors is not None:
                 _apply(model.graph, value, layers, factors, names)
@@ -112,9 +117,9 @@ def _apply(
 ) -> None:
     for layer in layers:
         scale_inputs(graph, layer, factors, names)
-    norm = value.producer()
-    assert norm is not None
-    if _can_absorb(norm, value, layers):
+    if _can_absorb(value, layers):
+        norm = value.producer()
+        assert norm is not None
         for position in range(1, len(norm.inputs)):
             vector = constant(norm.inputs[position])
             if vector is not None:
@@ -124,9 +129,10 @@ def _apply(
     insert_product(graph, value, 1.0 / factors, readers, names)
 
 
-def _can_absorb(norm: ir.Node, value: ir.Value, layers: list[LinearLayer]) -> bool:
-    """Whether a normalization over the last axis has no other readers than the products."""
-    if norm.domain != "" or norm.op_type not in _NORMS or value.is_graph_output():
+def _can_absorb(value: ir.Value, layers: list[LinearLayer]) -> bool:
+    """Whether a value is of a normalization over the last axis, and only the products read it."""
+    norm = value.producer()
+    if norm is None or norm.domain != "" or norm.op_type not in _NORMS or value.is_graph_output():
         return False
     vectors = [constant(vector) for vector in norm.inputs[1:] if vector is not None]
     if any(vector is None or vector.ndim != 1 for vector in vectors):

@@ -86,8 +86,13 @@ class NpuTarget(Target):
 
     @property
     def pass_options(self) -> Mapping[str, Mapping[str, Any]]:
-        """The profile; and no multiplication behind an activation function, which is a layer."""
-        return {**super().pass_options, "quantization.equalization": {"insert": False}}
+        """The profile; and no multiplication by a vector of factors, which is a layer."""
+        without = {"insert": False}
+        return {
+            **super().pass_options,
+            "quantization.equalization": without,
+            "quantization.smoothing": without,
+        }
 
     def unsupported(self, model: ir.Model) -> Sequence[Unsupported]:
         """Returns the nodes that are left to the CPU, in graph order."""

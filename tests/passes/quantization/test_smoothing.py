@@ -7,6 +7,7 @@ import numpy as np
 from ingot.compiler.verification import ReferenceCheck
 from ingot.passes.invariants import check_graph, check_operators
 from ingot.passes.quantization import InsertQdq, Smooth
+from ingot.passes.quantization.smoothing import SmoothOptions
 from tests.passes.quantization.networks import calibrated, model, normal, readers, sqnr
 
 DATA = [{"x": normal(1, 6, 16, seed=seed)} for seed in range(12)]
@@ -61,3 +62,10 @@ def test_it_pays_where_there_are_outliers():
     calibrated(InsertQdq(), DATA)(plain)
     calibrated(InsertQdq(), DATA)(better)
     assert sqnr(network, better, DATA) > sqnr(network, plain, DATA) + 3
+
+
+def test_without_insertions_only_normalizations_take_factors():
+    network = transformer(residual=True)
+    after = network.clone()
+    calibrated(Smooth(SmoothOptions(insert=False)), DATA)(after)
+    assert not readers(after.graph, "Mul")
