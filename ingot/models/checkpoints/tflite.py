@@ -78,7 +78,7 @@ def _constant(model: Any, tensor: Any, where: str) -> Array:
     content = model.Buffers(tensor.Buffer()).DataAsNumpy().tobytes()
     shape = tensor.ShapeAsNumpy()
     if tensor.Type() == _FLOAT32:
-        return np.frombuffer(content, np.float32).reshape(shape).copy()
+        return np.array(np.frombuffer(content, np.float32).reshape(shape))
     if tensor.Type() != _INT8:
         raise ModelError(f"{where} is quantized: give the model of float activations")
     grid = tensor.Quantization()

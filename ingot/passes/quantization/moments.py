@@ -167,4 +167,4 @@ def _reliable(whole: Wide, first: Wide, second: Wide) -> Wide:
         return np.asarray(found - np.einsum("gi,gi,gi->g", *diagonals, weights**2))
 
     common, found = product(first, second), product(whole, whole)
-    return np.clip(common / np.where(found > 0.0, found, 1.0), 0.0, 1.0)
+    return np.asarray(np.clip(common / np.where(found > 0.0, found, 1.0), 0.0, 1.0))
