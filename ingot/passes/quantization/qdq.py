@@ -58,6 +58,11 @@ class InsertQdqOptions(PassOptions):
     weight_sums: Sums = pydantic.Field(
         default=1, description="weights that the target adds in 16 bits; 1 where it is exact anyway"
     )
+    dense_scales: Literal["row", "layer"] = pydantic.Field(
+        default="row",
+        description="scales of a matrix product's weights: one per output, or one for all of them, "
+        "which is less exact and lets weights be compressed",
+    )
     keep_float: tuple[str, ...] = pydantic.Field(
         default=(), description="names of layers that stay float"
     )
@@ -99,7 +104,10 @@ class InsertQdq(CalibratedPass[InsertQdqOptions]):
             value: activation_grid(ranges[root].low, ranges[root].high, symmetric=symmetric)
             for value, root in placement.grids.items()
         }
-        insert(model.graph, placement, grids, Names(model), weight_sums=self.options.weight_sums)
+        insert(
+            model.graph, placement, grids, Names(model),
+            weight_sums=self.options.weight_sums, dense_scales=self.options.dense_scales,
+        )  # fmt: skip
         model.graph.meta[FLOAT_MODEL] = float_model
         model.graph.meta[WEIGHT_SUMS] = self.options.weight_sums
         return PassOutcome(model, True, len(placement.layers), declined)
@@ -136,6 +144,7 @@ def insert(
     names: Names,
     *,
     weight_sums: Sums = 1,
+    dense_scales: Literal["row", "layer"] = "row",
 ) -> None:
     """Inserts the operators that a placement asks for, in place.
 
@@ -145,6 +154,7 @@ def insert(
         grids: The grid of each quantized value.
         names: The model's names.
         weight_sums: Weights that the target adds in 16 bits; see :class:`Headroom`.
+        dense_scales: Whether each output of a matrix product has a scale, or all share one.
     """
     inserter = _Inserter(graph, names)
     readers: dict[ir.Value, list[tuple[ir.Node, int]]] = {value: [] for value in placement.values}
@@ -155,7 +165,8 @@ def insert(
     for value in placement.values:
         inserter.quantize(value, grids[value], readers[value])
     for layer in placement.layers:
-        inserter.quantize_weights(layer, Headroom.of(layer, weight_sums))
+        shared = dense_scales == "layer" and layer.node.op_type != "Conv"
+        inserter.quantize_weights(layer, Headroom.of(layer, weight_sums), shared)
 
 
 class _Inserter:
@@ -191,8 +202,8 @@ class _Inserter:
             if position == 0:
                 self._grid_of[node] = grid
 
-    def quantize_weights(self, layer: LinearLayer, headroom: Headroom | None) -> None:
-        """Integer weights, and an integer bias, each behind its DequantizeLinear."""
+    def quantize_weights(self, layer: LinearLayer, headroom: Headroom | None, shared: bool) -> None:
+        """Integer weights, of one scale if ``shared``, and an integer bias, both dequantized."""
         node = layer.node
         input_scale = self._grid_of[node].scale
         rows = layer.to_rows(layer.array())
@@ -200,6 +211,8 @@ class _Inserter:
         bias = constant(layer.bias)
         if bias is not None:
             scales = widen_for_bias(scales, float(input_scale), bias)
+        if shared:
+            scales = np.full_like(scales, scales.max())
         integers = layer.from_rows(round_to_grid(rows, scales))
         self._replace_constant(node, 1, integers, scales, layer.channel_axis)
         if bias is not None:

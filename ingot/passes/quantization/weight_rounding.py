@@ -14,7 +14,6 @@ from ingot.calibration.collection import Calibration
 from ingot.errors import UsageError
 from ingot.passes.base import Declined, PassOptions, PassOutcome
 from ingot.passes.quantization.calibrated import CalibratedPass
-from ingot.passes.quantization.grid import weight_scales, widen_for_bias
 from ingot.passes.quantization.headroom import Headroom, Sums
 from ingot.passes.quantization.moments import Moments, moments
 from ingot.passes.quantization.qdq import FLOAT_MODEL, WEIGHT_SUMS
@@ -161,8 +160,7 @@ def _round(visit: Visit, damping: float, weight_sums: Sums) -> None:
     weights, bias = visit.weights, layer.bias()
     groups, channels, inputs = weights.shape
     headroom = Headroom.of(layer.layer, weight_sums)
-    scales = weight_scales(weights.reshape(-1, inputs), headroom)
-    scales = widen_for_bias(scales, layer.input_scale, bias)
+    scales = layer.scales
     wide = scales.astype(np.float64).reshape(groups, channels)
     budget = None if headroom is None else headroom.budget(groups, channels)
     hessian = without_chance(visit.found.covariance, visit.found.reliable)

@@ -85,6 +85,22 @@ def test_weights_are_int8_per_channel_and_the_bias_is_on_the_accumulators_grid()
         np.testing.assert_array_equal(bias.inputs[1].const_value.numpy(), expected)
 
 
+def test_a_dense_layer_may_have_one_scale_for_all_outputs():
+    network = residual_network()
+    rows, _ = quantized(network)
+    layer, _ = quantized(network, dense_scales="layer")
+
+    scales = [weight_scales_of(graph, "Gemm") for graph in (rows, layer)]
+    assert len(np.unique(scales[0])) == len(scales[0])
+    np.testing.assert_array_equal(scales[1], np.full_like(scales[0], scales[0].max()))
+    np.testing.assert_array_equal(weight_scales_of(layer, "Conv"), weight_scales_of(rows, "Conv"))
+
+
+def weight_scales_of(model, op_type):
+    weights = readers(model.graph, op_type)[0].inputs[1].producer()
+    return weights.inputs[1].const_value.numpy()
+
+
 def test_activations_are_uint8_with_zero_on_the_grid():
     after, _ = quantized(residual_network())
     for node in readers(after.graph, "QuantizeLinear"):

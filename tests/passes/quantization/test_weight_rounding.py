@@ -12,6 +12,7 @@ from ingot.errors import UsageError
 from ingot.passes.invariants import check_graph, check_operators
 from ingot.passes.quantization import CorrectBias, InsertQdq, LearnRounding
 from ingot.passes.quantization.grid import round_to_grid, weight_scales
+from ingot.passes.quantization.qdq import InsertQdqOptions
 from ingot.passes.quantization.quantized_layer import quantized_layers
 from ingot.passes.quantization.rounding import round_columns
 from tests.passes.quantization.networks import (
@@ -120,6 +121,22 @@ def test_a_product_without_a_bias_takes_the_one_added_behind_it():
     assert outcome.applied == 1
     bias = next(value for value in after.graph.initializers.values() if value.name == "b")
     assert not np.array_equal(bias.const_value.numpy(), network.graph.initializers["b"].const_value)
+
+
+def test_the_scales_of_weights_stay_as_they_were_chosen():
+    network = residual_network()
+    calibrated(InsertQdq(InsertQdqOptions(dense_scales="layer")), images())(network)
+    before = [node.inputs[1].const_value.numpy() for node in weights_of(network)]
+    calibrated(LearnRounding(), images())(network)
+    after = [node.inputs[1].const_value.numpy() for node in weights_of(network)]
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def weights_of(network):
+    """The DequantizeLinear of each layer's weights."""
+    layers = [node for node in network.graph if node.op_type in ("Conv", "Gemm")]
+    return [node.inputs[1].producer() for node in layers]
 
 
 def test_on_a_float_graph_it_says_what_comes_first():
