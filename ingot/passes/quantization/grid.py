@@ -1,4 +1,4 @@
-"""Integer grids: which real numbers an 8-bit (or narrower) integer stands for.
+"""Integer grids: which real numbers an integer of 16, 8 or fewer bits stands for.
 
 A grid is ``real = (integer - zero_point) * scale``, the affine scheme of Jacob et al.,
 "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"
@@ -8,7 +8,7 @@ A grid is ``real = (integer - zero_point) * scale``, the affine scheme of Jacob 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,21 +29,23 @@ class Grid:
     Attributes:
         scale: The distance of neighbours, a positive normal float32.
         zero_point: The integer that stands for 0.
-        signed: int8 rather than uint8.
+        dtype: The NumPy type of its integers: uint8, int8 or int16.
     """
 
     scale: np.float32
     zero_point: int
-    signed: bool
-
-    @property
-    def dtype(self) -> type[np.int8] | type[np.uint8]:
-        """The NumPy type of its integers."""
-        return np.int8 if self.signed else np.uint8
+    dtype: type[np.uint8] | type[np.int8] | type[np.int16]
 
 
-def activation_grid(low: float, high: float, *, symmetric: bool = False) -> Grid:
-    """The 8-bit grid of an activation that lies in ``[low, high]``.
+def activation_grid(
+    low: float,
+    high: float,
+    *,
+    signed: bool = False,
+    symmetric: bool = False,
+    bits: Literal[8, 16] = 8,
+) -> Grid:
+    """The grid of an activation that lies in ``[low, high]``.
 
     Zero is always on the grid exactly, because padding and ReLU write it: the interval is widened
     to contain it.
@@ -51,14 +53,17 @@ def activation_grid(low: float, high: float, *, symmetric: bool = False) -> Grid
     Args:
         low: The least value to represent.
         high: The largest.
-        symmetric: int8 with zero point 0 rather than uint8 with any.
+        signed: int8 rather than uint8.
+        symmetric: int8 with zero point 0 rather than any.
+        bits: Of the integers; 16 are always about zero.
     """
     low, high = min(low, 0.0), max(high, 0.0)
-    if symmetric:
-        return Grid(_scale(max(-low, high) / 127.0), 0, signed=True)
+    if symmetric or bits == 16:
+        dtype = np.int8 if bits == 8 else np.int16
+        return Grid(_scale(max(-low, high) / np.iinfo(dtype).max), 0, dtype)
     scale = _scale((high - low) / 255.0)
     zero_point = int(np.clip(np.rint(-low / float(scale)), 0, 255))
-    return Grid(scale, zero_point, signed=False)
+    return Grid(scale, zero_point - 128, np.int8) if signed else Grid(scale, zero_point, np.uint8)
 
 
 def weight_scales(

@@ -21,8 +21,9 @@ def layer_precisions(graph: ir.Graph) -> dict[str, str]:
     """The precision of each layer with weights, in order.
 
     Returns:
-        By node name: ``int8`` where weights and activation are integers, ``int8 weights`` (or
-        ``int4 weights``) where only the weights are, ``fp32`` where neither is.
+        By node name: ``int8`` where weights and activation are integers of 8 bits, ``int16 x int8``
+        where activations have 16, ``int8 weights`` (or ``int4 weights``) where only the weights are
+        integers, ``fp32`` where neither is.
     """
     found = {}
     for node in graph:
@@ -36,6 +37,8 @@ def layer_precisions(graph: ir.Graph) -> dict[str, str]:
             found[str(node.name)] = "fp32"
         elif activation is None:
             found[str(node.name)] = f"{weights} weights"
+        elif (stored := activation.inputs[0]) is not None and stored.dtype == ir.DataType.INT16:
+            found[str(node.name)] = f"int16 x {weights}"
         else:
             found[str(node.name)] = weights
     return found

@@ -42,6 +42,7 @@ class IntegerProfile:
         float_results: Operators whose result stays in memory as float for readers that do not
             multiply it: a residual sum of a transformer reads the normalized float.
         signed: Activations are int8 rather than uint8.
+        activation_bits: Widths of activations that it computes with.
         every_edge: Both operands of sums and products, and all results, are integers: for a
             machine that has no float arithmetic between two layers.
     """
@@ -50,6 +51,7 @@ class IntegerProfile:
     treatments: Mapping[str, Treatment]
     float_results: frozenset[str] = frozenset()
     signed: bool = False
+    activation_bits: frozenset[int] = frozenset({8})
     every_edge: bool = False
 
     def treatment(self, op_type: str) -> Treatment | None:
@@ -108,6 +110,7 @@ PROFILES: Mapping[str, IntegerProfile] = {
             }
         ),
         signed=True,
+        activation_bits=frozenset({8, 16}),
         every_edge=True,
     ),
 }

@@ -35,7 +35,8 @@ from ingot.passes.quantization.linear import LinearLayer, linear_layers
 from ingot.passes.quantization.placement import Placement, place
 from ingot.passes.quantization.profile import PROFILES
 
-MINIMUM_OPSET = 13  # DequantizeLinear has an axis since then
+# By the bits of activations: DequantizeLinear has an axis, and 16-bit integers, since then.
+MINIMUM_OPSET = {8: 13, 16: 21}
 
 # Where later passes of the group find the float graph, for the means and weights they restore.
 FLOAT_MODEL = "ingot.quantization.float_model"
@@ -52,8 +53,12 @@ class InsertQdqOptions(PassOptions):
     range_method: str = pydantic.Field(
         default="min_max", description="how an activation's range is chosen"
     )
-    symmetric: bool | None = pydantic.Field(
-        default=None, description="activations in int8 about zero; the profile decides if not given"
+    symmetric: bool = pydantic.Field(
+        default=False, description="activations in int8 about zero, rather than with a zero point"
+    )
+    activation_bits: Literal[8, 16] = pydantic.Field(
+        default=8,
+        description="width of activations; with 16, about zero, weights stay in int8 (npu only)",
     )
     weight_sums: Sums = pydantic.Field(
         default=1, description="weights that the target adds in 16 bits; 1 where it is exact anyway"
@@ -81,15 +86,21 @@ class InsertQdq(CalibratedPass[InsertQdqOptions]):
     """QuantizeLinear and DequantizeLinear around what the profile computes in integers."""
 
     name: ClassVar[str] = "quantization.qdq"
-    summary: ClassVar[str] = "Quantize weights and activations to 8 bits, as standard QDQ ONNX."
+    summary: ClassVar[str] = "Quantize weights and activations to integers, as standard QDQ ONNX."
     options_type: ClassVar[type[PassOptions]] = InsertQdqOptions
 
     def call(self, model: ir.Model) -> PassOutcome:
         """Quantizes the main graph."""
-        _require_opset(model)
+        bits = self.options.activation_bits
+        _require_opset(model, bits)
         _require_known_layers(model.graph, self.options.keep_float)
         profile = PROFILES[self.options.profile]
-        symmetric = profile.signed if self.options.symmetric is None else self.options.symmetric
+        if bits not in profile.activation_bits:
+            raise UsageError(
+                f"profile {profile.name!r} computes with activations of 8 bits, not of {bits}: "
+                "leave activation_bits out, or compile for an NPU"
+            )
+        symmetric = self.options.symmetric or bits == 16
         placement = place(model.graph, profile, self.options.keep_float)
         declined = [
             Declined(layer.node.name or "", "it is kept in float")
@@ -101,7 +112,13 @@ class InsertQdq(CalibratedPass[InsertQdqOptions]):
         float_model = model.clone()
         ranges = self._ranges(model, placement, symmetric)
         grids = {
-            value: activation_grid(ranges[root].low, ranges[root].high, symmetric=symmetric)
+            value: activation_grid(
+                ranges[root].low,
+                ranges[root].high,
+                signed=profile.signed,
+                symmetric=symmetric,
+                bits=bits,
+            )
             for value, root in placement.grids.items()
         }
         insert(
@@ -124,7 +141,7 @@ class InsertQdq(CalibratedPass[InsertQdqOptions]):
                 statistics[str(value.name)],
                 method,
                 symmetric=symmetric,
-                bits=8,
+                bits=self.options.activation_bits,
             )
             for value in placement.values
         }
@@ -274,11 +291,12 @@ class _Inserter:
         return node, output
 
 
-def _require_opset(model: ir.Model) -> None:
+def _require_opset(model: ir.Model, bits: Literal[8, 16]) -> None:
     opset = model.opset_imports.get("", 1)
-    if opset < MINIMUM_OPSET:
+    if opset < MINIMUM_OPSET[bits]:
         raise UsageError(
-            f"quantization needs opset {MINIMUM_OPSET}, the model has {opset}: convert it first"
+            f"quantization to {bits} bits needs opset {MINIMUM_OPSET[bits]}, the model has "
+            f"{opset}: convert it first"
         )
 
 

@@ -18,24 +18,29 @@ from ingot.passes.quantization.grid import (
 reals = st.floats(-1e6, 1e6, width=32)
 
 
-@given(reals, reals)
-def test_an_activation_grid_holds_its_range_with_zero_exact(first, second):
+@pytest.mark.parametrize("signed", [False, True])
+@given(first=reals, second=reals)
+def test_an_activation_grid_holds_its_range_with_zero_exact(signed, first, second):
     low, high = sorted((first, second))
-    grid = activation_grid(low, high)
-    assert 0 <= grid.zero_point <= 255
+    grid = activation_grid(low, high, signed=signed)
+    integers = np.iinfo(grid.dtype)
+    assert grid.dtype == (np.int8 if signed else np.uint8)
+    assert integers.min <= grid.zero_point <= integers.max
     scale = float(grid.scale)
     assert scale >= np.finfo(np.float32).tiny
-    reach = (np.array([0, 255]) - grid.zero_point) * scale
+    reach = (np.array([integers.min, integers.max]) - grid.zero_point) * scale
     slack = scale * 0.51 + abs(high - low) * 1e-6
     assert reach[0] - slack <= min(low, 0.0) and max(high, 0.0) <= reach[1] + slack
 
 
-@given(reals, reals)
-def test_a_symmetric_grid_has_its_zero_in_the_middle(first, second):
-    grid = activation_grid(*sorted((first, second)), symmetric=True)
+@pytest.mark.parametrize(("bits", "dtype"), [(8, np.int8), (16, np.int16)])
+@given(first=reals, second=reals)
+def test_a_symmetric_grid_has_its_zero_in_the_middle(bits, dtype, first, second):
+    grid = activation_grid(*sorted((first, second)), symmetric=True, bits=bits)
     assert grid.zero_point == 0
-    assert grid.signed
-    assert float(grid.scale) * 127 >= max(abs(first), abs(second)) * (1 - 1e-6)
+    assert grid.dtype == dtype
+    reach = float(grid.scale) * np.iinfo(dtype).max
+    assert reach >= max(abs(first), abs(second)) * (1 - 1e-6)
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-30, -1e-40])

@@ -85,6 +85,27 @@ def test_weights_are_int8_per_channel_and_the_bias_is_on_the_accumulators_grid()
         np.testing.assert_array_equal(bias.inputs[1].const_value.numpy(), expected)
 
 
+def test_activations_of_16_bits_lie_about_zero_and_are_nearer_to_float():
+    network = residual_network()
+    narrow, _ = quantized(network, profile="npu")
+    wide, _ = quantized(network, profile="npu", activation_bits=16)
+    for node in readers(wide.graph, "QuantizeLinear"):
+        zero_point = node.inputs[2].const_value.numpy()
+        assert zero_point.dtype == np.int16
+        assert zero_point == 0
+    assert set(layer_precisions(wide.graph).values()) == {"int16 x int8"}
+    assert sqnr(network, wide, images(seed=9)) > sqnr(network, narrow, images(seed=9)) + 1
+
+
+def test_activations_of_16_bits_are_refused_where_they_cannot_be():
+    with pytest.raises(UsageError, match="computes with activations of 8 bits, not of 16"):
+        quantized(residual_network(), activation_bits=16)
+    old = residual_network()
+    old.graph.opset_imports[""] = 20
+    with pytest.raises(UsageError, match="quantization to 16 bits needs opset 21"):
+        quantized(old, profile="npu", activation_bits=16)
+
+
 def test_a_dense_layer_may_have_one_scale_for_all_outputs():
     network = residual_network()
     rows, _ = quantized(network)

@@ -54,6 +54,22 @@ def test_the_result_is_that_of_the_quantized_graph(artifact: Artifact) -> None:
     assert artifact.manifest.measured["verification"]["rms_error"] < 1e-6
 
 
+def test_activations_of_16_bits_run_on_the_npu(artifact: Artifact, tmp_path: Path) -> None:
+    wide = {"name": "quantization.qdq", "options": {"activation_bits": 16}}
+    made = compile_model(
+        small_network(), tmp_path / "wide.ingot", target=TARGET, calibration=calibration(),
+        recipe={"passes": ["cleanup", "fusion", wide], "precision": "int8"},
+    )  # fmt: skip
+    (left,) = made.manifest.placement["cpu"]["left"]
+    assert left["node"] == "fc"
+    assert "accumulators of 16-bit activations have 48 bits" in left["reason"]
+    assert set(made.manifest.precision["layers"].values()) == {"int16 x int8"}
+    image = calibration(1)[0]["image"]
+    with Session(made.path) as reference, Session(made.path, executor="command-stream") as stream:
+        for name, result in reference.run(image).items():
+            np.testing.assert_array_equal(result, stream.run(image)[name])
+
+
 def test_a_fresh_artifact_is_the_same(artifact: Artifact, tmp_path: Path) -> None:
     again = compile_model(
         small_network(), tmp_path / "again.ingot", target=TARGET, recipe=RECIPE,

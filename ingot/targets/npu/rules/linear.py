@@ -79,12 +79,14 @@ def linear_operands(
 
     Raises:
         Unfit: The weights are not constant int8 with a scale per output channel, or the bias not
-            constant.
+            constant, or the result is float and an accumulator does not fit 32 bits.
     """
     source = activation(node.inputs[0])
     weights = quantized_constant(node.inputs[1])
     if source is None or weights is None:
         raise Unfit("it does not multiply integers by constant int8 weights")
+    if cone.grid is None and source.grid.dtype == "int16":
+        raise Unfit("its result stays float, and accumulators of 16-bit activations have 48 bits")
     if weights.integers.dtype != np.int8 or (
         weights.scales.size > 1 and weights.axis % weights.integers.ndim != columns
     ):
