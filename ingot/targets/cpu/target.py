@@ -87,10 +87,10 @@ class CpuTarget(Target):
         return f"cpu:mcpu={self.cpu.mcpu}{threads}"
 
     @property
-    def quantization(self) -> Mapping[str, Any]:
+    def pass_options(self) -> Mapping[str, Mapping[str, Any]]:
         """The profile, and weights that leave 16-bit sums room where products are added in them."""
         sums = 4 if DotProduct.of(self.cpu).saturates else 1
-        return {"profile": self.kind, "weight_sums": sums}
+        return {"quantization.qdq": {"profile": self.kind, "weight_sums": sums}}
 
     def unsupported(self, model: ir.Model) -> Sequence[Unsupported]:
         """Returns the nodes that have no lowering to the CPU, in graph order."""
