@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
 
+from ingot.cache import CACHE_VARIABLE
 from ingot.compiler.build import Artifact, compile_model
 from tests.command_line import ingot
 
@@ -19,6 +21,23 @@ __all__ = ["ingot"]
 # How long an example takes is the machine's affair.
 settings.register_profile("ingot", deadline=None)
 settings.load_profile("ingot")
+
+_users_cache = os.environ.get(CACHE_VARIABLE)
+_tests_cache = tempfile.TemporaryDirectory(prefix="ingot-tests-")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Keeps what earlier runs computed out of the tests; only downloads are read from the user's.
+
+    A hook and not a fixture: it has to come before the fixtures of modules and sessions.
+    """
+    downloads = item.get_closest_marker("network") is not None
+    cache = _users_cache if downloads else _tests_cache.name
+    if cache is None:
+        os.environ.pop(CACHE_VARIABLE, None)
+    else:
+        os.environ[CACHE_VARIABLE] = cache
 
 
 def shared_data() -> Path | None:

@@ -100,8 +100,9 @@ def test_wrong_input_files(
 
 
 def test_quantizing_says_what_noise_it_makes(
-    ingot: Ingot, small_model: Path, tmp_path: Path
+    ingot: Ingot, small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("INGOT_CACHE_DIR", str(tmp_path / "cache"))
     data = tmp_path / "images.npy"
     np.save(data, np.random.default_rng(0).normal(size=(5, 3, 16, 16)).astype(np.float32))
     output = tmp_path / "int8.ingot"
@@ -114,6 +115,8 @@ def test_quantizing_says_what_noise_it_makes(
     assert "quantization noise of logits: " in outcome.out
     assert "note: calibrated on 5 samples only" in outcome.out
     assert "observing activations" in outcome.err
+    again = ingot("compile", small_model, "-o", output, "--quantize", "int8", "--calibration", data)
+    assert "observing activations" not in again.err, "statistics are kept for the next time"
     assert Session(output).manifest.precision["default"] == "int8"
 
 
