@@ -21,7 +21,7 @@ import onnx_ir as ir
 
 from ingot.targets.npu.cone import Cone, Source, Unfit, activation, real_constant, static_shape
 from ingot.targets.npu.rules.base import Layer, Rule
-from ingot.targets.npu.rules.linear import Linear, finished
+from ingot.targets.npu.rules.linear import Linear, accumulator_bias, finished
 from ingot.targets.npu.tosa import TosaGraph, TosaTensor
 
 Array = npt.NDArray[Any]
@@ -31,7 +31,6 @@ _IMAGE_AXES = 4
 _PARTS = 64
 # The unit of a constant channel: so many parts of the output's step.
 _CONSTANT_PARTS = float(1 << 15)
-_MAX_BIAS = 2**31
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,16 +80,12 @@ class AffineRule(Rule):
             constants = _along_channels(node.inputs[1 - place], len(shape), count)
             factor, offset = _STEPS[node.op_type](factor, offset, constants, place == 0)
             value = node.outputs[0]
-        still = factor == 0
-        unit = np.where(still, grid.scale / _CONSTANT_PARTS, source.grid.scale * abs(factor))
-        unit = np.where(still, unit, unit / _PARTS)
-        bias = np.rint(offset / unit)
-        if not np.all(np.isfinite(bias)) or np.abs(bias).max(initial=0) >= _MAX_BIAS:
-            raise Unfit("its constants do not fit the accumulator")
+        step = source.grid.scale * abs(factor) / _PARTS
+        unit = np.where(factor == 0, grid.scale / _CONSTANT_PARTS, step)
         return Affine(
             source=source,
             weights=(np.sign(factor) * _PARTS).astype(np.int8),
-            bias=bias.astype(np.int64),
+            bias=accumulator_bias(offset, unit, source.grid),
             factors=unit / grid.scale,
             grid=grid,
             bounds=cone.integer_bounds(),

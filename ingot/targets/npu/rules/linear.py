@@ -97,8 +97,24 @@ def linear_operands(
     bias = np.zeros(count) if given is None else real_constant(given)
     if bias is None:
         raise Unfit("its bias is not constant")
-    integers = np.rint(np.broadcast_to(bias.reshape(-1), (count,)) / unit)
-    if np.abs(integers).max(initial=0) >= _MAX_BIAS[source.grid.dtype]:
-        raise Unfit("its bias does not fit the accumulator")
+    integers = accumulator_bias(np.broadcast_to(bias.reshape(-1), (count,)), unit, source.grid)
     factors = unit if cone.grid is None else unit / cone.grid.scale
-    return source, weights.integers, integers.astype(np.int64), factors
+    return source, weights.integers, integers, factors
+
+
+def accumulator_bias(bias: Array, unit: Array, grid: Grid) -> Array:
+    """Returns real biases as int64 in the accumulator's unit.
+
+    Args:
+        bias: [O].
+        unit: What one of the accumulator stands for, [O].
+        grid: The activation's; it decides how wide the accumulator is.
+
+    Raises:
+        Unfit: A bias does not fit the accumulator.
+    """
+    integers: Array = np.rint(bias / unit)
+    # Not "any is too large": a bias that is no number has to be found as well.
+    if not np.all(np.abs(integers) < _MAX_BIAS[grid.dtype]):
+        raise Unfit("its bias does not fit the accumulator")
+    return integers.astype(np.int64)
