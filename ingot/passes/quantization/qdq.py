@@ -40,6 +40,8 @@ MINIMUM_OPSET = {8: 13, 16: 21}
 
 # Where later passes of the group find the float graph, for the means and weights they restore.
 FLOAT_MODEL = "ingot.quantization.float_model"
+# What the target computes in integers, by name.
+PROFILE = "ingot.quantization.profile"
 # How many weights the target adds in 16 bits, which they have to heed as well.
 WEIGHT_SUMS = "ingot.quantization.weight_sums"
 
@@ -126,6 +128,7 @@ class InsertQdq(CalibratedPass[InsertQdqOptions]):
             weight_sums=self.options.weight_sums, dense_scales=self.options.dense_scales,
         )  # fmt: skip
         model.graph.meta[FLOAT_MODEL] = float_model
+        model.graph.meta[PROFILE] = profile.name
         model.graph.meta[WEIGHT_SUMS] = self.options.weight_sums
         return PassOutcome(model, True, len(placement.layers), declined)
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from ingot.calibration.reference import Reference
 from ingot.passes.invariants import check_graph, check_operators
 from ingot.passes.quantization import InsertQdq, LearnRounding
 from ingot.passes.quantization.precision import layer_precisions
 from ingot.passes.quantization.restoration import restore_float
-from tests.passes.quantization.networks import calibrated, images, residual_network, sqnr
+from tests.passes.quantization.networks import (
+    calibrated,
+    images,
+    readers,
+    residual_network,
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +33,20 @@ def test_all_layers_restored_are_the_float_model(models):
     check_graph(restored)
     check_operators(restored)
     assert set(layer_precisions(restored.graph).values()) == {"fp32"}
-    assert sqnr(network, restored, images(4, seed=3)) > sqnr(network, quantized, images(4, seed=3))
+    assert not readers(restored.graph, "QuantizeLinear")
+    assert not readers(restored.graph, "DequantizeLinear")
+    for one in images(4, seed=3):
+        np.testing.assert_array_equal(
+            Reference(restored).run(one)["y"], Reference(network).run(one)["y"]
+        )
+
+
+@pytest.mark.parametrize(("kept", "residual"), [(0, "DequantizeLinear"), (1, "Relu")])
+def test_a_residual_stays_in_integers_only_for_a_layer_that_multiplies_it(models, kept, residual):
+    network, quantized = models
+    name = list(layer_precisions(quantized.graph))[kept]
+    (add,) = readers(restore_float(quantized, network, [name]).graph, "Add")
+    assert [value.producer().op_type for value in add.inputs] == ["Conv", residual]
 
 
 @pytest.mark.parametrize("index", range(4))
