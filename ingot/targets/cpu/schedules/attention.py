@@ -44,8 +44,8 @@ from ingot.targets.cpu.schedules.tiles import choose_panels, most_rows, split_ro
 
 _LOWEST = -3.4028234663852886e38
 _TWO_VECTORS = 2
-# Vectors that the passes over scores take at a time.
-_VECTORS_TOGETHER = 4
+# Keys whose scores are passed over at a time, on every processor: the order of sums stays the same.
+_KEYS_TOGETHER = 2
 
 
 def attention(problem: Attention, cpu: CpuDescription) -> tirx.PrimFunc:
@@ -265,12 +265,11 @@ class _Kernel:
         The code of a wide vector has independent instructions side by side, and loads a constant
         once for all of them.
         """
-        keys, together = self.problem.keys, _VECTORS_TOGETHER // self.vectors
-        wide = together * self.rows
-        with self.emitter.loop(keys // together, "keys") as number:
+        keys, wide = self.problem.keys, _KEYS_TOGETHER * self.rows
+        with self.emitter.loop(keys // _KEYS_TOGETHER, "keys") as number:
             place = vector_at(number * wide, wide)
             action(place, wide)
-        left = keys % together
+        left = keys % _KEYS_TOGETHER
         if not isinstance(left, int) or left > 0:
             with self.emitter.loop(left, "key", start=keys - left) as key:
                 action(vector_at(key * self.rows, self.rows), self.rows)
@@ -279,10 +278,7 @@ class _Kernel:
         self, wide: tirx.Buffer, combine: Callable[[tirx.Expr, tirx.Expr], tirx.Expr]
     ) -> tirx.Var:
         """Combines the parts of a wide vector, one for each of several keys."""
-        parts = [
-            load(wide, vector_at(start, self.rows))
-            for start in range(0, _VECTORS_TOGETHER * self.lanes, self.rows)
-        ]
+        parts = [load(wide, vector_at(key * self.rows, self.rows)) for key in range(_KEYS_TOGETHER)]
         return self.emitter.bind("folded", functools.reduce(combine, parts))
 
     def _largest(self, scores: tirx.Buffer) -> tirx.Var:
@@ -290,7 +286,7 @@ class _Kernel:
 
         A pass of its own: the registers of the scores' tiles are all taken.
         """
-        emitter, wide = self.emitter, _VECTORS_TOGETHER * self.lanes
+        emitter, wide = self.emitter, _KEYS_TOGETHER * self.rows
         largest = emitter.allocate("largest", (wide,))
         emitter.store(largest, splat(_LOWEST, wide), [vector_at(0, wide)])
 
@@ -303,10 +299,10 @@ class _Kernel:
 
     def _exponentials(self, scores: tirx.Buffer, largest: tirx.Var) -> tirx.Buffer:
         """Makes weights of scores; returns the inverses of the weights' sums."""
-        emitter, wide = self.emitter, _VECTORS_TOGETHER * self.lanes
+        emitter, wide = self.emitter, _KEYS_TOGETHER * self.rows
         sums = emitter.allocate("weight_sums", (wide,))
         emitter.store(sums, splat(0.0, wide), [vector_at(0, wide)])
-        peaks = emitter.bind("peaks", shuffle([largest] * (wide // self.rows), range(wide)))
+        peaks = emitter.bind("peaks", shuffle([largest] * _KEYS_TOGETHER, range(wide)))
 
         def weigh(place: tirx.Expr, lanes: int) -> None:
             known = vector_at(0, lanes)

@@ -7,7 +7,6 @@ import math
 
 from tvm import tirx
 
-from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules.dimension import Dim, product
 from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func, vector_at
 from ingot.targets.cpu.schedules.rows import Line, flat
@@ -38,7 +37,7 @@ class Gather:
     from_end: bool
 
 
-def gather(problem: Gather, cpu: CpuDescription) -> tirx.PrimFunc:
+def gather(problem: Gather) -> tirx.PrimFunc:
     """Writes the kernel; its parameters are the table (float32), the indices, and the result."""
     emitter = Emitter()
     table = tirx.decl_buffer(problem.table, "float32", "table")
@@ -55,7 +54,7 @@ def gather(problem: Gather, cpu: CpuDescription) -> tirx.PrimFunc:
         if problem.clipped:
             number = tirx.max(tirx.min(number, index(rows - 1)), index(0))
         row = emitter.bind("row", number * width)
-        line = Line(emitter, cpu, width, emitter.bind("first", position * width))
+        line = Line(emitter, width, emitter.bind("first", position * width))
 
         def copy(at: tirx.Expr, lanes: int) -> None:
             value = load(source, vector_at(row + at - line.first, lanes))

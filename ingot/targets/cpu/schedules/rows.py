@@ -5,8 +5,8 @@ it cost little: layer norm takes the mean first and the squares of the differenc
 which loses no digits where the mean is large against the deviation, as a one-pass sum of squares
 does (Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance", 1983). Sums and
 maxima run in several vectors, because one chain of additions would wait for each; their order is
-fixed by the width alone, so that neither threads nor the number of rows change a bit. Threads share
-the rows.
+fixed by the width alone, so that neither threads nor the number of rows nor the processor's vectors
+change a bit. Threads share the rows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import TypeAlias
 from tvm import tirx
 from tvm.tirx import stmt as statements
 
-from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules.dimension import Dim, product
 from ingot.targets.cpu.schedules.emission import (
     Emitter,
@@ -31,10 +30,10 @@ from ingot.targets.cpu.schedules.emission import (
 from ingot.targets.cpu.schedules.lanes import reduce_lanes
 from ingot.targets.cpu.schedules.tasks import share_tasks
 
-# A sum runs in this many chains of vectors as wide as two registers: four independent additions
-# hide the latency of one, and more could not be fed by two loads per cycle.
+# On every processor a sum runs in so many chains of so many lanes. On AVX2 these are four registers:
+# four independent additions hide the latency of one, and two loads per cycle would not feed more.
 _CHAINS = 2
-_REGISTERS = 2
+_LANES = 16
 # What an element takes, in operations at the rate of multiply-adds.
 _SOFTMAX_WORK = 48
 _NORM_WORK = 12
@@ -65,7 +64,7 @@ class Norm:
     shifted: bool = True
 
 
-def softmax(shape: Sequence[Dim], cpu: CpuDescription) -> tirx.PrimFunc:
+def softmax(shape: Sequence[Dim]) -> tirx.PrimFunc:
     """Writes softmax over the last axis; parameters are the tensor and the result."""
     source = tirx.decl_buffer(shape, "float32", "source")
     result = tirx.decl_buffer(shape, "float32", "result")
@@ -74,7 +73,7 @@ def softmax(shape: Sequence[Dim], cpu: CpuDescription) -> tirx.PrimFunc:
     values, weights = flat(emitter, source), flat(emitter, result)
 
     def emit_row(row: tirx.Expr) -> None:
-        line = Line(emitter, cpu, width, emitter.bind("first", row * width))
+        line = Line(emitter, width, emitter.bind("first", row * width))
         peak = line.reduce(
             lambda at, lanes: load(values, vector_at(at, lanes)), tirx.max, float("-inf")
         )
@@ -104,7 +103,7 @@ def softmax(shape: Sequence[Dim], cpu: CpuDescription) -> tirx.PrimFunc:
     )
 
 
-def norm(problem: Norm, cpu: CpuDescription) -> tirx.PrimFunc:
+def norm(problem: Norm) -> tirx.PrimFunc:
     """Writes layer norm or RMS norm; parameters: tensor, factors, summands, result."""
     width = problem.shape[-1]
     assert isinstance(width, int)
@@ -117,7 +116,7 @@ def norm(problem: Norm, cpu: CpuDescription) -> tirx.PrimFunc:
     rows = product(problem.shape[:-1])
 
     def emit_row(row: tirx.Expr) -> None:
-        line = Line(emitter, cpu, width, emitter.bind("first", row * width))
+        line = Line(emitter, width, emitter.bind("first", row * width))
         mean = None
         if problem.centered:
             total = line.reduce(lambda at, lanes: load(values, vector_at(at, lanes)), _add, 0.0)
@@ -161,17 +160,17 @@ def norm(problem: Norm, cpu: CpuDescription) -> tirx.PrimFunc:
 class Line:
     """A row of a flat buffer, gone through in vectors and in what is left over."""
 
-    def __init__(self, emitter: Emitter, cpu: CpuDescription, width: Dim, first: tirx.Expr) -> None:
+    lanes = _LANES
+
+    def __init__(self, emitter: Emitter, width: Dim, first: tirx.Expr) -> None:
         """Describes a row.
 
         Args:
             emitter: What to emit to.
-            cpu: The processor.
             width: Elements of the row.
             first: Index of its first element.
         """
         self.emitter = emitter
-        self.lanes = _REGISTERS * cpu.float_lanes
         self.width = width
         self.first = first
 
