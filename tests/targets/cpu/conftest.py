@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Iterator
 
@@ -19,6 +20,7 @@ from ingot.targets.cpu.importer import import_graph
 from ingot.targets.cpu.lowering import LoweredModule, build_module, lower_module
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.cpu.schedules.emission import FAMILY
+from tests.targets.cpu.foreign_code import runs_here, translated
 
 _TRANSPOSE = re.compile(r"transpose\d*")
 
@@ -31,14 +33,29 @@ class Compiled:
 
     lowered: LoweredModule
     executable: relax.VMExecutable
+    cpu: CpuDescription
 
     def __call__(self, *inputs: np.ndarray, threads: int = 2) -> list[np.ndarray]:
-        machine = relax.VirtualMachine(self.executable, tvm.cpu())
+        machine = relax.VirtualMachine(self._runnable, tvm.cpu())
         use_threads(threads)
         arrays = [*inputs, *self.lowered.weights.values()]
         result = machine["main"](*(tvm.runtime.tensor(array) for array in arrays))
         results = [result] if isinstance(result, tvm.runtime.Tensor) else list(result)
         return [tensor.numpy() for tensor in results]
+
+    @functools.cached_property
+    def _runnable(self) -> relax.VMExecutable:
+        """The executable, its code for this machine whatever processor it was made for."""
+        if not runs_here(self.cpu):
+            (code,) = self._code  # before it is replaced
+            self.executable.mod.clear_imports()
+            self.executable.mod.import_module(translated(code, self.cpu))
+        return self.executable
+
+    @functools.cached_property
+    def _code(self) -> list[tvm.runtime.Module]:
+        """LLVM's modules, for the processor that they were made for."""
+        return [module for module in _with_imports(self.executable.mod) if module.kind == "llvm"]
 
     @property
     def kernels(self) -> dict[str, str]:
@@ -57,11 +74,7 @@ class Compiled:
     @property
     def assembly(self) -> str:
         """The machine code as text."""
-        return "\n".join(
-            module.inspect_source("asm")
-            for module in _with_imports(self.executable.mod)
-            if module.kind == "llvm"
-        )
+        return "\n".join(module.inspect_source("asm") for module in self._code)
 
 
 def _with_imports(module: tvm.runtime.Module) -> Iterator[tvm.runtime.Module]:
@@ -83,7 +96,7 @@ def compile_for_cpu() -> Compile:
         cpu = describe_cpu(mcpu, threads=2) if isinstance(mcpu, str) else mcpu
         lowered = lower_module(import_graph(graph), cpu)
         assert lowered.unscheduled == []
-        return Compiled(lowered, build_module(lowered, cpu))
+        return Compiled(lowered, build_module(lowered, cpu), cpu)
 
     return compile_
 

@@ -14,7 +14,7 @@ from tvm import tirx
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.cpu.schedules.attention import attention
 from ingot.targets.cpu.schedules.attention_problem import Attention, Mask, Operand
-from tests.targets.cpu.schedules.conftest import Kernel, compile_kernel, runnable
+from tests.targets.cpu.schedules.conftest import Kernel, compile_kernel
 
 # Each example is a compilation.
 PROPERTY = settings(max_examples=12, deadline=None)
@@ -147,7 +147,7 @@ def test_one_kernel_takes_all_lengths(mask: str, batch: int, queries: int, keys:
 @pytest.mark.parametrize("mcpu", ["generic", "haswell", "skylake-avx512"])
 def test_builds(mcpu: str) -> None:
     sizes = {"b": 2, "h": 2, "q": 19, "k": 29}
-    cpu = runnable(mcpu)
+    cpu = describe_cpu(mcpu, threads=2)
     kernel = compile_kernel(attention(problem(sizes, 24, 20, "heads joined", "bhqk"), cpu), cpu)
     Case(sizes, 24, 20, "heads joined", "bhqk").check(kernel)
 

@@ -15,7 +15,7 @@ from ingot.targets.cpu.machine import describe_cpu
 from ingot.targets.cpu.schedules.elementwise import Row
 from ingot.targets.cpu.schedules.emission import Emitter, index, load
 from ingot.targets.cpu.schedules.emission import prim_func as finished
-from tests.targets.cpu.schedules.conftest import compile_kernel, runnable
+from tests.targets.cpu.schedules.conftest import compile_kernel
 from tests.targets.cpu.schedules.plain_functions import (
     assert_computes,
     like,
@@ -127,7 +127,9 @@ def test_threads_change_no_bit(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("mcpu", BUILDS)
 def test_each_vector_width(mcpu: str) -> None:
     x = placeholder((7, 53))
-    assert_computes([x], topi.exp(x), [normal(7, 53)], np.exp, cpu=runnable(mcpu), rounding=1e-6)
+    assert_computes(
+        [x], topi.exp(x), [normal(7, 53)], np.exp, cpu=describe_cpu(mcpu, threads=2), rounding=1e-6
+    )
 
 
 @pytest.mark.parametrize(("mcpu", "register"), [("haswell", "%ymm"), ("znver4", "%zmm")])

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import te, tirx, topi
 
+from ingot.targets.cpu.machine import describe_cpu
 from ingot.targets.cpu.schedules.plain import write_plain
 from tests.targets.cpu.processors import PROCESSORS
-from tests.targets.cpu.schedules.conftest import compile_kernel, runnable
+from tests.targets.cpu.schedules.conftest import compile_kernel
 from tests.targets.cpu.schedules.plain_functions import (
     assert_computes,
     normal,
@@ -79,7 +80,7 @@ def test_transposes_of_each_vector_width(mcpu: str) -> None:
         [normal(2, 19, 37)],
         lambda x: x.transpose(0, 2, 1),
         rounding=0,
-        cpu=runnable(mcpu),
+        cpu=describe_cpu(mcpu, threads=2),
     )
 
 

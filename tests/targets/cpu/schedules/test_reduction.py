@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tvm import te, tirx, topi
 
-from tests.targets.cpu.schedules.conftest import runnable
+from ingot.targets.cpu.machine import describe_cpu
 from tests.targets.cpu.schedules.plain_functions import (
     assert_computes,
     normal,
@@ -165,7 +165,11 @@ def test_convolutions_as_plain_loops(kernel: int, stride: int, padding: int) -> 
 def test_each_vector_width(mcpu: str, axis: int) -> None:
     x = placeholder((53, 71))
     assert_computes(
-        [x], topi.sum(x, axis), [normal(53, 71)], lambda x: x.sum(axis), cpu=runnable(mcpu)
+        [x],
+        topi.sum(x, axis),
+        [normal(53, 71)],
+        lambda x: x.sum(axis),
+        cpu=describe_cpu(mcpu, threads=2),
     )
 
 

@@ -12,7 +12,7 @@ from tvm import tirx
 
 from ingot.targets.cpu.machine import describe_cpu
 from ingot.targets.cpu.schedules.rows import Norm, norm, softmax
-from tests.targets.cpu.schedules.conftest import compile_kernel, runnable
+from tests.targets.cpu.schedules.conftest import compile_kernel
 
 # Each example is a compilation.
 PROPERTY = settings(max_examples=15, deadline=None)
@@ -83,7 +83,7 @@ def test_norms(leading: list[int], width: int, centered: bool, scaled: bool, shi
 
 @pytest.mark.parametrize("mcpu", BUILDS)
 def test_builds(mcpu: str) -> None:
-    cpu = runnable(mcpu)
+    cpu = describe_cpu(mcpu, threads=2)
     x, columns = normal(6, 75), [normal(75), normal(75)]
     problem = Norm((6, 75), EPSILON)
     actual = compile_kernel(norm(problem), cpu)(x, *columns, shape=x.shape)

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from ingot.calibration.reference import Reference
-from ingot.runtime.cpu_features import machine_architecture, missing_features
-from ingot.targets.cpu.machine import describe_cpu
+from ingot.runtime.cpu_features import machine_architecture
 from tests.targets.cpu.conftest import Run
 
 # Each example is a compilation.
@@ -23,9 +22,7 @@ BUILDS = [
     pytest.param(
         mcpu,
         marks=pytest.mark.skipif(
-            machine_architecture() != "x86_64"
-            or bool(missing_features(describe_cpu(mcpu, 1).features)),
-            reason=f"this machine cannot run code for {mcpu}",
+            machine_architecture() != "x86_64", reason="names x86's processors"
         ),
     )
     for mcpu in ("x86-64", "haswell", "skylake-avx512")

@@ -297,7 +297,16 @@ def test_threads_do_not_change_a_bit(compile_for_cpu: Compile, batch: int | str)
 
 @X86
 @pytest.mark.parametrize(
-    "cpu", ["generic", "x86-64", WIDE], ids=["SSSE3", "plain", "VNNI's tiles, plain products"]
+    "cpu",
+    [
+        pytest.param("x86-64", id="plain"),
+        pytest.param("generic", id="SSSE3"),
+        pytest.param("haswell", id="AVX2"),
+        pytest.param("alderlake", id="AVX-VNNI"),
+        pytest.param("skylake-avx512", id="AVX-512"),
+        pytest.param("icelake-client", id="AVX-512 with VNNI"),
+        pytest.param(WIDE, id="VNNI's tiles, plain products"),
+    ],
 )
 def test_builds_give_the_same_bits(compile_for_cpu: Compile, cpu: str | CpuDescription) -> None:
     network = QuantizedNetwork()

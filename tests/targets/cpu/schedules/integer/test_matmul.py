@@ -212,8 +212,18 @@ def test_threads_do_not_change_a_bit(compile_for_cpu: Compile) -> None:
 @pytest.mark.parametrize("rows", [1, 37, "N"])
 @pytest.mark.parametrize(
     "cpu",
-    ["generic", "x86-64", dataclasses.replace(AVX2, vector_bytes=64, vector_registers=32)],
-    ids=["SSSE3", "plain", "VNNI's tiles, plain products"],
+    [
+        pytest.param("x86-64", id="plain"),
+        pytest.param("generic", id="SSSE3"),
+        pytest.param("haswell", id="AVX2"),
+        pytest.param("alderlake", id="AVX-VNNI"),
+        pytest.param("skylake-avx512", id="AVX-512"),
+        pytest.param("icelake-client", id="AVX-512 with VNNI"),
+        pytest.param(
+            dataclasses.replace(AVX2, vector_bytes=64, vector_registers=32),
+            id="VNNI's tiles, plain products",
+        ),
+    ],
 )
 def test_builds_give_the_same_bits(compile_for_cpu: Compile, cpu: object, rows: int | str) -> None:
     network = Product((rows,), 42, 50).network()

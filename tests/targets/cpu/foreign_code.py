@@ -1,0 +1,125 @@
+"""Code for processors that this machine is not, run on it.
+
+LLVM's intermediate code for another x86 processor, its schedule and the width of its vectors as
+they are there, is turned into this machine's instructions. AVX-512's multiply-add instructions are
+replaced by what their manufacturer says they compute (Intel 64 and IA-32 Architectures Software
+Developer's Manual, volume 2); LLVM splits all other operations on wide vectors itself. Untested
+remains LLVM's choice of instructions for the other processor.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+import tvm
+
+from ingot.runtime.cpu_features import machine_architecture, missing_features
+from ingot.targets.cpu.machine import CpuDescription, describe_cpu
+
+_FOREIGN = re.compile(r"@(llvm\.x86\.avx512[\w.]*)\(")
+
+
+def runs_here(cpu: CpuDescription) -> bool:
+    """Whether this machine has all that code for a processor needs."""
+    return cpu.architecture == machine_architecture() and not missing_features(cpu.features)
+
+
+def translated(code: tvm.runtime.Module, cpu: CpuDescription) -> tvm.runtime.Module:
+    """Returns LLVM's module for another x86 processor as code for this machine.
+
+    Raises:
+        NotImplementedError: It has an instruction of AVX-512 that is not described here.
+    """
+    here = describe_cpu("native", threads=1)
+    text = code.inspect_source("ll")
+    for name in sorted(set(_FOREIGN.findall(text))):
+        text = _with_definition(text, name)
+    lacking = ",".join(f"-{feature}" for feature in here.disabled)
+    text = re.sub(r'"target-features"(="[^"]*")?', "", text)
+    attributes = f'"target-cpu"="{here.mcpu}" "target-features"="{lacking}"'
+    text = re.sub(r'"target-cpu"="[^"]*"', attributes, text)
+    # TVM keeps its target in the module, as JSON in a string of LLVM's.
+    text = text.replace(rf"\22mcpu\22:\22{cpu.mcpu}\22", rf"\22mcpu\22:\22{here.mcpu}\22")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "code.ll"
+        path.write_text(text)
+        return tvm.runtime.load_module(str(path))
+
+
+def _with_definition(text: str, name: str) -> str:
+    """Puts a function in place of an intrinsic's declaration."""
+    operation, _, bits = name.removeprefix("llvm.x86.avx512.").rpartition(".")
+    if operation not in _OPERATIONS:
+        raise NotImplementedError(f"{name} is not described in {__file__}")
+    function = f"described.{name}"
+    text = re.sub(rf"^declare [^\n]*@{re.escape(name)}\([^\n]*\n", "", text, flags=re.MULTILINE)
+    text = text.replace(f"@{name}(", f"@{function}(")
+    return text + _OPERATIONS[operation](function, int(bits))
+
+
+def _products(bits: int, of: str, groups: int) -> str:
+    """Products of the elements of %a and %b in 32 bits, each in one of several groups' places."""
+    count = bits // int(of[1:])
+    first = "zext" if of == "i8" else "sext"
+    lines = [
+        f"  %wide.a = {first} <{count} x {of}> %a to <{count} x i32>",
+        f"  %wide.b = sext <{count} x {of}> %b to <{count} x i32>",
+        f"  %products = mul <{count} x i32> %wide.a, %wide.b",
+    ]
+    for place in range(groups):
+        mask = ", ".join(f"i32 {index}" for index in range(place, count, groups))
+        lines.append(
+            f"  %part{place} = shufflevector <{count} x i32> %products, <{count} x i32> poison, "
+            f"<{count // groups} x i32> <{mask}>"
+        )
+    return "\n".join(lines)
+
+
+def _vpdpbusd(function: str, bits: int) -> str:
+    """Adds four products of unsigned and signed bytes to each 32-bit lane."""
+    lanes, result = bits // 32, f"<{bits // 32} x i32>"
+    return f"""
+define internal {result} @{function}({result} %sum, <{4 * lanes} x i8> %a, <{4 * lanes} x i8> %b) {{
+{_products(bits, "i8", 4)}
+  %sum0 = add {result} %sum, %part0
+  %sum1 = add {result} %sum0, %part1
+  %sum2 = add {result} %sum1, %part2
+  %sum3 = add {result} %sum2, %part3
+  ret {result} %sum3
+}}
+"""
+
+
+def _pmaddubs(function: str, bits: int) -> str:
+    """Adds pairs of products of unsigned and signed bytes in 16 bits, with saturation."""
+    lanes = bits // 16
+    wide, result = f"<{lanes} x i32>", f"<{lanes} x i16>"
+    return f"""
+define internal {result} @{function}(<{2 * lanes} x i8> %a, <{2 * lanes} x i8> %b) {{
+{_products(bits, "i8", 2)}
+  %sum = add {wide} %part0, %part1
+  %is.small = icmp slt {wide} %sum, splat (i32 32767)
+  %bounded = select <{lanes} x i1> %is.small, {wide} %sum, {wide} splat (i32 32767)
+  %is.large = icmp sgt {wide} %bounded, splat (i32 -32768)
+  %saturated = select <{lanes} x i1> %is.large, {wide} %bounded, {wide} splat (i32 -32768)
+  %narrow = trunc {wide} %saturated to {result}
+  ret {result} %narrow
+}}
+"""
+
+
+def _pmaddw(function: str, bits: int) -> str:
+    """Adds pairs of products of signed 16-bit integers in 32 bits."""
+    lanes, result = bits // 32, f"<{bits // 32} x i32>"
+    return f"""
+define internal {result} @{function}(<{2 * lanes} x i16> %a, <{2 * lanes} x i16> %b) {{
+{_products(bits, "i16", 2)}
+  %sum = add {result} %part0, %part1
+  ret {result} %sum
+}}
+"""
+
+
+_OPERATIONS = {"vpdpbusd": _vpdpbusd, "pmaddubs.w": _pmaddubs, "pmaddw.d": _pmaddw}
