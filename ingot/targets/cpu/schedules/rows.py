@@ -30,8 +30,8 @@ from ingot.targets.cpu.schedules.emission import (
 from ingot.targets.cpu.schedules.lanes import reduce_lanes
 from ingot.targets.cpu.schedules.tasks import share_tasks
 
-# On every processor a sum runs in so many chains of so many lanes. On AVX2 these are four registers:
-# four independent additions hide the latency of one, and two loads per cycle would not feed more.
+# A sum runs in so many chains of so many lanes on every processor. These are four registers of
+# AVX2: four independent additions hide the latency of one, and more would wait for loads.
 _CHAINS = 2
 _LANES = 16
 # What an element takes, in operations at the rate of multiply-adds.
