@@ -16,10 +16,8 @@ from ingot.report.variants import Variant, prepare
 from ingot.runtime import Session
 from ingot.runtime.manifest import KernelCost
 from ingot.runtime.profiler import KernelTime, profile
+from ingot.targets.cpu.cost import INTEGER_OPERATORS
 from ingot.targets.cpu.probe import Probe, Roofline
-
-# Their operations are nearly all of 8-bit integers; those of every other kernel are of floats.
-_INTEGER_FAMILIES = frozenset({"integer_convolution", "integer_matmul"})
 
 
 class KernelRow(pydantic.BaseModel):
@@ -175,7 +173,7 @@ def _least_seconds(kernel: KernelTime, cost: KernelCost | None, roofline: Roofli
 
 def computes_in_integers(cost: KernelCost) -> bool:
     """Whether a kernel's multiply-adds are of 8-bit integers."""
-    return not _INTEGER_FAMILIES.isdisjoint(cost.operators.split("+"))
+    return not INTEGER_OPERATORS.isdisjoint(cost.operators.split("+"))
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

@@ -43,7 +43,7 @@ def test_the_peak_of_integers_is_stated_where_it_counts(
 ) -> None:
     path = tmp_path / "net.ingot"
     image = {"image": np.zeros((1, 3, 16, 16), np.float32)}
-    cost = KernelCost("integer_convolution", 1000, 10, 1)
+    cost = KernelCost("integer_conv2d", 1000, 10, 1)
     with_costs(small_artifact.path, path, image, cost, precision)
     outcome = ingot("profile", path, *QUICK)
     assert "Gop/s in fp32" in outcome.out

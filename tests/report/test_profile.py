@@ -48,7 +48,7 @@ def test_the_whole_inference_has_the_work_of_all_kernels(costed: ModelProfile) -
     assert costed.kernels_ms == pytest.approx(sum(row.ms for row in costed.rows))
 
 
-@pytest.mark.parametrize("operators", ["integer_convolution", "integer_matmul+add"])
+@pytest.mark.parametrize("operators", ["integer_conv2d+cast", "integer_matmul+add"])
 def test_an_integer_kernel_is_held_to_the_peak_of_integers(
     small_artifact: Artifact, tmp_path: Path, operators: str
 ) -> None:

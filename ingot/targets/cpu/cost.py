@@ -27,6 +27,9 @@ OPERATIONS_ATTRIBUTE = "ingot.operations"
 BYTES_ATTRIBUTE = "ingot.bytes"
 FAMILY_ATTRIBUTE = "ingot.family"
 
+INTEGER_OPERATORS = frozenset({"integer_conv2d", "integer_matmul"})
+"""Ingot's own operators (``selection/integer.py``): nearly all they do is on 8-bit integers."""
+
 _BINARY = (
     tirx.Add, tirx.Sub, tirx.Mul, tirx.Div, tirx.Mod, tirx.FloorDiv, tirx.FloorMod, tirx.Min,
     tirx.Max, tirx.EQ, tirx.NE, tirx.LT, tirx.LE, tirx.GT, tirx.GE, tirx.And, tirx.Or,
@@ -103,9 +106,9 @@ def _numberless(text: str) -> str:
 
 @functools.cache
 def _operator_names() -> frozenset[str]:
-    """The last part of the name of each Relax operator, such as ``max_pool2d``."""
-    names = map(str, ir.Op.list_op_names())
-    return frozenset(name.rpartition(".")[2] for name in names if name.startswith("relax."))
+    """The last part of the name of each Relax operator, such as ``max_pool2d``, and Ingot's own."""
+    names = [str(name) for name in ir.Op.list_op_names() if str(name).startswith("relax.")]
+    return INTEGER_OPERATORS.union(name.rpartition(".")[2] for name in names)
 
 
 def _call_counts(module: tvm.IRModule) -> collections.Counter[str]:

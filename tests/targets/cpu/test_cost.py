@@ -13,7 +13,9 @@ from tvm import relax, tirx
 from tvm.script import tirx as T
 
 from ingot.runtime.manifest import KernelCost
-from ingot.targets.cpu.cost import kernel_costs, operator_chain
+from ingot.targets.cpu.cost import INTEGER_OPERATORS, kernel_costs, operator_chain
+from tests.targets.cpu.conftest import Compile
+from tests.targets.cpu.quantized_networks import ACTIVATIONS, QuantizedNetwork, random_weights
 
 Emit = Callable[[relax.BlockBuilder, list[relax.Var]], relax.Expr]
 FEW = settings(max_examples=25, deadline=None)
@@ -171,9 +173,25 @@ def test_a_vector_of_operations_is_as_many() -> None:
         ("fused_layer_norm1_strided_slice_take2", "layer_norm+strided_slice+take"),
         ("conv2d_transpose", "conv2d_transpose"),
         ("attention", "attention"),
+        ("fused_integer_conv2d11_cast_multiply4_quantize", "integer_conv2d+cast+multiply+quantize"),
         ("reshape10", "reshape"),
         ("something_of_my_own", "something+of+my+own"),
     ],
 )
 def test_operators_are_read_from_the_name(name: str, chain: str) -> None:
     assert operator_chain(name) == chain
+
+
+def test_kernels_of_integers_are_known_by_their_operators(compile_for_cpu: Compile) -> None:
+    network = QuantizedNetwork()
+    x = network.quantized(network.input(1, 8, 6, 5), ACTIVATIONS)
+    y = network.apply("Conv", x, network.weights(random_weights(16, 8, 3, 3)), pads=[1] * 4)
+    network.output(network.apply("Relu", y))
+    rows = network.quantized(network.input(7, 24), ACTIVATIONS)
+    network.output(network.apply("MatMul", rows, network.weights(random_weights(24, 10))))
+    compiled = compile_for_cpu(network.model())
+    integer = {name for name, family in compiled.kernels.items() if family.startswith("integer_")}
+    costs = compiled.lowered.kernels
+    assert len(integer) == 2
+    for name, cost in costs.items():
+        assert (name in integer) == (not INTEGER_OPERATORS.isdisjoint(cost.operators.split("+")))
