@@ -73,14 +73,18 @@ def assert_computes(
     reference: Callable[..., np.ndarray],
     *,
     rounding: float = ROUNDING,
+    magnitude: float = 1.0,
     cpu: CpuDescription | None = None,
 ) -> None:
-    """Asserts that a tensor expression's code gives a NumPy function's result."""
+    """Asserts that a tensor expression's code gives a NumPy function's result.
+
+    ``magnitude`` is that of values on the way, where a result may be much smaller: each rounds.
+    """
     expected = np.asarray(reference(*arrays))
     result = (expected.shape, str(output.dtype))
     (actual,) = run(prim_func(inputs, [output]), arrays, [result], cpu)
     if np.issubdtype(expected.dtype, np.floating):
-        scale = max(1.0, float(np.abs(expected).max(initial=0)))
+        scale = max(magnitude, float(np.abs(expected).max(initial=0)))
         np.testing.assert_allclose(actual, expected, rtol=0, atol=rounding * scale)
     else:
         np.testing.assert_array_equal(actual, expected)
