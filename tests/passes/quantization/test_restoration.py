@@ -27,6 +27,12 @@ def models():
     return network, quantized
 
 
+def test_nothing_restored_is_the_quantized_model(models):
+    network, quantized = models
+    restored = restore_float(quantized, network, [])
+    assert list(map(str, restored.graph)) == list(map(str, quantized.graph))
+
+
 def test_all_layers_restored_are_the_float_model(models):
     network, quantized = models
     restored = restore_float(quantized, network, list(layer_precisions(quantized.graph)))
