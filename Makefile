@@ -41,7 +41,7 @@ test: lint
 	$(PYTEST) -n 2 -m 'not slow and not network'
 
 test-all: lint
-	$(PYTEST) -n 2
+	HYPOTHESIS_PROFILE=explore $(PYTEST) -n 2
 
 wheel: $(VENV)/.compile
 	$(PIP) wheel --quiet --no-deps --wheel-dir dist .

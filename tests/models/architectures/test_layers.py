@@ -5,7 +5,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ingot.errors import ModelError
@@ -52,6 +52,7 @@ def test_a_weight_without_use_is_named():
 
 
 @settings(max_examples=25, deadline=None)
+@example([0.0, 0.0, -14.799562454223633])
 @given(st.lists(st.floats(-20, 20, width=32), min_size=3, max_size=3))
 def test_activations_compute_what_they_are_called(values):
     x_value = np.array([values], np.float32)
@@ -62,7 +63,8 @@ def test_activations_compute_what_they_are_called(values):
     for name, result in expected.items():
         graph, x = vector_graph({})
         model = graph.finish(getattr(graph, name)(x, name), "y", ("N", 3))
-        np.testing.assert_allclose(run(model, x=x_value), result, rtol=1e-5, atol=1e-6)
+        # ONNX Runtime's sigmoid is off by up to 1e-7, and here multiplied by up to 20.
+        np.testing.assert_allclose(run(model, x=x_value), result, rtol=1e-5, atol=4e-6)
 
 
 def test_linear_and_dense_compute_the_same_of_pytorchs_layout():
