@@ -15,6 +15,7 @@ from tvm import s_tir, tirx
 from tvm.tirx import stmt as statements
 
 _SCHEDULED = "tirx.is_scheduled"
+_VOLATILE = "tirx.volatile"
 OPERATIONS = "ingot.operations"
 FAMILY = "ingot.family"
 
@@ -123,6 +124,18 @@ class Emitter:
         buffer = tirx.decl_buffer([index(size) for size in shape], dtype, name)
         self.emit(statements.AllocBuffer(buffer))
         return buffer
+
+    def opaque_zeros(self, count: int) -> list[tirx.Expr]:
+        """Returns zeros that LLVM has to take for unknown, and for different from each other.
+
+        Of a value that is loaded from several such places, LLVM does not keep one copy in a
+        register: each instruction reads memory itself, which is no instruction more.
+        """
+        buffer = tirx.decl_buffer([index(count)], "int64", "zeros")
+        self.emit(statements.AllocBuffer(buffer, annotations={_VOLATILE: True}))
+        for at in range(count):
+            self.store(buffer, index(0), [at])
+        return [self.bind("zero", load(buffer, at)) for at in range(count)]
 
     def store(
         self, buffer: tirx.Buffer, value: tirx.Expr, indices: Sequence[int | tirx.Expr]

@@ -20,8 +20,11 @@ from ingot.targets.cpu.machine import CpuDescription
 _MULTIPLY_ADDS_PER_CYCLE = 2
 _MULTIPLY_ADD_LATENCY = 4
 _LOADS_PER_CYCLE = 2
-
-_WIDEST_PANEL = 8
+# What one of two hyperthreads gets of a core that takes in six instructions per cycle.
+_INSTRUCTIONS_PER_CYCLE = 3
+_LOOP_INSTRUCTIONS = 3
+# Of four values each, which ``pmaddubsw`` multiplies and one addition in 16 bits brings together.
+_GROUPS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,35 +42,100 @@ class Run:
     rows: int
 
 
-def cycles_per_step(rows: int, vectors: int) -> float:
-    """Returns the cycles that a tile needs for one step of the reduction."""
-    return max(
-        rows * vectors / _MULTIPLY_ADDS_PER_CYCLE,
-        float(_MULTIPLY_ADD_LATENCY),
-        (rows + vectors) / _LOADS_PER_CYCLE,
-    )
+@dataclasses.dataclass(frozen=True)
+class MultiplyAdd:
+    """The step of one instruction per accumulator: ``vfmadd``, ``fmla``, ``vpdpbusd``, ``usdot``.
 
-
-def most_rows(vectors: int, cpu: CpuDescription) -> int:
-    """Returns the rows of the tallest tile that the registers hold.
-
-    Besides the accumulators, a step holds one register per vector of weights and one broadcast.
+    Besides the accumulators, it holds one register per vector of weights and one broadcast.
     """
-    return max(1, (cpu.vector_registers - vectors - 1) // vectors)
+
+    widest_panel: int = 8
+
+    def reads_weights_again(self, vectors: int) -> bool:
+        """Returns whether each row reads the panel's weights itself: registers hold them."""
+        del vectors
+        return False
+
+    def most_rows(self, vectors: int, registers: int) -> int:
+        """Returns the rows of the tallest tile that so many registers hold."""
+        return max(1, (registers - vectors - 1) // vectors)
+
+    def cycles(self, rows: int, vectors: int) -> float:
+        """Returns the cycles that a tile needs for one step of the reduction."""
+        return max(
+            rows * vectors / _MULTIPLY_ADDS_PER_CYCLE,
+            float(_MULTIPLY_ADD_LATENCY),
+            (rows + vectors) / _LOADS_PER_CYCLE,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class PairedProducts:
+    """The step of ``pmaddubsw``: two groups of four values, added in 16 bits and then widened.
+
+    Per accumulator these are five instructions, three of which multiply. How many instructions the
+    core takes in per cycle limits it before the multipliers do, the more so where a neighbour runs
+    on the same core. So weights are read from memory by the instructions that multiply with them,
+    by each row's again, instead of by loads into registers; and the wider a tile is, the fewer
+    broadcasts there are per accumulator. Beyond four vectors the panel's weights leave the
+    first-level cache too often: single layers of ResNet-50 got slower.
+
+    Besides the accumulators, it holds the broadcasts of two groups, the ones that widen, and two
+    sums on their way.
+    """
+
+    widest_panel: int = 4
+
+    def reads_weights_again(self, vectors: int) -> bool:
+        """Returns whether each row reads the panel's weights itself.
+
+        A single vector's two stay in registers: a row has too few products to hide the loads.
+        """
+        return vectors > 1
+
+    def most_rows(self, vectors: int, registers: int) -> int:
+        """Returns the rows of the tallest tile that so many registers hold."""
+        weights = 0 if self.reads_weights_again(vectors) else _GROUPS * vectors
+        return max(1, (registers - weights - _GROUPS - 3) // vectors)
+
+    def cycles(self, rows: int, vectors: int) -> float:
+        """Returns the cycles that a tile needs for two groups of the reduction."""
+        loads = _GROUPS * vectors * (rows if self.reads_weights_again(vectors) else 1)
+        broadcasts = _GROUPS * rows
+        instructions = rows * vectors * (2 * _GROUPS + 1) + broadcasts + _LOOP_INSTRUCTIONS
+        if not self.reads_weights_again(vectors):
+            instructions += loads
+        return max(
+            rows * vectors * (_GROUPS + 1) / _MULTIPLY_ADDS_PER_CYCLE,
+            (loads + broadcasts) / _LOADS_PER_CYCLE,
+            instructions / _INSTRUCTIONS_PER_CYCLE,
+        )
+
+
+Step = MultiplyAdd | PairedProducts
+
+MULTIPLY_ADD = MultiplyAdd()
+
+
+def most_rows(vectors: int, cpu: CpuDescription, step: Step = MULTIPLY_ADD) -> int:
+    """Returns the rows of the tallest tile that the registers hold."""
+    return step.most_rows(vectors, cpu.vector_registers)
 
 
 @functools.cache
-def split_rows(extent: int, vectors: int, cpu: CpuDescription) -> tuple[Run, ...]:
+def split_rows(
+    extent: int, vectors: int, cpu: CpuDescription, step: Step = MULTIPLY_ADD
+) -> tuple[Run, ...]:
     """Splits rows into tiles of two neighbouring heights that cover them exactly.
 
     Equal heights leave no small remainder: 49 rows become nine tiles of five and one of four, not
     eight of six and one of one.
     """
-    tallest = most_rows(vectors, cpu)
+    tallest = most_rows(vectors, cpu, step)
     fewest = -(-extent // tallest)
     return min(
         (split_evenly(extent, tiles) for tiles in range(fewest, min(fewest + 3, extent) + 1)),
-        key=lambda runs: _steps_of(runs, vectors),
+        key=lambda runs: _cycles_of(runs, vectors, step),
     )
 
 
@@ -78,8 +146,8 @@ def split_evenly(extent: int, tiles: int) -> tuple[Run, ...]:
     return tuple(run for run in runs if run.count)
 
 
-def _steps_of(runs: Sequence[Run], vectors: int) -> float:
-    return sum(run.count * cycles_per_step(run.rows, vectors) for run in runs)
+def _cycles_of(runs: Sequence[Run], vectors: int, step: Step) -> float:
+    return sum(run.count * step.cycles(run.rows, vectors) for run in runs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +185,9 @@ class Panels:
         return self.columns % self.width
 
 
-def choose_panels(columns: int, row_extent: int | None, cpu: CpuDescription) -> Panels:
+def choose_panels(
+    columns: int, row_extent: int | None, cpu: CpuDescription, step: Step = MULTIPLY_ADD
+) -> Panels:
     """Chooses the width of the panels for a result.
 
     Args:
@@ -125,23 +195,24 @@ def choose_panels(columns: int, row_extent: int | None, cpu: CpuDescription) -> 
         row_extent: Rows that follow each other (of an image, or of the matrix), None where the
             number is not known before the code runs.
         cpu: The processor.
+        step: What a step of the reduction takes of it.
     """
     lanes = cpu.float_lanes
 
     def cycles(vectors: int) -> float:
         panels = Panels(columns, lanes, vectors)
-        total = panels.full * _row_cycles(row_extent, vectors, cpu)
+        total = panels.full * _row_cycles(row_extent, vectors, cpu, step)
         if panels.last_columns:
-            total += _row_cycles(row_extent, -(-panels.last_columns // lanes), cpu)
+            total += _row_cycles(row_extent, -(-panels.last_columns // lanes), cpu, step)
         return total
 
-    candidates = range(1, min(_WIDEST_PANEL, -(-columns // lanes)) + 1)
+    candidates = range(1, min(step.widest_panel, -(-columns // lanes)) + 1)
     best = min(candidates, key=lambda vectors: (round(cycles(vectors), 6), vectors))
     return Panels(columns, lanes, best)
 
 
-def _row_cycles(extent: int | None, vectors: int, cpu: CpuDescription) -> float:
+def _row_cycles(extent: int | None, vectors: int, cpu: CpuDescription, step: Step) -> float:
     if extent is None:
-        tallest = most_rows(vectors, cpu)
-        return cycles_per_step(tallest, vectors) / tallest
-    return _steps_of(split_rows(extent, vectors, cpu), vectors)
+        tallest = most_rows(vectors, cpu, step)
+        return step.cycles(tallest, vectors) / tallest
+    return _cycles_of(split_rows(extent, vectors, cpu, step), vectors, step)

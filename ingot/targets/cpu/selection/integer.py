@@ -201,7 +201,8 @@ def select_integer_convolution(selection: Selection, call: relax.Call) -> relax.
     pointwise = (kernel_height, kernel_width, groups) == (1, 1, 1) and not any(padding)
     if pointwise and not source.channels_first:
         return _pointwise(selection, call, source, array, window)
-    panels = choose_panels(columns // groups, int(call.ty.shape[2]), selection.cpu)
+    dot = DotProduct.of(selection.cpu)
+    panels = choose_panels(columns // groups, int(call.ty.shape[2]), selection.cpu, dot.step)
     if groups > 1 and (panels.last_columns or channels % GROUP):
         return None
     panels = dataclasses.replace(panels, columns=columns)
@@ -209,7 +210,7 @@ def select_integer_convolution(selection: Selection, call: relax.Call) -> relax.
     taps = array.reshape(kernel_height, -1, columns) if joined else array
     missing = [(0, 0)] * (taps.ndim - 2) + [(0, -taps.shape[-2] % GROUP), (0, 0)]
     taps = np.pad(taps, missing).reshape(kernel_height, -1, columns)
-    packed = PackedWeights.pack(taps, source.zero_point, panels, DotProduct.of(selection.cpu))
+    packed = PackedWeights.pack(taps, source.zero_point, panels, dot)
     anchor = _Convolution(window, tuple(array.shape), groups, source, panels, packed, joined)
     return selection.builder.call_te(
         anchor.direct(list(call.ty.shape)),
@@ -229,7 +230,7 @@ def _pointwise(
     result = list(call.ty.shape)
     images = int(result[0]) if isinstance(result[0], tirx.IntImm) else 1
     extent = images * int(result[1]) * int(result[2])
-    panels = choose_panels(columns, extent, selection.cpu)
+    panels = choose_panels(columns, extent, selection.cpu, DotProduct.of(selection.cpu).step)
     packed = _pack_matrix(array[0, 0], source, panels, selection)
     stride_y, stride_x = window.strides
 
@@ -263,7 +264,8 @@ def select_integer_matmul(selection: Selection, call: relax.Call) -> relax.Expr 
     leading = list(shape)[:-1]
     known = all(isinstance(size, tirx.IntImm) for size in leading)
     extent = math.prod(int(size.value) for size in leading) if known else None
-    panels = choose_panels(array.shape[1], extent, selection.cpu)
+    step = DotProduct.of(selection.cpu).step
+    panels = choose_panels(array.shape[1], extent, selection.cpu, step)
     packed = _pack_matrix(array, source, panels, selection)
 
     def matmul(values: te.Tensor, *weights: te.Tensor) -> te.Tensor:

@@ -183,6 +183,22 @@ def test_prefetches_are_hints(options: dict[str, int], instruction: str) -> None
     assert written(kernel(np.arange(SIZE, dtype=np.float32), shape=(SIZE,))) == [3]
 
 
+@pytest.mark.parametrize(("opaque", "reads"), [(False, 1), (True, 3)])
+def test_what_is_read_at_opaque_zeros_is_read_each_time(opaque: bool, reads: int) -> None:
+    def write(emitter: Emitter, x: tirx.Buffer, y: tirx.Buffer) -> None:
+        zeros = emitter.opaque_zeros(reads) if opaque else [index(0)] * 3
+        for at, zero in enumerate(zeros):
+            # Without a store between that may change it, LLVM reads a value once.
+            emitter.store(y, load(x, zero + index(5)) * float(at + 1), [at])
+
+    kernel = compiled(write)
+    result = kernel(np.arange(SIZE, dtype=np.float32), shape=(SIZE,))
+    np.testing.assert_array_equal(result[:3], [5, 10, 15])
+    code = str(kernel.executable.mod.inspect_source("ll"))
+    assert len(re.findall(r"load volatile i64", code)) == (reads if opaque else 0)
+    assert len(re.findall(r"= load float", code)) == reads
+
+
 def test_an_open_loop_is_a_mistake() -> None:
     emitter = Emitter()
     with emitter.loop(3, "i"), pytest.raises(AssertionError, match="still open"):

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules.tiles import (
+    MULTIPLY_ADD,
+    PairedProducts,
     Panels,
     Run,
+    Step,
     choose_panels,
-    cycles_per_step,
     most_rows,
     split_evenly,
     split_rows,
@@ -21,6 +23,8 @@ from tests.targets.cpu.processors import AVX2, AVX512, NEON, PROCESSORS, SSE
 processors = st.sampled_from(list(PROCESSORS.values()))
 extents = st.integers(1, 4000)
 vector_counts = st.integers(1, 8)
+PAIRED = PairedProducts()
+steps = st.sampled_from([MULTIPLY_ADD, PAIRED])
 
 
 def rows_of(runs: tuple[Run, ...]) -> list[int]:
@@ -33,22 +37,30 @@ def rows_of(runs: tuple[Run, ...]) -> list[int]:
     ]
 
 
-def registers_of(rows: int, vectors: int) -> int:
-    """Accumulators, a broadcast, and the panel's vectors, which a single row reads from memory."""
-    return rows * vectors + 1 + (vectors if rows > 1 else 0)
+def registers_of(rows: int, vectors: int, step: Step) -> int:
+    """What a tile holds at once."""
+    if step is MULTIPLY_ADD:
+        # Accumulators, a broadcast, and the panel's vectors, which a single row reads from memory.
+        return rows * vectors + 1 + (vectors if rows > 1 else 0)
+    # Two groups' broadcasts, and weights where they do not come from memory; ones; two sums.
+    return rows * vectors + 2 + (2 if vectors == 1 else 0) + 1 + 2
 
 
-@given(extents, vector_counts, processors)
+@given(extents, vector_counts, processors, steps)
 def test_tiles_cover_the_rows_exactly_and_in_order(
-    extent: int, vectors: int, cpu: CpuDescription
+    extent: int, vectors: int, cpu: CpuDescription, step: Step
 ) -> None:
-    assert rows_of(split_rows(extent, vectors, cpu)) == list(range(extent))
+    assert rows_of(split_rows(extent, vectors, cpu, step)) == list(range(extent))
 
 
-@given(extents, vector_counts, processors)
-def test_every_tile_fits_the_registers(extent: int, vectors: int, cpu: CpuDescription) -> None:
-    for run in split_rows(extent, vectors, cpu):
-        assert registers_of(run.rows, vectors) <= cpu.vector_registers
+@given(extents, processors, st.data())
+def test_every_tile_fits_the_registers(
+    extent: int, cpu: CpuDescription, data: st.DataObject
+) -> None:
+    step = data.draw(steps)
+    vectors = data.draw(st.integers(1, step.widest_panel))
+    for run in split_rows(extent, vectors, cpu, step):
+        assert registers_of(run.rows, vectors, step) <= cpu.vector_registers
 
 
 @given(extents, vector_counts, processors)
@@ -71,15 +83,25 @@ def test_a_remainder_is_shared_among_the_tiles() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "vectors", "cycles"),
+    ("step", "rows", "vectors", "cycles"),
     [
-        pytest.param(6, 2, 6.0, id="two multiply-adds a cycle"),
-        pytest.param(2, 2, 4.0, id="too few accumulators to hide the latency"),
-        pytest.param(1, 8, 4.5, id="two loads a cycle"),
+        pytest.param(MULTIPLY_ADD, 6, 2, 6.0, id="two multiply-adds a cycle"),
+        pytest.param(MULTIPLY_ADD, 2, 2, 4.0, id="too few accumulators to hide the latency"),
+        pytest.param(MULTIPLY_ADD, 1, 8, 4.5, id="two loads a cycle"),
+        # Of two rows: 4 broadcasts, 8 accumulators of 5 instructions, and 3 of the loop.
+        pytest.param(PAIRED, 2, 4, 47 / 3, id="three instructions a cycle"),
+        # Of nine rows: 18 broadcasts, 2 loads, 9 accumulators of 5 instructions, 3 of the loop.
+        pytest.param(PAIRED, 9, 1, 68 / 3, id="a single vector's weights are loaded"),
     ],
 )
-def test_what_limits_a_tile(rows: int, vectors: int, cycles: float) -> None:
-    assert cycles_per_step(rows, vectors) == cycles
+def test_what_limits_a_tile(step: Step, rows: int, vectors: int, cycles: float) -> None:
+    assert step.cycles(rows, vectors) == pytest.approx(cycles)
+
+
+@pytest.mark.parametrize("vectors", range(1, 5))
+def test_rows_read_weights_again_where_there_are_products_to_hide_it(vectors: int) -> None:
+    assert PAIRED.reads_weights_again(vectors) == (vectors > 1)
+    assert not MULTIPLY_ADD.reads_weights_again(vectors)
 
 
 @pytest.mark.parametrize(
@@ -95,9 +117,23 @@ def test_tallest_tile_by_vectors(cpu: CpuDescription, tallest: list[int]) -> Non
     assert [most_rows(vectors, cpu) for vectors in range(1, 9)] == tallest
 
 
-@given(st.integers(1, 3000), st.none() | extents, processors)
-def test_panels_cover_the_columns(columns: int, extent: int | None, cpu: CpuDescription) -> None:
-    panels = choose_panels(columns, extent, cpu)
+@pytest.mark.parametrize(
+    ("cpu", "tallest"),
+    [
+        pytest.param(AVX2, [9, 5, 3, 2], id="avx2: 16 registers"),
+        pytest.param(AVX512, [25, 13, 9, 6], id="avx512: 32 registers"),
+    ],
+)
+def test_tallest_tile_of_paired_products(cpu: CpuDescription, tallest: list[int]) -> None:
+    assert [most_rows(vectors, cpu, PAIRED) for vectors in range(1, 5)] == tallest
+
+
+@given(st.integers(1, 3000), st.none() | extents, processors, steps)
+def test_panels_cover_the_columns(
+    columns: int, extent: int | None, cpu: CpuDescription, step: Step
+) -> None:
+    panels = choose_panels(columns, extent, cpu, step)
+    assert panels.vectors <= step.widest_panel
     assert panels.lanes == cpu.float_lanes
     assert panels.full * panels.width + panels.last_columns == columns
     assert panels.count == panels.full + (panels.last_columns > 0)
@@ -142,6 +178,23 @@ def test_vectors_of_a_panel(
     assert choose_panels(columns, rows, cpu).vectors == expected
 
 
+@pytest.mark.parametrize(
+    ("columns", "rows", "expected"),
+    [
+        pytest.param(64, 56, 4, id="resnet50, rows of 56"),
+        pytest.param(512, 7, 4, id="resnet50, rows of 7"),
+        pytest.param(24, 3136, 3, id="mobilenetv2: three vectors of eight lanes"),
+        pytest.param(16, 12544, 2, id="two vectors"),
+        pytest.param(8, 100, 1, id="one vector"),
+        pytest.param(768, None, 4, id="rows known at run time"),
+    ],
+)
+def test_vectors_of_a_panel_of_paired_products(
+    columns: int, rows: int | None, expected: int
+) -> None:
+    assert choose_panels(columns, rows, AVX2, PAIRED).vectors == expected
+
+
 @given(st.integers(12, 400), st.integers(28, 4000), processors)
 def test_wide_and_tall_results_keep_the_units_at_nine_tenths(
     vectors: int, rows: int, cpu: CpuDescription
@@ -150,7 +203,7 @@ def test_wide_and_tall_results_keep_the_units_at_nine_tenths(
     panels = choose_panels(columns, rows, cpu)
     widths = [panels.vectors] * panels.full + [-(-panels.last_columns // panels.lanes)]
     cycles = sum(
-        run.count * cycles_per_step(run.rows, width)
+        run.count * MULTIPLY_ADD.cycles(run.rows, width)
         for width in widths
         if width
         for run in split_rows(rows, width, cpu)

@@ -150,7 +150,7 @@ class _Writer:
         vectors = -(-columns // self.tile.panels.lanes)
         top = emitter.bind("staged_top", y * index(self.height.stride) - rows.first)
         channel = self._first_channel(panel)
-        for run in split_rows(width.result, vectors, self.cpu):
+        for run in split_rows(width.result, vectors, self.cpu, self.tile.dot.step):
             with emitter.function("segment"), emitter.loop(run.count, "tile") as tile:
                 start = index(run.start) + tile * index(run.rows)
 

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from tvm import tirx
 
 from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.schedules.tiles import MULTIPLY_ADD, PairedProducts, Step
 
 Bytes = npt.NDArray[np.int8]
 
@@ -83,6 +84,11 @@ class DotProduct:
     def saturates(self) -> bool:
         """Whether large weights have to be looked after."""
         return self.kind == "pmaddubsw"
+
+    @property
+    def step(self) -> Step:
+        """What a step of the reduction takes of the processor."""
+        return PairedProducts() if self.kind == "pmaddubsw" else MULTIPLY_ADD
 
     def spread(self, word: tirx.Expr) -> tirx.Expr:
         """Repeats four values of a row, ``uint8x4``, in all lanes."""

@@ -90,7 +90,7 @@ class _Writer:
         """Writes the code for a known number of rows."""
         emitter, panels = self.tile.emitter, self.tile.panels
         vectors = min(panels.vectors, -(-panels.columns // panels.lanes))
-        runs = split_rows(extent, vectors, self.cpu)
+        runs = split_rows(extent, vectors, self.cpu, self.tile.dot.step)
         tiles = sum(run.count for run in runs)
         operations = 2 * extent * self.length * panels.columns
         blocking = choose_blocking(
@@ -140,7 +140,7 @@ class _Writer:
     def dynamic_rows(self, extent: tirx.Expr) -> None:
         """Full tiles in blocks, then one of several narrower tiles for the remainder."""
         emitter, panels = self.tile.emitter, self.tile.panels
-        rows = most_rows(panels.vectors, self.cpu)
+        rows = most_rows(panels.vectors, self.cpu, self.tile.dot.step)
         blocks, bounds_of = dynamic_blocks(extent, rows)
         with emitter.parallel(blocks, "task") as block:
             low, high = bounds_of(block)

@@ -56,6 +56,23 @@ class IntegerWeights:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Sums:
+    """A tile while its sums are added up.
+
+    Attributes:
+        accumulators: The sums.
+        panel: Its panel.
+        row_word: Loads from its rows.
+        zeros: Where each row reads the weights itself, its own zero to read them at; else empty.
+    """
+
+    accumulators: Accumulators
+    panel: tirx.Expr
+    row_word: RowWord
+    zeros: list[tirx.Expr]
+
+
+@dataclasses.dataclass(frozen=True)
 class IntegerTile:
     """Writes tiles of exact sums.
 
@@ -99,56 +116,57 @@ class IntegerTile:
             emitter.bind("offset", load(self.weights.offsets, panel, vector_at(v * lanes, lanes)))
             for v in range(vectors)
         ]
+        again = self.dot.step.reads_weights_again(vectors)
+        zeros = [index(0), *emitter.opaque_zeros(rows - 1)] if again else []
         accumulators = Accumulators(emitter, rows, vectors, lanes, initial, "int32")
+        sums = _Sums(accumulators, panel, row_word, zeros)
         groups, depth = self.weights.groups, max(self.weights.depth, 1)
         with emitter.loop(self.weights.taps, "tap_y") as tap:
             if groups >= depth:
                 with emitter.loop(groups // depth, "step") as step:
-                    self._step(accumulators, tap, step * index(depth), depth, panel, row_word)
+                    self._step(sums, tap, step * index(depth), depth)
             if groups % depth:
-                self._step(accumulators, tap, index(groups - 1), 1, panel, row_word)
-        self._add_excess(accumulators, panel, row_word)
+                self._step(sums, tap, index(groups - 1), 1)
+        self._add_excess(sums)
         accumulators.store(self.kernel.epilogue, position, first_column, columns)
 
-    def _step(
-        self,
-        accumulators: Accumulators,
-        tap: tirx.Expr,
-        first: tirx.Expr,
-        depth: int,
-        panel: tirx.Expr,
-        row_word: RowWord,
-    ) -> None:
+    def _step(self, sums: _Sums, tap: tirx.Expr, first: tirx.Expr, depth: int) -> None:
         def weight(group: int, at: tirx.Expr) -> tirx.Expr:
-            return load(self.weights.packed, panel, tap, first + index(group), at)
+            return load(self.weights.packed, sums.panel, tap, first + index(group), at)
 
-        self._multiply(
-            accumulators, depth, weight, lambda row, group: row_word(row, tap, first + index(group))
-        )
+        def word(row: int, group: int) -> tirx.Expr:
+            return sums.row_word(row, tap, first + index(group))
+
+        self._multiply(sums, depth, weight, word)
 
     def _multiply(
         self,
-        accumulators: Accumulators,
+        sums: _Sums,
         depth: int,
         weight: Callable[[int, tirx.Expr], tirx.Expr],
         word: Callable[[int, int], tirx.Expr],
     ) -> None:
         emitter, dot, width = self.emitter, self.dot, GROUP * self.panels.lanes
-        vectors = [
-            [
-                emitter.bind("weights", weight(group, vector_at(v * width, width)))
-                for group in range(depth)
-            ]
-            for v in range(accumulators.vectors)
+        vectors = range(sums.accumulators.vectors)
+
+        def weights_at(vector: int, zero: tirx.Expr) -> list[tirx.Expr]:
+            place = vector_at((zero + index(vector)) * index(width), width)
+            return [weight(group, place) for group in range(depth)]
+
+        kept = [
+            [emitter.bind("weights", part) for part in weights_at(v, index(0))]
+            for v in vectors
+            if not sums.zeros
         ]
-        for row in range(accumulators.rows):
+        for row in range(sums.accumulators.rows):
             values = [
                 emitter.bind("values", dot.spread(word(row, group))) for group in range(depth)
             ]
-            for v, weights in enumerate(vectors):
-                accumulators.update(row, v, _adding(dot, values, weights))
+            for v in vectors:
+                weights = weights_at(v, sums.zeros[row]) if sums.zeros else kept[v]
+                sums.accumulators.update(row, v, _adding(dot, values, weights))
 
-    def _add_excess(self, accumulators: Accumulators, panel: tirx.Expr, row_word: RowWord) -> None:
+    def _add_excess(self, sums: _Sums) -> None:
         excess, at, bounds = (
             self.weights.excess, self.weights.excess_at, self.weights.excess_bounds,
         )  # fmt: skip
@@ -156,7 +174,7 @@ class IntegerTile:
             return
         emitter = self.emitter
         low, high = (
-            emitter.bind("bound", tirx.Cast("int64", load(bounds, panel + index(end))))
+            emitter.bind("bound", tirx.Cast("int64", load(bounds, sums.panel + index(end))))
             for end in range(2)
         )
         with emitter.loop(high - low, "excess", start=low) as step:
@@ -164,10 +182,10 @@ class IntegerTile:
             tap = emitter.bind("tap", group // index(self.weights.groups))
             within = emitter.bind("within", group % index(self.weights.groups))
             self._multiply(
-                accumulators,
+                sums,
                 1,
                 lambda _, place: load(excess, step, place),
-                lambda row, _: row_word(row, tap, within),
+                lambda row, _: sums.row_word(row, tap, within),
             )
 
 

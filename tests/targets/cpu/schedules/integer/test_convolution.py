@@ -32,7 +32,7 @@ from tests.targets.cpu.quantized_networks import (
 )
 
 X86 = pytest.mark.skipif(machine_architecture() != "x86_64", reason="names x86's registers")
-SUMS_OF_16_BITS = re.compile(r'pmadd\.ub\.sw", \w+, \w+\) \+')
+SUMS_OF_16_BITS = re.compile(r'\+ T\.call_llvm_pure_intrin\("int16x16"')
 PADDED = (1, 1, 1, 1)
 SAME_3X3 = Layer((9, 8), (3, 3), pads=PADDED)
 # Vectors of sixteen lanes that this machine can run: AVX2 computes each in two halves.
@@ -343,6 +343,18 @@ class TestMachineCode:
         for loop in loops:
             assert not loop.spills, str(loop)
         assert "vpmaddubsw" not in compiled.assembly
+
+    @pytest.mark.parametrize(("mcpu", "register"), [("haswell", "ymm"), ("skylake-avx512", "zmm")])
+    def test_products_read_weights_from_memory(
+        self, compile_for_cpu: Compile, mcpu: str, register: str
+    ) -> None:
+        compiled = compile_for_cpu(self.LAYER.network().model(), mcpu=mcpu)
+        loops = accumulating_loops(compiled.assembly, register, "vpmaddubsw")
+        assert loops
+        for loop in loops:
+            assert not loop.spills, str(loop)
+            products = [line for line in loop.instructions if line.startswith("vpmaddubsw")]
+            assert all("(" in line for line in products), str(loop)
 
     @pytest.mark.parametrize(
         ("mcpu", "register", "instruction"),
