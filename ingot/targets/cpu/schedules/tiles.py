@@ -47,9 +47,14 @@ class MultiplyAdd:
     """The step of one instruction per accumulator: ``vfmadd``, ``fmla``, ``vpdpbusd``, ``usdot``.
 
     Besides the accumulators, it holds one register per vector of weights and one broadcast.
+
+    Attributes:
+        widest_panel: Vectors of the widest panel.
+        two_heights: How much longer tiles of one height may take than tiles of two.
     """
 
     widest_panel: int = 8
+    two_heights: float = 1.0
 
     def reads_weights_again(self, vectors: int) -> bool:
         """Returns whether each row reads the panel's weights itself: registers hold them."""
@@ -82,9 +87,15 @@ class PairedProducts:
 
     Besides the accumulators, it holds the broadcasts of two groups, the ones that widen, and two
     sums on their way.
+
+    Attributes:
+        widest_panel: Vectors of the widest panel.
+        two_heights: How much longer tiles of one height may take than tiles of two, which are twice
+            the code: of a small network's file that is more than of its time.
     """
 
     widest_panel: int = 4
+    two_heights: float = 1.02
 
     def reads_weights_again(self, vectors: int) -> bool:
         """Returns whether each row reads the panel's weights itself.
@@ -133,9 +144,13 @@ def split_rows(
     """
     tallest = most_rows(vectors, cpu, step)
     fewest = -(-extent // tallest)
+
+    def cost(runs: tuple[Run, ...]) -> float:
+        return _cycles_of(runs, vectors, step) * (1.0 if len(runs) == 1 else step.two_heights)
+
     return min(
         (split_evenly(extent, tiles) for tiles in range(fewest, min(fewest + 3, extent) + 1)),
-        key=lambda runs: _cycles_of(runs, vectors, step),
+        key=cost,
     )
 
 

@@ -82,6 +82,13 @@ def test_a_remainder_is_shared_among_the_tiles() -> None:
     assert split_rows(49, 2, AVX512) == (Run(0, 1, 13), Run(13, 3, 12))
 
 
+def test_one_height_is_worth_a_little_time() -> None:
+    assert split_rows(32, 2, AVX2) == (Run(0, 2, 6), Run(12, 4, 5))
+    assert split_rows(32, 2, AVX2, PAIRED) == (Run(0, 8, 4),)
+    # Seven tiles of seven, against ten of which nine are of five: too much of it.
+    assert split_rows(49, 2, AVX2, PAIRED) == (Run(0, 9, 5), Run(45, 1, 4))
+
+
 @pytest.mark.parametrize(
     ("step", "rows", "vectors", "cycles"),
     [
