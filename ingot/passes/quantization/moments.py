@@ -8,7 +8,7 @@ layer-wise methods need, whatever the number of samples.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ Wide = npt.NDArray[np.float64]
 # Rows of X X' per input: more than this add little but time.
 _ROWS_PER_INPUT = 16
 _FEWEST_ROWS = 16384
+# Of a matrix of pairs: few enough to stay in cache while they are worked on.
+_ROWS_AT_ONCE = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +53,9 @@ def moments(layer: LinearLayer, values: Iterable[Array], seed: int = 0) -> Momen
         seed: Of the choice of patches, where there are more than are needed.
     """
     generator = np.random.default_rng(seed)
-    halves: list[_Sums | None] = [None, None]
     batches = list(values)
     inputs = layer.to_rows(layer.array()).shape[1]
+    halves = [_Sums.zero(layer.groups, inputs) for _ in range(2)]
     wanted = max(_FEWEST_ROWS, _ROWS_PER_INPUT * inputs) // max(len(batches), 1) + 1
     for half, part in enumerate(_in_halves(batches)):
         waiting: list[Array] = []
@@ -61,9 +63,7 @@ def moments(layer: LinearLayer, values: Iterable[Array], seed: int = 0) -> Momen
             waiting.append(input_rows(layer, array, wanted, generator))
             # Small samples together: each product writes a matrix of all pairs of inputs.
             if index == len(part) - 1 or sum(one.shape[1] for one in waiting) >= inputs:
-                found = _Sums.of(np.concatenate(waiting, axis=1))
-                before = halves[half]
-                halves[half] = found if before is None else before.plus(found)
+                halves[half].add(np.concatenate(waiting, axis=1))
                 waiting.clear()
     return _finish(*halves)
 
@@ -109,17 +109,24 @@ def _choose(count: int, wanted: int, generator: np.random.Generator) -> npt.NDAr
 
 @dataclasses.dataclass
 class _Sums:
+    """Sums over patches.
+
+    They are added to in place, and worked on by parts: of thousands of inputs, a matrix of all
+    pairs takes longer to allocate than to compute.
+    """
+
     count: int
     total: Wide
     squares: Wide
 
     @classmethod
-    def of(cls, rows: Array) -> _Sums:
-        return cls(
-            rows.shape[1],
-            rows.sum(axis=1, dtype=np.float64),
-            np.matmul(np.swapaxes(rows, 1, 2), rows).astype(np.float64),
-        )
+    def zero(cls, groups: int, inputs: int) -> _Sums:
+        return cls(0, np.zeros((groups, inputs)), np.zeros((groups, inputs, inputs)))
+
+    def add(self, rows: Array) -> None:
+        self.count += rows.shape[1]
+        self.total += rows.sum(axis=1, dtype=np.float64)
+        self.squares += np.matmul(np.swapaxes(rows, 1, 2), rows)
 
     def plus(self, other: _Sums) -> _Sums:
         return _Sums(
@@ -128,29 +135,40 @@ class _Sums:
             self.squares + other.squares,
         )
 
-    def covariance(self) -> Wide:
+    def covariance(self, group: int, rows: slice) -> Wide:
+        """Some rows of a group's covariance."""
+        mean = self.total[group] / self.count
+        found = self.squares[group, rows] / self.count
+        found -= mean[rows, None] * mean
+        return np.asarray(found)
+
+    def covariances(self) -> Wide:
+        """All of them, in the place of the sums of products."""
         mean = self.total / self.count
-        return np.asarray(self.squares / self.count - mean[:, :, None] * mean[:, None, :])
+        for group, rows in _parts(self.squares):
+            found = self.squares[group, rows]
+            found /= self.count
+            found -= mean[group, rows, None] * mean[group]
+        return self.squares
 
 
-def _finish(first: _Sums | None, second: _Sums | None) -> Moments:
+def _parts(matrices: Wide) -> Iterator[tuple[int, slice]]:
+    """Of each group's matrix some rows at a time."""
+    for group, matrix in enumerate(matrices):
+        for start in range(0, len(matrix), _ROWS_AT_ONCE):
+            yield group, slice(start, min(start + _ROWS_AT_ONCE, len(matrix)))
+
+
+def _finish(first: _Sums, second: _Sums) -> Moments:
     """Joins two halves of the samples, and asks how far they agree."""
-    assert first is not None
-    total = first if second is None else first.plus(second)
-    covariance = total.covariance()
-    if second is None:
-        reliable = np.zeros(len(covariance))
-    else:
-        reliable = _reliable(covariance, first.covariance(), second.covariance())
-    return Moments(
-        total.count,
-        total.total / total.count,
-        covariance,
-        reliable,
-    )
+    total = first.plus(second)
+    covariance = total.covariances()
+    agree = second.count > 0
+    reliable = _reliable(covariance, first, second) if agree else np.zeros(len(covariance))
+    return Moments(total.count, total.total / total.count, covariance, reliable)
 
 
-def _reliable(whole: Wide, first: Wide, second: Wide) -> Wide:
+def _reliable(whole: Wide, first: _Sums, second: _Sums) -> Wide:
     """The part of correlations that samples have in common; [groups].
 
     Shrinking what is beside the diagonal by this factor is nearest, in the Frobenius norm, to the
@@ -160,11 +178,12 @@ def _reliable(whole: Wide, first: Wide, second: Wide) -> Wide:
     """
     variances = np.diagonal(whole, axis1=1, axis2=2)
     weights = np.where(variances > 0.0, 1.0 / np.where(variances > 0.0, variances, 1.0), 0.0)
-
-    def product(left: Wide, right: Wide) -> Wide:
-        found = np.einsum("gij,gij,gi,gj->g", left, right, weights, weights, optimize=True)
-        diagonals = (np.diagonal(one, axis1=1, axis2=2) for one in (left, right))
-        return np.asarray(found - np.einsum("gi,gi,gi->g", *diagonals, weights**2))
-
-    common, found = product(first, second), product(whole, whole)
+    common, found = np.zeros(len(whole)), np.zeros(len(whole))
+    for group, rows in _parts(whole):
+        pairs = weights[group, rows, None] * weights[group]
+        on_diagonal = np.arange(rows.start, rows.stop)
+        pairs[on_diagonal - rows.start, on_diagonal] = 0.0
+        halves = (half.covariance(group, rows) for half in (first, second))
+        common[group] += np.einsum("ij,ij,ij->", pairs, *halves)
+        found[group] += np.einsum("ij,ij,ij->", pairs, whole[group, rows], whole[group, rows])
     return np.asarray(np.clip(common / np.where(found > 0.0, found, 1.0), 0.0, 1.0))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg
 
 from ingot.passes.quantization.headroom import Budget
 
@@ -75,7 +76,10 @@ def damped(hessian: Wide, damping: float) -> Wide:
     """
     means = np.diagonal(hessian, axis1=1, axis2=2).mean(axis=1)
     floor = damping * means + np.where(means > 0.0, 1e-9 * means, 1.0)
-    return np.asarray(hessian + floor[:, None, None] * np.eye(hessian.shape[1]))
+    result = hessian.copy()
+    diagonal = np.arange(hessian.shape[1])
+    result[:, diagonal, diagonal] += floor[:, None]
+    return result
 
 
 def without_chance(covariance: Wide, reliable: Wide) -> Wide:
@@ -92,7 +96,14 @@ def without_chance(covariance: Wide, reliable: Wide) -> Wide:
 
 
 def _inverse_factor(hessian: Wide, damping: float) -> Wide:
-    """The upper Cholesky factors of the damped moments' inverses."""
-    inverse = np.linalg.inv(damped(hessian, damping))
-    symmetric = (inverse + np.swapaxes(inverse, 1, 2)) / 2
-    return np.asarray(np.swapaxes(np.linalg.cholesky(symmetric), 1, 2))
+    """The upper Cholesky factors U of the damped moments' inverses, H⁻¹ = Uᵀ U.
+
+    With rows and columns in reverse order H is a lower triangle times its transpose; put back in
+    order, an upper triangle times its own: H = R Rᵀ, and U = R⁻¹. That takes a quarter of the
+    operations of inverting H first.
+    """
+    factors = np.empty_like(hessian)
+    for group, matrix in enumerate(damped(hessian, damping)):
+        lower = scipy.linalg.cholesky(matrix[::-1, ::-1], lower=True, check_finite=False)
+        factors[group], _ = scipy.linalg.lapack.dtrtri(lower[::-1, ::-1], lower=0)
+    return factors
