@@ -76,7 +76,7 @@ def damped(hessian: Wide, damping: float) -> Wide:
     """
     means = np.diagonal(hessian, axis1=1, axis2=2).mean(axis=1)
     floor = damping * means + np.where(means > 0.0, 1e-9 * means, 1.0)
-    result = hessian.copy()
+    result: Wide = hessian.copy()
     diagonal = np.arange(hessian.shape[1])
     result[:, diagonal, diagonal] += floor[:, None]
     return result

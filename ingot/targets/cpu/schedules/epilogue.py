@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tvm_ffi
 from tvm import s_tir, tirx
 from tvm.tirx import stmt as statements
@@ -22,7 +23,8 @@ class NotFusableError(Exception):
     """A prim func is not an anchor with element-wise blocks behind it; says why."""
 
 
-FLOATS_OF_A_LINE = 16
+_LINE_BYTES = 64  # of every processor that code is written for
+FLOATS_OF_A_LINE = _LINE_BYTES // 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +120,8 @@ class Epilogue:
             buffers.append((buffer, indices, False))
         for buffer, indices, write in buffers:
             *leading, first = (substitute(at, place) for at in indices)
-            for line in range(0, columns, FLOATS_OF_A_LINE):
+            elements = _LINE_BYTES // np.dtype(str(buffer.ty.dtype)).itemsize
+            for line in range(0, columns, elements):
                 emitter.prefetch(buffer, *leading, first + index(line), write=write)
 
     @property

@@ -279,3 +279,17 @@ def test_prefetch_asks_for_the_result_and_for_what_streams_beside_it() -> None:
     assembly = compile_kernel(function, NATIVE).assembly
     asked = re.findall(r"\b(prefetch\w+)\s", assembly)
     assert sorted(asked) == ["prefetcht0", "prefetcht0", "prefetchw", "prefetchw"]
+
+
+@pytest.mark.skipif(NATIVE.architecture != "x86_64", reason="names x86's instructions")
+def test_prefetch_asks_for_each_line_once() -> None:
+    def steps(anchor: te.Tensor) -> te.Tensor:
+        return elementwise(anchor, lambda i, j: anchor[i, j].astype("uint8"), "bytes")
+
+    kernel = take_apart(fused((4, 128), steps))
+    emitter = Emitter()
+    kernel.epilogue.prefetch(emitter, [index(2), index(0)], 128)
+    function = store_tile(kernel, kernel.epilogue, emitter, [2, 0], 128)
+    assembly = compile_kernel(function, NATIVE).assembly
+    # 64 bytes are a line, of whatever type.
+    assert len(re.findall(r"\bprefetchw\s", assembly)) == 2
