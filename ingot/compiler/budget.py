@@ -3,15 +3,14 @@
 Layers are taken in the order of the noise that they alone make in the outputs, per multiply-add:
 the time that a layer costs in float over integers grows with these. Noise of layers adds up nearly
 independently, so the loss falls with each layer taken, and the fewest that hold the budget are
-found by halving. A metric that counts examples is not as even as that: of the layers found, some
-turn out not to matter, and those that cost most time are given back to integers first. Each try is
-judged by the metric on labelled data, on the very graph that is compiled.
+found by halving. Each try is judged by the metric on labelled data, on the very graph that is
+compiled.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import onnx_ir as ir
@@ -23,9 +22,6 @@ from ingot.compiler.sensitivity import LayerSensitivity, Samples, layer_noise, m
 from ingot.errors import DataError, VerificationError
 from ingot.passes.quantization.restoration import restore_float
 from ingot.progress import Progress, no_progress
-
-# Each try takes the metric on all data, so that few have to do.
-_PARTS = (4, 8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,23 +80,21 @@ def hold_budget(
         budget,
         progress,
     )
-    if trials.holds([]):
+    if trials.holds(0):
         # Which layers to keep in float is no question, and answering it takes a while.
         layers = layer_noise(model, float_model, samples)
     else:
         layers = measure_sensitivity(model, float_model, samples, progress=progress)
         worst_first = sorted(layers, key=_noise_per_cost, reverse=True)
         trials.order += [layer.name for layer in worst_first]
-    order = trials.order
-    count = _fewest(len(order), lambda count: trials.holds(order[:count]))
+    order, values = trials.order, trials.values
+    count = _fewest(len(order), trials.holds)
     if count is None:
-        found = trials.values[frozenset(order)]
         raise VerificationError(
             f"the accuracy budget of {budget:g} does not hold even with all layers in float, "
-            f"{found:g} against {trials.target:g}; give more data or a larger budget"
+            f"{values[len(order)]:g} against {trials.target:g}; give more data or a larger budget"
         )
-    costs = {layer.name: layer.multiply_adds for layer in layers}
-    kept = _give_back(order[:count], costs, trials.holds)
+    kept = frozenset(order[:count])
     final = [
         layer.model_copy(update={"precision": "fp32" if layer.name in kept else "int8"})
         for layer in layers
@@ -111,21 +105,21 @@ def hold_budget(
         "unit": chosen.unit,
         "examples": len(data),
         "reference": trials.target,
-        "quantized": trials.values[frozenset()],
-        "result": trials.values[frozenset(kept)],
-        "kept_in_float": kept,
-        "tried": trials.best_by_count(),
+        "quantized": values[0],
+        "result": values[count],
+        "kept_in_float": order[:count],
+        "tried": {str(tried): value for tried, value in sorted(values.items())},
     }
     return BudgetOutcome(restore_float(model, float_model, kept), final, facts)
 
 
 class _Trials:
-    """What the metric says with some layers in float.
+    """What the metric says with more or fewer layers in float.
 
     Attributes:
         order: The layers, in the order in which they return to float.
         target: The metric in float.
-        values: The metric by the layers in float, for each set of them that was tried.
+        values: The metric by the number of layers in float, for each that was tried.
     """
 
     def __init__(
@@ -140,61 +134,24 @@ class _Trials:
         self._model, self._float_model = model, float_model
         self._judge, self._sign, self._budget, self._progress = judge, sign, budget, progress
         self.order: list[str] = []
-        self.values: dict[frozenset[str], float] = {}
+        self.values: dict[int, float] = {}
         progress("measuring accuracy in float", 0, 0)
         self.target = judge(float_model)
 
-    def holds(self, kept: Sequence[str]) -> bool:
-        """Whether the budget holds with these layers in float."""
-        names = frozenset(kept)
-        if names not in self.values:
-            where = f"with {len(names)} layers in float" if names else "in 8 bits"
+    def holds(self, count: int) -> bool:
+        """Whether the budget holds with so many layers in float."""
+        if count not in self.values:
+            where = f"with {count} layers in float" if count else "in 8 bits"
             self._progress(f"measuring accuracy {where}", 0, 0)
-            candidate = (
-                restore_float(self._model, self._float_model, names) if names else self._model
-            )
-            self.values[names] = self._judge(candidate)
-        return self._loss(self.values[names]) <= self._budget + 1e-9
-
-    def best_by_count(self) -> dict[str, float]:
-        """The best value by how many layers were in float."""
-        best: dict[int, float] = {}
-        for names, value in self.values.items():
-            best[len(names)] = min(value, best.get(len(names), value), key=self._loss)
-        return {str(count): best[count] for count in sorted(best)}
-
-    def _loss(self, value: float) -> float:
-        return self._sign * (self.target - value)
+            kept = self.order[:count]
+            candidate = restore_float(self._model, self._float_model, kept) if kept else self._model
+            self.values[count] = self._judge(candidate)
+        return self._sign * (self.target - self.values[count]) <= self._budget + 1e-9
 
 
 def _noise_per_cost(layer: LayerSensitivity) -> float:
     assert layer.output_sqnr_db is not None
     return float(10.0 ** (-layer.output_sqnr_db / 10.0)) / max(layer.multiply_adds, 1)
-
-
-def _give_back(
-    kept: Sequence[str], costs: Mapping[str, int], holds: Callable[[Sequence[str]], bool]
-) -> list[str]:
-    """Takes layers away by parts, the costliest first, as long as the budget holds without them.
-
-    Args:
-        kept: Layers with which it holds.
-        costs: What stands for the time of each layer.
-        holds: Whether it holds with some layers.
-
-    Returns:
-        Those that are left, in their order.
-    """
-    left = list(kept)
-    for parts in _PARTS:
-        costliest = sorted(left, key=lambda name: costs[name], reverse=True)
-        size = -(-len(costliest) // parts)
-        for start in range(0, len(costliest), size or 1):
-            part = costliest[start : start + size]
-            rest = [name for name in left if name not in part]
-            if rest and holds(rest):
-                left = rest
-    return left
 
 
 def _fewest(most: int, holds: Callable[[int], bool]) -> int | None:

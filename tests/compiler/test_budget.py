@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingot.calibration.dataset import open_dataset
-from ingot.compiler.budget import _fewest, _give_back, hold_budget
+from ingot.compiler.budget import _fewest, hold_budget
 from ingot.compiler.sensitivity import decibels, layer_noise, measure_sensitivity
 from ingot.errors import DataError, VerificationError
 from ingot.passes.quantization import InsertQdq
@@ -115,33 +115,3 @@ def test_the_fewest_is_found_with_few_tries(most, needed):
 def test_no_noise_has_a_finite_figure():
     assert decibels(1.0, 0.0) == 200.0
     assert decibels(100.0, 1.0) == pytest.approx(20.0)
-
-
-def test_layers_that_do_not_matter_are_given_back(models, data):
-    network, quantized = models
-    # Only the second layer to return to float matters; halving finds it with the first.
-    order: list[str] = []
-
-    def measure(candidate):
-        floats = in_float(candidate)
-        order.extend(name for name in floats if name not in order)
-        return 90.0 if candidate is network or set(floats) & set(order[1:2]) else 80.0
-
-    outcome = hold_budget(quantized, network, data, 0.5, images(2), measure=measure)
-    assert outcome.facts["kept_in_float"] == order[1:2] == in_float(outcome.model)
-    assert outcome.facts["result"] == 90.0
-    assert outcome.facts["tried"]["1"] == 90.0
-
-
-@given(st.sets(st.integers(0, 39)), st.lists(st.integers(1, 9), min_size=40, max_size=40))
-def test_giving_back_keeps_what_matters_with_few_tries(needed, costs):
-    tried = []
-
-    def holds(kept):
-        tried.append(kept)
-        return needed <= set(kept)
-
-    left = _give_back(list(range(40)), dict(enumerate(costs)), holds)
-    assert needed <= set(left)
-    assert left == sorted(left)
-    assert len(tried) <= 12
