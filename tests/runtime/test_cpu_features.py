@@ -34,3 +34,13 @@ def test_a_feature_that_one_core_lacks_does_not_count(cpuinfo: Path) -> None:
 def test_arm_names_its_features_differently(cpuinfo: Path) -> None:
     cpuinfo.write_text("Features\t: fp asimd asimddp\n")
     assert cpu_features.machine_features() == {"fp", "asimd", "asimddp"}
+
+
+@pytest.mark.parametrize("granted", [True, False])
+def test_tiles_count_where_the_kernel_lets_this_process_use_them(
+    cpuinfo: Path, monkeypatch: pytest.MonkeyPatch, granted: bool
+) -> None:
+    cpuinfo.write_text("flags\t\t: avx2 amx_tile amx_int8 amx_bf16\n")
+    monkeypatch.setattr(cpu_features, "_may_use_tiles", lambda: granted)
+    tiles = {"amx_tile", "amx_int8", "amx_bf16"}
+    assert cpu_features.machine_features() == {"avx2"} | (tiles if granted else set())

@@ -33,6 +33,8 @@ _KERNEL_NAMES = {
 }  # fmt: skip
 
 _GENERIC_CPU = {"x86_64": "x86-64-v2", "aarch64": "generic"}
+# The first processor with AMX.
+_FIRST_WITH_TILES = "sapphirerapids"
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _KIB = 1024
 
@@ -96,7 +98,7 @@ def describe_cpu(mcpu: str, threads: int | None) -> CpuDescription:
         raise UsageError(f"this machine's architecture {architecture} is not supported")
     native = mcpu == "native"
     if native:
-        mcpu = codegen.llvm_get_system_cpu()
+        mcpu = _this_processor(architecture)
     elif mcpu == "generic":
         mcpu = _GENERIC_CPU[architecture]
     implied = _implied_features(architecture, mcpu)
@@ -117,6 +119,17 @@ def describe_cpu(mcpu: str, threads: int | None) -> CpuDescription:
         l2_bytes=cache_bytes(level=2, default=512 * _KIB),
         cores=threads or available_cores(),
     )
+
+
+def _this_processor(architecture: str) -> str:
+    """LLVM's name of this machine's processor.
+
+    LLVM goes by the model number, which a virtual machine may give as an older processor's.
+    """
+    name: str = codegen.llvm_get_system_cpu()
+    if "amx_int8" in machine_features() and "amx-int8" not in _implied_features(architecture, name):
+        return _FIRST_WITH_TILES
+    return name
 
 
 @functools.cache

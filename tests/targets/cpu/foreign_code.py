@@ -3,13 +3,18 @@
 LLVM's intermediate code for another x86 processor, its schedule and the width of its vectors as
 they are there, is turned into this machine's instructions. AVX-512's multiply-add instructions are
 replaced by what their manufacturer says they compute (Intel 64 and IA-32 Architectures Software
-Developer's Manual, volume 2); LLVM splits all other operations on wide vectors itself. Untested
-remains LLVM's choice of instructions for the other processor.
+Developer's Manual, volume 2), AMX's by functions in C (``amx_tiles.c``); LLVM splits all other
+operations on wide vectors itself. Untested remains LLVM's choice of instructions for the other
+processor.
 """
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import re
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -19,6 +24,8 @@ from ingot.runtime.cpu_features import machine_architecture, missing_features
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 
 _FOREIGN = re.compile(r"@(llvm\.x86\.avx512[\w.]*)\(")
+_TILES = re.compile(r"@llvm\.x86\.(ldtilecfg|tilerelease|tileloadd64|tilestored64|tdpbusd)\(")
+_TILES_SOURCE = Path(__file__).with_name("amx_tiles.c")
 
 
 def runs_here(cpu: CpuDescription) -> bool:
@@ -36,6 +43,9 @@ def translated(code: tvm.runtime.Module, cpu: CpuDescription) -> tvm.runtime.Mod
     text = code.inspect_source("ll")
     for name in sorted(set(_FOREIGN.findall(text))):
         text = _with_definition(text, name)
+    if _TILES.search(text):
+        _load_tiles()
+        text = _TILES.sub(r"@described_\1(", text).replace(" immarg", "")
     lacking = ",".join(f"-{feature}" for feature in here.disabled)
     text = re.sub(r'"target-features"(="[^"]*")?', "", text)
     attributes = f'"target-cpu"="{here.mcpu}" "target-features"="{lacking}"'
@@ -46,6 +56,21 @@ def translated(code: tvm.runtime.Module, cpu: CpuDescription) -> tvm.runtime.Mod
         path = Path(folder) / "code.ll"
         path.write_text(text)
         return tvm.runtime.load_module(str(path))
+
+
+@functools.cache
+def _load_tiles() -> None:
+    """Loads the functions that stand for AMX's instructions; LLVM finds them by their names."""
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "amx_tiles.so"
+        subprocess.run(
+            [
+                sys.executable, "-m", "ziglang", "cc", "-shared", "-fPIC", "-O1",
+                "-fno-sanitize=all", "-o", str(library), str(_TILES_SOURCE),
+            ],
+            check=True,
+        )  # fmt: skip
+        ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
 
 
 def _with_definition(text: str, name: str) -> str:

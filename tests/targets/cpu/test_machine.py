@@ -52,3 +52,19 @@ def test_a_feature_that_a_virtual_machine_hides_is_switched_off(
     assert "avx512f" in cpu.disabled
     assert cpu.vector_bytes == 32
     assert "-avx512f" in str(cpu.tvm_target())
+
+
+def test_a_processor_with_tiles_is_known_by_them_where_its_model_number_is_an_older_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    everything = set(describe_cpu("sapphirerapids", threads=2).features)
+    monkeypatch.setattr("tvm.target.codegen.llvm_get_system_cpu", lambda: "rocketlake")
+    monkeypatch.setattr("ingot.targets.cpu.machine.machine_features", lambda: everything)
+    cpu = describe_cpu("native", None)
+    assert cpu.mcpu == "sapphirerapids"
+    assert "amx_int8" in cpu.features
+    monkeypatch.setattr(
+        "ingot.targets.cpu.machine.machine_features",
+        lambda: {name for name in everything if "amx" not in name},
+    )
+    assert describe_cpu("native", None).mcpu == "rocketlake"

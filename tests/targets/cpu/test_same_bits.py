@@ -22,6 +22,7 @@ PROCESSORS = {
     "alderlake": "AVX-VNNI",
     "skylake-avx512": "AVX-512",
     "icelake-client": "AVX-512 with VNNI",
+    "sapphirerapids": "AMX",
 }
 
 
@@ -84,7 +85,7 @@ def transformer_block() -> ir.Model:
         " f1 = MatMul(n1, w1) e1 = Add(f1, b1) ge = Gelu(e1) f2 = MatMul(ge, w2)"
         " e2 = Add(f2, b2) x2 = Add(e2, n1) y = LayerNormalization<axis=-1>(x2, g2, h2)"
     )  # fmt: skip
-    return model("(float[1,6,136] x) => (float[1,6,136] y)", body, weights)
+    return model("(float[1,9,136] x) => (float[1,9,136] y)", body, weights)
 
 
 @pytest.mark.parametrize("network", [mobile_network, transformer_block])
@@ -98,6 +99,7 @@ def test_each_processor_gives_the_same_bits(compile_for_cpu: Compile, network) -
     for mcpu, vectors in PROCESSORS.items():
         compiled = compile_for_cpu(ir.to_proto(graph), mcpu)
         assert any(family.startswith("integer") for family in compiled.kernels.values())
+        assert ("tdpbusd" in compiled.assembly.split()) == (vectors == "AMX")
         results[vectors] = [compiled(x)[0] for x in inputs]
     for vectors, found in results.items():
         np.testing.assert_array_equal(found, results["AVX2"], err_msg=vectors)

@@ -50,10 +50,13 @@ class Emitter:
 
         A loop of one iteration is left out, and yields ``start``.
         """
-        begin = index(start)
+        begin, count = index(start), index(extent)
         if not isinstance(begin, tirx.IntImm):
-            # TVM moves loops to begin at 0, and leaves outer variables in a start as they were.
+            # TVM moves loops to begin at 0, and leaves outer variables in the bounds of an inner
+            # one as they were.
             begin = self.bind(f"{name}_start", begin)
+            if not isinstance(count, tirx.IntImm):
+                count = self.bind(f"{name}_extent", count)
         if isinstance(extent, int) and extent == 1:
             yield begin
             return
@@ -61,7 +64,7 @@ class Emitter:
         self._open.append([])
         yield variable
         body = _sequence(self._open.pop())
-        self.emit(statements.For(variable, begin, index(extent), kind, body))
+        self.emit(statements.For(variable, begin, count, kind, body))
 
     def parallel(
         self, extent: int | tirx.Expr, name: str

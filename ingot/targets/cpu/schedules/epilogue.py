@@ -49,7 +49,7 @@ class Epilogue:
         self,
         emitter: Emitter,
         accumulators: tirx.Buffer,
-        offset: int,
+        offset: int | tirx.Expr,
         position: Sequence[tirx.Expr],
         *,
         lanes: int,
@@ -76,7 +76,7 @@ class Epilogue:
                 self._evaluate(emitter, value, position, lane, kept)
             return
         for single in range(valid):
-            value = load(accumulators, offset + single)
+            value = load(accumulators, index(offset) + index(single))
             self._evaluate(emitter, value, position, index(single), {})
 
     def _evaluate(

@@ -273,7 +273,7 @@ def _dynamic_rows(matmul: _Matmul, extent: tirx.Expr) -> None:
     panels, emitter = matmul.panels, matmul.emitter
     rows = most_rows(panels.vectors, matmul.cpu)
     blocks, bounds_of = dynamic_blocks(extent, rows)
-    groups = _dynamic_groups(panels.count)
+    groups = dynamic_groups(panels.count)
     with emitter.parallel(blocks * index(groups), "task") as task:
         group, block = emitter.bind("group", task // blocks), emitter.bind("block", task % blocks)
 
@@ -351,8 +351,8 @@ def row_loader(
     return strided
 
 
-def _dynamic_groups(panels: int) -> int:
-    """Parts to cut the panels into where the rows are unknown: at most 32, equal if possible."""
+def dynamic_groups(panels: int) -> int:
+    """Returns how many parts to cut panels into where the rows are unknown: 32, or fewer equal."""
     candidates = range(1, min(panels, 32) + 1)
     return min(candidates, key=lambda groups: (-(-panels // groups) * groups - panels, -groups))
 

@@ -132,7 +132,7 @@ class Accumulators:
         for row in range(self.rows):
             leading = position(row)
             first = 0
-            for wide in self._vectors_at_once(columns):
+            for wide in vectors_at_once(columns, self.vectors, self.lanes):
                 epilogue.store(
                     self._emitter,
                     self._buffers[row],
@@ -143,19 +143,25 @@ class Accumulators:
                 )
                 first += wide
 
-    def _vectors_at_once(self, columns: int) -> list[int]:
-        """Of a row's vectors, how many go through an epilogue side by side each time.
 
-        Several chains of dependent instructions hide each other's latency, share their constants,
-        and narrow to 8 bits together. They are powers of two: LLVM takes a value of three vectors
-        apart into its elements.
-        """
-        if columns < self.vectors * self.lanes:
-            return [1] * self.vectors
-        parts: list[int] = []
-        while (left := self.vectors - sum(parts)) > 0:
-            parts.append(next(wide for wide in (4, 2, 1) if wide <= left))
-        return parts
+def vectors_at_once(columns: int, vectors: int, lanes: int) -> list[int]:
+    """Returns how many of a row's vectors go through an epilogue side by side each time.
+
+    Several chains of dependent instructions hide each other's latency, share their constants, and
+    narrow to 8 bits together. They are powers of two: LLVM takes a value of three vectors apart
+    into its elements.
+
+    Args:
+        columns: Columns that belong to the result.
+        vectors: Vectors of the row.
+        lanes: Columns of a vector.
+    """
+    if columns < vectors * lanes:
+        return [1] * vectors
+    parts: list[int] = []
+    while (left := vectors - sum(parts)) > 0:
+        parts.append(next(wide for wide in (4, 2, 1) if wide <= left))
+    return parts
 
 
 def each_panel(

@@ -11,7 +11,9 @@ import numpy.typing as npt
 import tvm
 from tvm import relax, te, tirx
 
+from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules.emission import index
+from ingot.targets.cpu.schedules.integer.amx import groups_of_step, tile_panels
 from ingot.targets.cpu.schedules.integer.dot import (
     GROUP,
     Bytes,
@@ -117,27 +119,65 @@ def _is_call(expression: Any, operator: str) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
+class Multiplication:
+    """How a layer's products are made.
+
+    Attributes:
+        dot: How vectors of bytes are multiplied.
+        panels: The panels of its columns.
+        tile_groups: Groups of the reduction that a tile of AMX takes at once; 0 where vectors
+            multiply.
+    """
+
+    dot: DotProduct
+    panels: Panels
+    tile_groups: int = 0
+
+    @classmethod
+    def choose(
+        cls, columns: int, groups: int, rows: int | None, cpu: CpuDescription, *, of_image: int = 0
+    ) -> Multiplication:
+        """Chooses what multiplies a matrix, or an image whose taps are one stream.
+
+        Args:
+            columns: Columns of the result.
+            groups: Groups of four values of the reduction, per tap along the height.
+            rows: Rows of the result, None where they are not known before the code runs.
+            cpu: The processor.
+            of_image: How many of the rows follow each other in the operand; all by default.
+        """
+        if tile_groups := groups_of_step(groups, rows, cpu):
+            return cls(DotProduct.of(cpu), tile_panels(columns, cpu), tile_groups)
+        return cls.in_vectors(columns, of_image or rows, cpu)
+
+    @classmethod
+    def in_vectors(cls, columns: int, rows: int | None, cpu: CpuDescription) -> Multiplication:
+        """Returns how vectors multiply."""
+        dot = DotProduct.of(cpu)
+        return cls(dot, choose_panels(columns, rows, cpu, dot.step))
+
+
+@dataclasses.dataclass(frozen=True)
 class PackedWeights:
     """Weights as the kernels read them; see ``schedules.integer.tile.IntegerWeights``."""
 
     arrays: tuple[npt.NDArray[np.generic], ...]
     depth: int
+    tile_groups: int
 
     @classmethod
-    def pack(
-        cls, weights: Bytes, zero_points: int, panels: Panels, dot: DotProduct
-    ) -> PackedWeights:
+    def pack(cls, weights: Bytes, zero_points: int, chosen: Multiplication) -> PackedWeights:
         """Packs weights.
 
         Args:
             weights: int8 [taps along the height, K, columns], K a multiple of four.
             zero_points: The activations' zero point.
-            panels: The panels.
-            dot: How the processor multiplies bytes.
+            chosen: How they are multiplied.
         """
+        panels = chosen.panels
         offsets = -zero_points * weights.astype(np.int64).sum((0, 1))
         depth, rest = 1, None
-        if dot.saturates:
+        if chosen.dot.saturates and not chosen.tile_groups:
             depth = safe_depth(weights)
             if depth == 0:
                 weights, rest = split_excess(weights)
@@ -147,7 +187,8 @@ class PackedWeights:
         ]
         if rest is not None:
             arrays += _excess(_pack(rest, panels))
-        return cls(tuple(np.ascontiguousarray(array) for array in arrays), max(depth, 1))
+        contiguous = tuple(np.ascontiguousarray(array) for array in arrays)
+        return cls(contiguous, max(depth, 1), chosen.tile_groups)
 
     def constants(self) -> list[relax.Expr]:
         """Returns the arrays as Relax constants."""
@@ -155,7 +196,11 @@ class PackedWeights:
 
     def notes(self) -> dict[str, int]:
         """What the schedule needs to know of them."""
-        return {"weights": len(self.arrays), "depth": self.depth}
+        return {
+            "weights": len(self.arrays),
+            "depth": self.depth,
+            "tile_groups": self.tile_groups,
+        }
 
 
 def _columns(array: npt.NDArray[Any], panels: Panels) -> npt.NDArray[Any]:
@@ -201,16 +246,23 @@ def select_integer_convolution(selection: Selection, call: relax.Call) -> relax.
     pointwise = (kernel_height, kernel_width, groups) == (1, 1, 1) and not any(padding)
     if pointwise and not source.channels_first:
         return _pointwise(selection, call, source, array, window)
-    dot = DotProduct.of(selection.cpu)
-    panels = choose_panels(columns // groups, int(call.ty.shape[2]), selection.cpu, dot.step)
-    if groups > 1 and (panels.last_columns or channels % GROUP):
-        return None
-    panels = dataclasses.replace(panels, columns=columns)
     joined = groups == 1 and window.dilation[1] == 1
+    height, width = (int(size) for size in list(call.ty.shape)[1:3])
+    if joined:
+        of_tap = -(-kernel_width * channels // GROUP)
+        chosen = Multiplication.choose(
+            columns, of_tap, height * width, selection.cpu, of_image=width
+        )
+    else:
+        chosen = Multiplication.in_vectors(columns // groups, width, selection.cpu)
+    if groups > 1 and (chosen.panels.last_columns or channels % GROUP):
+        return None
+    panels = dataclasses.replace(chosen.panels, columns=columns)
+    chosen = dataclasses.replace(chosen, panels=panels)
     taps = array.reshape(kernel_height, -1, columns) if joined else array
     missing = [(0, 0)] * (taps.ndim - 2) + [(0, -taps.shape[-2] % GROUP), (0, 0)]
     taps = np.pad(taps, missing).reshape(kernel_height, -1, columns)
-    packed = PackedWeights.pack(taps, source.zero_point, panels, dot)
+    packed = PackedWeights.pack(taps, source.zero_point, chosen)
     anchor = _Convolution(window, tuple(array.shape), groups, source, panels, packed, joined)
     return selection.builder.call_te(
         anchor.direct(list(call.ty.shape)),
@@ -226,12 +278,11 @@ def select_integer_convolution(selection: Selection, call: relax.Call) -> relax.
 def _pointwise(
     selection: Selection, call: relax.Call, source: Quantized, array: Bytes, window: Window
 ) -> relax.Expr:
-    channels, columns = array.shape[2:]
+    channels = array.shape[2]
     result = list(call.ty.shape)
     images = int(result[0]) if isinstance(result[0], tirx.IntImm) else 1
     extent = images * int(result[1]) * int(result[2])
-    panels = choose_panels(columns, extent, selection.cpu, DotProduct.of(selection.cpu).step)
-    packed = _pack_matrix(array[0, 0], source, panels, selection)
+    packed, panels = _pack_matrix(array[0, 0], source, extent, selection)
     stride_y, stride_x = window.strides
 
     def conv2d(image: te.Tensor, *weights: te.Tensor) -> te.Tensor:
@@ -264,9 +315,7 @@ def select_integer_matmul(selection: Selection, call: relax.Call) -> relax.Expr 
     leading = list(shape)[:-1]
     known = all(isinstance(size, tirx.IntImm) for size in leading)
     extent = math.prod(int(size.value) for size in leading) if known else None
-    step = DotProduct.of(selection.cpu).step
-    panels = choose_panels(array.shape[1], extent, selection.cpu, step)
-    packed = _pack_matrix(array, source, panels, selection)
+    packed, panels = _pack_matrix(array, source, extent, selection)
 
     def matmul(values: te.Tensor, *weights: te.Tensor) -> te.Tensor:
         shape = [*values.shape[:-1], index(panels.columns)]
@@ -282,10 +331,12 @@ def select_integer_matmul(selection: Selection, call: relax.Call) -> relax.Expr 
 
 
 def _pack_matrix(
-    array: Bytes, source: Quantized, panels: Panels, selection: Selection
-) -> PackedWeights:
+    array: Bytes, source: Quantized, extent: int | None, selection: Selection
+) -> tuple[PackedWeights, Panels]:
     padded = np.pad(array, [(0, -array.shape[0] % GROUP), (0, 0)])[np.newaxis]
-    return PackedWeights.pack(padded, source.zero_point, panels, DotProduct.of(selection.cpu))
+    groups = padded.shape[1] // GROUP
+    chosen = Multiplication.choose(array.shape[1], groups, extent, selection.cpu)
+    return PackedWeights.pack(padded, source.zero_point, chosen), chosen.panels
 
 
 def _matmul(

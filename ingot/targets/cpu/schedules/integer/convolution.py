@@ -9,8 +9,10 @@ is read as often as there are taps and panels of output channels.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+from collections.abc import Callable
 
 from tvm import tirx
 
@@ -19,138 +21,62 @@ from ingot.targets.cpu.schedules.axes import Axis
 from ingot.targets.cpu.schedules.blocking import choose_blocking, part
 from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func, vector_at
 from ingot.targets.cpu.schedules.epilogue import FusedKernel
+from ingot.targets.cpu.schedules.integer.amx import TileSums
 from ingot.targets.cpu.schedules.integer.dot import GROUP, DotProduct
-from ingot.targets.cpu.schedules.integer.tile import IntegerTile, IntegerWeights
+from ingot.targets.cpu.schedules.integer.padded_rows import PaddedImage, PaddedRows
+from ingot.targets.cpu.schedules.integer.tile import IntegerTile
+from ingot.targets.cpu.schedules.integer.tiled_convolution import TiledConvolution, bytes_beyond
+from ingot.targets.cpu.schedules.integer.weights import IntegerWeights
 from ingot.targets.cpu.schedules.microkernel import each_panel
 from ingot.targets.cpu.schedules.tasks import share_tasks
 from ingot.targets.cpu.schedules.tiles import Panels, split_rows
 
 
 @dataclasses.dataclass(frozen=True)
-class PaddedRows:
-    """Rows of an image, copied with the padding around them, channels last.
-
-    Attributes:
-        buffer: uint8 [rows, bytes of a padded row].
-        first: The padded image's row that the buffer begins with.
-    """
-
-    buffer: tirx.Buffer
-    first: tirx.Expr
-
-
-@dataclasses.dataclass(frozen=True)
 class _Writer:
-    """A convolution while it is written.
+    """A convolution in vectors while it is written.
 
     Attributes:
-        tile: Writes its tiles.
-        cpu: The processor.
-        height: The vertical axis.
-        width: The horizontal axis.
-        channels: Channels of the image, of all groups.
+        sums: Writes its tiles.
+        image: What it reads.
         groups: Groups of channels.
-        channels_first: Whether the image is NCHW.
-        zero_point: What the padding holds.
     """
 
-    tile: IntegerTile
-    cpu: CpuDescription
-    height: Axis
-    width: Axis
-    channels: int
+    sums: IntegerTile
+    image: PaddedImage
     groups: int
-    channels_first: bool
-    zero_point: tirx.Expr
-
-    @property
-    def padded_width(self) -> int:
-        """Pixels of a padded row that the result reads."""
-        width = self.width
-        return (width.result - 1) * width.stride + (width.kernel - 1) * width.dilation + 1
 
     @property
     def joined_taps(self) -> bool:
         """Whether the taps of a row of the kernel are neighbours, in memory and in the sum."""
-        return self.width.dilation == 1 and self.groups == 1
+        return self.image.width.dilation == 1 and self.groups == 1
 
-    def copy_rows(
-        self, image: tirx.Expr, first: tirx.Expr, results: tirx.Expr, most: int
-    ) -> PaddedRows:
-        """Copies what some rows of the result read.
+    def task(
+        self, rows: PaddedRows, number: tirx.Expr, bounds: tuple[tirx.Expr, tirx.Expr]
+    ) -> contextlib.AbstractContextManager[Callable[[tirx.Expr, int], None]]:
+        """Opens a task; gives what writes the code of its rows for a panel.
 
         Args:
-            image: Which image.
-            first: The first of these rows.
-            results: How many.
-            most: How many at most.
+            rows: The rows that it reads.
+            number: Which image.
+            bounds: The first row of the result, and one more than the last.
         """
-        emitter, height, width = self.tile.emitter, self.height, self.width
-        reach = (height.kernel - 1) * height.dilation + 1
-        padded, channels = self.padded_width, self.channels
-        # The last sum of a row may read up to three bytes beyond it.
-        length = padded * channels + GROUP
-        buffer = emitter.allocate("staged", [(most - 1) * height.stride + reach, length], "uint8")
-        before = min(width.padding, padded)
-        taken = min(width.size, padded - before)
-        top = emitter.bind("top", first * index(height.stride))
-        with emitter.loop((results - 1) * index(height.stride) + index(reach), "staged_row") as row:
-            y = emitter.bind("source_y", top + row - index(height.padding))
-            inside = emitter.bind("inside", tirx.all(y >= 0, y < index(height.size)))
-            start, end = before * channels, (before + taken) * channels
-            with emitter.when(inside):
-                self._copy(buffer, row, image, y, start, taken)
-            with emitter.when(tirx.Not(inside)):
-                self._fill(buffer, row, start, end)
-            self._fill(buffer, row, 0, start)
-            self._fill(buffer, row, end, length)
-        return PaddedRows(buffer, top)
+        low, high = bounds
 
-    def _copy(
-        self,
-        buffer: tirx.Buffer,
-        row: tirx.Expr,
-        image: tirx.Expr,
-        y: tirx.Expr,
-        start: int,
-        pixels: int,
-    ) -> None:
-        emitter, channels = self.tile.emitter, self.channels
-        source = self.tile.kernel.operands[0]
-        with emitter.loop(pixels, "x") as x:
-            place = index(start) + x * index(channels)
-            if self.channels_first:
-                for channel in range(channels):
-                    value = load(source, image, channel, y, x)
-                    emitter.store(buffer, value, [row, place + index(channel)])
-                return
-            step = self.cpu.vector_bytes
-            for first in range(0, channels, step):
-                lanes = min(step, channels - first)
-                value = load(source, image, y, x, vector_at(first, lanes))
-                emitter.store(buffer, value, [row, vector_at(place + index(first), lanes)])
+        def write(panel: tirx.Expr, columns: int) -> None:
+            with self.sums.emitter.loop(high - low, "row", start=low) as y:
+                self._write_row(rows, number, y, panel, columns)
 
-    def _fill(self, buffer: tirx.Buffer, row: tirx.Expr, start: int, end: int) -> None:
-        zero = self.zero_point
-        step = self.cpu.vector_bytes
-        emitter = self.tile.emitter
-        whole = (end - start) // step
-        if whole:
-            with emitter.loop(whole, "vector") as number:
-                place = vector_at(index(start) + number * index(step), step)
-                emitter.store(buffer, tirx.Broadcast(zero, step), [row, place])
-        for at in range(start + whole * step, end):
-            emitter.store(buffer, zero, [row, index(at)])
+        return contextlib.nullcontext(write)
 
-    def write_row(
+    def _write_row(
         self, rows: PaddedRows, image: tirx.Expr, y: tirx.Expr, panel: tirx.Expr, columns: int
     ) -> None:
-        """Writes the code of a row of the result for a panel."""
-        emitter, width = self.tile.emitter, self.width
-        vectors = -(-columns // self.tile.panels.lanes)
-        top = emitter.bind("staged_top", y * index(self.height.stride) - rows.first)
+        emitter, width, channels = self.sums.emitter, self.image.width, self.image.channels
+        vectors = -(-columns // self.sums.panels.lanes)
+        top = emitter.bind("staged_top", y * index(self.image.height.stride) - rows.first)
         channel = self._first_channel(panel)
-        for run in split_rows(width.result, vectors, self.cpu, self.tile.dot.step):
+        for run in split_rows(width.result, vectors, self.image.cpu, self.sums.dot.step):
             with emitter.function("segment"), emitter.loop(run.count, "tile") as tile:
                 start = index(run.start) + tile * index(run.rows)
 
@@ -158,29 +84,30 @@ class _Writer:
                     row: int, tap: tirx.Expr, group: tirx.Expr, start: tirx.Expr = start
                 ) -> tirx.Expr:
                     pixel = (start + index(row)) * index(width.stride)
-                    place = pixel * index(self.channels) + channel + self._offset(group)
-                    at = top + tap * index(self.height.dilation)
+                    place = pixel * index(channels) + channel + self._offset(group)
+                    at = top + tap * index(self.image.height.dilation)
                     return load(rows.buffer, at, vector_at(place, GROUP))
 
                 def position(row: int, start: tirx.Expr = start) -> list[tirx.Expr]:
                     return [image, y, start + index(row)]
 
-                self.tile.write(run.rows, panel, columns, word, position)
+                self.sums.write(run.rows, panel, columns, word, position)
 
     def _offset(self, group: tirx.Expr) -> tirx.Expr:
         """Where in a padded row a group's values lie, from the first tap on."""
         if self.joined_taps:
             return group * index(GROUP)
-        of_tap = -(-self.channels // self.groups // GROUP)
-        tap = group // index(of_tap) * index(self.width.dilation * self.channels)
+        channels = self.image.channels
+        of_tap = -(-channels // self.groups // GROUP)
+        tap = group // index(of_tap) * index(self.image.width.dilation * channels)
         return tap + group % index(of_tap) * index(GROUP)
 
     def _first_channel(self, panel: tirx.Expr) -> tirx.Expr:
         """The first input channel of the group that a panel belongs to."""
         if self.groups == 1:
             return index(0)
-        panels = self.tile.panels.count // self.groups
-        return panel // index(panels) * index(self.channels // self.groups)
+        panels = self.sums.panels.count // self.groups
+        return panel // index(panels) * index(self.image.channels // self.groups)
 
 
 def schedule_integer_convolution(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
@@ -204,17 +131,28 @@ def schedule_integer_convolution(kernel: FusedKernel, cpu: CpuDescription) -> ti
         for axis in range(2)
     )
     panels = Panels(int(columns), cpu.float_lanes, int(notes["vectors"]))
-    writer = _Writer(
-        IntegerTile(emitter, kernel, IntegerWeights.of(kernel), panels, DotProduct.of(cpu)),
+    weights, channels = IntegerWeights.of(kernel), int(image.shape[1 if first else 3])
+    padded = PaddedImage(
+        emitter,
+        image,
         cpu,
         height,
         width,
-        int(image.shape[1 if first else 3]),
-        int(notes["groups"]),
+        channels,
         first,
         emitter.bind("zero_point", load(kernel.operands[1 + int(notes["weights"])], 0)),
+        # The last sum of a row may read up to three bytes beyond it.
+        beyond_row=0 if weights.tile_groups else GROUP,
+        beyond_rows=bytes_beyond(width, channels) if weights.tile_groups else 0,
     )
-    per_image = _write_tasks(writer, batch)
+    groups = int(notes["groups"])
+    writer: _Writer | TiledConvolution
+    if weights.tile_groups:
+        writer = TiledConvolution(TileSums(emitter, kernel, weights, panels), padded)
+    else:
+        tile = IntegerTile(emitter, kernel, weights, panels, DotProduct.of(cpu))
+        writer = _Writer(tile, padded, groups)
+    per_image = _write_tasks(writer, groups, batch)
     images = int(batch.value) if isinstance(batch, tirx.IntImm) else None
     operations = None if images is None else images * per_image
     return prim_func(
@@ -222,25 +160,24 @@ def schedule_integer_convolution(kernel: FusedKernel, cpu: CpuDescription) -> ti
     )
 
 
-def _write_tasks(writer: _Writer, batch: tirx.Expr) -> int:
+def _write_tasks(writer: _Writer | TiledConvolution, groups: int, batch: tirx.Expr) -> int:
     """Writes the tasks; returns the operations of an image."""
-    tile, height, width = writer.tile, writer.height, writer.width
-    emitter, panels = tile.emitter, tile.panels
-    per_image = (
-        2 * height.result * width.result * panels.columns
-        * height.kernel * width.kernel * writer.channels // writer.groups
-    )  # fmt: skip
+    padded, panels, weights = writer.image, writer.sums.panels, writer.sums.weights
+    emitter, height, width = padded.emitter, padded.height, padded.width
+    reduction = height.kernel * width.kernel * padded.channels // groups
+    per_image = 2 * height.result * width.result * panels.columns * reduction
+    speed = writer.sums.speed
     blocking = choose_blocking(
         row_units=height.result,
-        row_bytes=float(width.size * writer.channels * height.stride),
+        row_bytes=float(width.size * padded.channels * height.stride),
         panels=panels.count,
-        panel_bytes=float(math.prod(int(size) for size in tile.weights.packed.shape[1:])),
-        operations=per_image / 2,
-        cpu=writer.cpu,
+        panel_bytes=float(math.prod(int(size) for size in weights.packed.shape[1:])),
+        operations=per_image / speed,
+        cpu=padded.cpu,
     )
     images = int(batch.value) if isinstance(batch, tirx.IntImm) else None
     tasks = blocking.tasks * images if images else index(blocking.tasks) * batch
-    work = images * per_image // 2 if images else batch * index(per_image // 2)
+    work = images * per_image // speed if images else batch * index(per_image // speed)
 
     def emit_task(task: tirx.Expr) -> None:
         image = emitter.bind("image", task // index(blocking.tasks))
@@ -249,13 +186,10 @@ def _write_tasks(writer: _Writer, batch: tirx.Expr) -> int:
         bounds = part(block, height.result, blocking.row_blocks)
         low, high = emitter.bind("first_row", bounds[0]), emitter.bind("last_row", bounds[1])
         most = -(-height.result // blocking.row_blocks)
-        rows = writer.copy_rows(image, low, high - low, most)
-
-        def rows_of(panel: tirx.Expr, columns: int) -> None:
-            with emitter.loop(high - low, "row", start=low) as y:
-                writer.write_row(rows, image, y, panel, columns)
-
-        each_panel(emitter, panels, part(group, panels.count, blocking.panel_groups), rows_of)
+        rows = padded.copy(image, low, high - low, most)
+        group = part(group, panels.count, blocking.panel_groups)
+        with writer.task(rows, image, (low, high)) as write:
+            each_panel(emitter, panels, group, write)
 
     share_tasks(emitter, tasks, work, emit_task)
     return per_image

@@ -15,8 +15,11 @@ from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules.blocking import Blocking, choose_blocking, part
 from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func, vector_at
 from ingot.targets.cpu.schedules.epilogue import FusedKernel
+from ingot.targets.cpu.schedules.integer.amx import TileSums
 from ingot.targets.cpu.schedules.integer.dot import GROUP, DotProduct
-from ingot.targets.cpu.schedules.integer.tile import IntegerTile, IntegerWeights
+from ingot.targets.cpu.schedules.integer.tile import IntegerTile
+from ingot.targets.cpu.schedules.integer.tiled_matmul import TiledMatmul
+from ingot.targets.cpu.schedules.integer.weights import IntegerWeights
 from ingot.targets.cpu.schedules.matmul import (
     TILES_OF_A_DYNAMIC_BLOCK,
     decode_row,
@@ -52,19 +55,16 @@ def schedule_integer_matmul(kernel: FusedKernel, cpu: CpuDescription) -> tirx.Pr
         return decode_row(row, leading)
 
     kernel = dataclasses.replace(kernel, epilogue=kernel.epilogue.by_rows(emitter, decode))
-    writer = _Writer(
-        IntegerTile(emitter, kernel, IntegerWeights.of(kernel), panels, DotProduct.of(cpu)),
-        cpu,
-        length,
-        row_loader(emitter, source, decode, strides),
-    )
+    weights, element = IntegerWeights.of(kernel), row_loader(emitter, source, decode, strides)
     extent = row_extent(leading)
-    if isinstance(extent, int):
-        writer.static_rows(extent)
-        operations = 2 * extent * length * columns
+    if weights.tile_groups:
+        sums = TileSums(emitter, kernel, weights, panels)
+        adjoining = all(stride == 1 for stride in strides)
+        TiledMatmul(sums, cpu, length, extent, element, adjoining).write()
     else:
-        writer.dynamic_rows(extent)
-        operations = None
+        tile = IntegerTile(emitter, kernel, weights, panels, DotProduct.of(cpu))
+        _Writer(tile, cpu, length, element).write(extent)
+    operations = 2 * extent * length * columns if isinstance(extent, int) else None
     return prim_func(
         kernel.parameters, emitter.body(), family="integer_matmul", operations=operations
     )
@@ -86,8 +86,14 @@ class _Writer:
     length: int
     element: Callable[[tirx.Expr, tirx.Expr], tirx.Expr]
 
-    def static_rows(self, extent: int) -> None:
-        """Writes the code for a known number of rows."""
+    def write(self, extent: int | tirx.Expr) -> None:
+        """Writes the code for a number of rows, known or not."""
+        if isinstance(extent, int):
+            self._static_rows(extent)
+        else:
+            self._dynamic_rows(extent)
+
+    def _static_rows(self, extent: int) -> None:
         emitter, panels = self.tile.emitter, self.tile.panels
         vectors = min(panels.vectors, -(-panels.columns // panels.lanes))
         runs = split_rows(extent, vectors, self.cpu, self.tile.dot.step)
@@ -137,7 +143,7 @@ class _Writer:
         group_bytes = self.length * panels.width * -(-panels.count // blocking.panel_groups)
         return group_bytes <= self.cpu.l2_bytes // 2
 
-    def dynamic_rows(self, extent: tirx.Expr) -> None:
+    def _dynamic_rows(self, extent: tirx.Expr) -> None:
         """Full tiles in blocks, then one of several narrower tiles for the remainder."""
         emitter, panels = self.tile.emitter, self.tile.panels
         rows = most_rows(panels.vectors, self.cpu, self.tile.dot.step)

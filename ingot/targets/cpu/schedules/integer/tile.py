@@ -4,55 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import ClassVar
 
 from tvm import tirx
 
 from ingot.targets.cpu.schedules.emission import Emitter, index, load, vector_at
 from ingot.targets.cpu.schedules.epilogue import FusedKernel
 from ingot.targets.cpu.schedules.integer.dot import GROUP, DotProduct
+from ingot.targets.cpu.schedules.integer.weights import IntegerWeights
 from ingot.targets.cpu.schedules.microkernel import Accumulators
 from ingot.targets.cpu.schedules.tiles import Panels
 
 # Loads four neighbours along the reduction, uint8x4, of a row: the row of a tile, the tap's row,
 # and the group.
 RowWord = Callable[[int, tirx.Expr, tirx.Expr], tirx.Expr]
-
-
-@dataclasses.dataclass(frozen=True)
-class IntegerWeights:
-    """The weights of a kernel, and what belongs to them.
-
-    Attributes:
-        packed: int8 [panel, taps along the height, groups, 4 · panel width].
-        offsets: int32 [panel, panel width]: what sums begin with.
-        depth: Groups that are added in 16 bits.
-        excess: int8 [steps, 4 · panel width], what would saturate; None where nothing does.
-        excess_at: int32 [steps]: the group of each, counted through the taps.
-        excess_bounds: int32 [panels + 1]: the steps of each panel.
-    """
-
-    packed: tirx.Buffer
-    offsets: tirx.Buffer
-    depth: int
-    excess: tirx.Buffer | None = None
-    excess_at: tirx.Buffer | None = None
-    excess_bounds: tirx.Buffer | None = None
-
-    @classmethod
-    def of(cls, kernel: FusedKernel) -> IntegerWeights:
-        """Returns the weights among a kernel's parameters, behind the first."""
-        packed, offsets, *excess = kernel.operands[1 : 1 + int(kernel.annotations["weights"])]
-        return cls(packed, offsets, int(kernel.annotations["depth"]), *excess)
-
-    @property
-    def taps(self) -> int:
-        """Taps along the height."""
-        return int(self.packed.shape[1])
-
-    @property
-    def groups(self) -> int:
-        """Groups of the reduction per tap along the height."""
-        return int(self.packed.shape[2])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +47,10 @@ class IntegerTile:
         weights: Its weights.
         panels: The columns' panels.
         dot: How bytes are multiplied.
+        speed: How much faster than float32 multiply-adds, epilogue included.
     """
+
+    speed: ClassVar[int] = 2
 
     emitter: Emitter
     kernel: FusedKernel

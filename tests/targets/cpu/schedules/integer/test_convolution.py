@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingot.runtime.cpu_features import machine_architecture
-from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.cpu.schedules.integer.dot import DotProduct
 from tests.targets.cpu.assembly import accumulating_loops
 from tests.targets.cpu.conftest import Compile, Compiled
@@ -101,13 +101,12 @@ def test_padding_stands_for_zero(compile_for_cpu: Compile, zero_point: int, chan
 
 
 class TestGroups:
-    @pytest.mark.parametrize(
-        ("groups", "per_group", "filters"), [(2, 8, 16), (3, 4, 32), (2, 12, 8)]
-    )
+    @pytest.mark.parametrize(("groups", "per_group", "vectors"), [(2, 8, 2), (3, 4, 4), (2, 12, 1)])
     @pytest.mark.parametrize("source", [ACTIVATIONS, SIGNED_ACTIVATIONS])
     def test_whole_panels(
-        self, compile_for_cpu: Compile, groups: int, per_group: int, filters: int, source: Affine
+        self, compile_for_cpu: Compile, groups: int, per_group: int, vectors: int, source: Affine
     ) -> None:
+        filters = vectors * describe_cpu("native", threads=2).float_lanes
         layer = Layer(
             (7, 6), (3, 3), groups * per_group, groups * filters, groups=groups, pads=PADDED,
             batch="N", source=source,
