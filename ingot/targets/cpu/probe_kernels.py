@@ -8,9 +8,18 @@ from tvm import tirx
 from tvm.script import tirx as T  # noqa: N812 - the dialect's customary name
 
 from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func
+from ingot.targets.cpu.schedules.integer.amx import (
+    has_tiles,
+    move_tile,
+    multiply_tiles,
+    tile_shapes,
+)
 from ingot.targets.cpu.schedules.integer.dot import GROUP, Bytes, DotProduct
 
 _SCALARS = {"tirx.noalias": True, "tirx.is_scheduled": True}
+# AMX's: as many as a kernel has sums in, each 16 rows by 16 columns, of 16 groups.
+_TILES, _TILE_ROWS = 4, 16
 
 
 def accumulators(cpu: CpuDescription) -> int:
@@ -27,13 +36,18 @@ def integer_accumulators(cpu: CpuDescription) -> int:
 
     Fewer than for float32, since products of 16 bits are held beside them. Where a step takes
     several instructions, each of which waits for the one before, it is 10 to 12 cycles long and
-    one or two cycles of the multipliers: ten sums keep these busy.
+    one or two cycles of the multipliers: ten sums keep these busy. Where tiles multiply, these are
+    the tiles of sums, of which one row is given.
     """
+    if has_tiles(cpu):
+        return _TILES
     return cpu.vector_registers * 5 // 8
 
 
 def integer_operations(cpu: CpuDescription) -> int:
     """Operations of a thread in a round of ``integer_multiply_add``; a multiply-add is two."""
+    if has_tiles(cpu):
+        return 2 * _TILES * _TILE_ROWS * cpu.float_lanes * _TILE_ROWS * GROUP
     return 2 * GROUP * _depth(DotProduct.of(cpu)) * cpu.float_lanes * integer_accumulators(cpu)
 
 
@@ -69,7 +83,7 @@ def probe_module(cpu: CpuDescription) -> tvm.IRModule:
       ``rows``, int8 [4 · lanes], and ``weights``, int8 [depth, 4 · lanes], to its row of ``sums``,
       int32 [threads, integer_accumulators · lanes]. Where the products do not depend on the sum
       that they are added to, the sum itself is multiplied instead of ``rows``: they would else be
-      taken out of the loop.
+      taken out of the loop. Where tiles multiply, each row of a tile is the same.
     - ``read_sum(data, sums, rounds)``: each thread adds up its blocks of ``data`` [threads, blocks,
       accumulators · lanes], ``rounds`` times over, into its row of ``sums``.
     """
@@ -77,9 +91,9 @@ def probe_module(cpu: CpuDescription) -> tvm.IRModule:
     return tvm.IRModule(
         {
             "multiply_add": _multiply_add(lanes, count),
-            "integer_multiply_add": _integer_multiply_add(
-                DotProduct.of(cpu), integer_accumulators(cpu)
-            ),
+            "integer_multiply_add": _tile_multiply_add(lanes)
+            if has_tiles(cpu)
+            else _integer_multiply_add(DotProduct.of(cpu), integer_accumulators(cpu)),
             "read_sum": _read_sum(lanes, count),
         }
     )
@@ -145,6 +159,27 @@ def _integer_multiply_add(product: DotProduct, count: int) -> tirx.PrimFunc:
                 sums[thread, T.ramp(i * lanes, 1, lanes)] = local[T.ramp(i * lanes, 1, lanes)]
 
     return integer_multiply_add
+
+
+def _tile_multiply_add(lanes: int) -> tirx.PrimFunc:
+    emitter, group = Emitter(), GROUP * lanes
+    threads, rounds = tirx.Var("threads", "int64"), tirx.Var("rounds", "int64")
+    rows = tirx.decl_buffer([index(group)], "int8", "rows")
+    weights = tirx.decl_buffer([index(1), index(group)], "int8", "weights")
+    sums = tirx.decl_buffer([threads, index(_TILES * lanes)], "int32", "sums")
+    # No distance from row to row: all of a tile's are the same.
+    with emitter.parallel(threads, "thread") as thread, tile_shapes(emitter, _TILE_ROWS, 16):
+        for tile in range(_TILES):
+            move_tile(emitter, "tileloadd64", tile, load(sums, thread, tile * lanes), 0)
+        for tile in range(2):
+            move_tile(emitter, "tileloadd64", _TILES + tile, load(rows, 0), 0)
+            move_tile(emitter, "tileloadd64", _TILES + 2 + tile, load(weights, 0, 0), 0)
+        with emitter.loop(rounds, "round"):
+            for tile in range(_TILES):
+                multiply_tiles(emitter, tile, _TILES + tile // 2, _TILES + 2 + tile % 2)
+        for tile in range(_TILES):
+            move_tile(emitter, "tilestored64", tile, load(sums, thread, tile * lanes), 0)
+    return prim_func([rows, weights, sums, rounds], emitter.body(), name="integer_multiply_add")
 
 
 def _read_sum(lanes: int, count: int) -> tirx.PrimFunc:

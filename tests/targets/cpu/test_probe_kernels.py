@@ -19,6 +19,7 @@ from ingot.targets.cpu.probe_kernels import (
     integer_weights,
     probe_module,
 )
+from ingot.targets.cpu.schedules.integer.amx import has_tiles
 from ingot.targets.cpu.schedules.integer.dot import DotProduct
 
 X86_PROCESSORS = ("haswell", "skylake-avx512", "znver4")
@@ -69,6 +70,7 @@ def test_the_loop_of_the_peak_is_multiply_adds_in_registers_and_its_counter(name
         ("haswell", ["vpmaddubsw", "vpmaddubsw", "vpaddw", "vpmaddwd", "vpaddd"]),
         ("skylake-avx512", ["vpmaddubsw", "vpmaddubsw", "vpaddw", "vpmaddwd", "vpaddd"]),
         ("znver4", ["vpdpbusd"]),
+        ("sapphirerapids", ["tdpbusd"]),
     ],
 )
 def test_the_loop_of_the_integer_peak_is_steps_in_registers_and_its_counter(
@@ -82,7 +84,7 @@ def test_the_loop_of_the_integer_peak_is_steps_in_registers_and_its_counter(
         counter = sum(counts.values()) - sum(counts[each] for each in set(step))
         assert counter <= 2, body
         steps = counts[step[-1]]
-        assert steps >= integer_accumulators(cpu) >= 10
+        assert steps >= integer_accumulators(cpu) >= (4 if has_tiles(cpu) else 10)
         assert {each: counts[each] for each in step} == {
             each: steps * count for each, count in collections.Counter(step).items()
         }
@@ -93,6 +95,10 @@ def test_integer_operations_are_those_of_the_vectors_that_a_round_multiplies(nam
     cpu = processor(name)
     vectors = integer_accumulators(cpu) * len(integer_weights(cpu))
     assert integer_operations(cpu) == 2 * cpu.vector_bytes * vectors
+
+
+def test_a_tile_takes_16_rows_16_columns_and_64_bytes_of_the_reduction() -> None:
+    assert integer_operations(processor("sapphirerapids")) == 4 * 2 * 16 * 16 * 64
 
 
 @pytest.mark.parametrize("name", [*X86_PROCESSORS, "x86-64", "cortex-a76"])
@@ -149,7 +155,8 @@ def test_integers_are_multiplied_and_added_as_often_as_asked(code: tvm.runtime.E
     for _ in range(4):
         multiplies_sums = DotProduct.of(cpu).kind in ("pmaddubsw", "plain")
         first = expected & 0xFF if multiplies_sums else np.full_like(expected, ROW)
-        expected += 3 * len(weights) * first
+        # Each group of a tile is the same.
+        expected += 3 * len(weights) * first * (16 if has_tiles(cpu) else 1)
     np.testing.assert_array_equal(run_integers(code, sums, weights, rounds=4), expected)
 
 

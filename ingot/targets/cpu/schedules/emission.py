@@ -202,7 +202,7 @@ def as_float(value: tirx.Expr) -> tirx.Expr:
 
 
 def prim_func(
-    parameters: Sequence[tirx.Buffer],
+    parameters: Sequence[tirx.Buffer | tirx.Var],
     body: tirx.Stmt,
     *,
     name: str | None = None,
@@ -214,7 +214,7 @@ def prim_func(
     Without ``tirx.noalias`` LLVM would have to keep accumulators in memory.
 
     Args:
-        parameters: Its buffers, inputs first.
+        parameters: Its buffers and scalars, inputs first.
         body: Its body.
         name: Its global symbol, where it has to have one.
         family: The kernel family, for the profile.

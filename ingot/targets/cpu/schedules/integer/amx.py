@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from tvm import tirx
 from tvm.tirx import stmt as statements
@@ -41,6 +41,11 @@ _COLUMN_BYTES = 64
 _SUM_BYTES = 4
 
 
+def has_tiles(cpu: CpuDescription) -> bool:
+    """Returns whether a processor multiplies bytes in tiles."""
+    return {"amx_tile", "amx_int8"} <= set(cpu.features)
+
+
 def tile_panels(columns: int, cpu: CpuDescription) -> Panels:
     """Returns the panels of a kernel that multiplies in tiles."""
     return Panels(columns, cpu.float_lanes, min(TILES_AT_ONCE, -(-columns // cpu.float_lanes)))
@@ -56,7 +61,7 @@ def groups_of_step(groups: int, extent: int | None, cpu: CpuDescription) -> int:
         extent: Rows of the result, None where they are not known before the code runs.
         cpu: The processor.
     """
-    if not {"amx_tile", "amx_int8"} <= set(cpu.features):
+    if not has_tiles(cpu):
         return 0
     if extent is not None and extent < _FEWEST_ROWS:
         return 0
@@ -113,13 +118,10 @@ class TileSums:
         Yields:
             Where sums are put for the epilogue.
         """
-        emitter, groups = self.emitter, self.weights.tile_groups
-        words = emitter.allocate("tile_shapes", [8], "int64")
-        for at, word in enumerate(_shapes(rows, groups)):
-            emitter.store(words, word, [at])
-        self._call("ldtilecfg", _address(load(words, 0)))
-        yield emitter.allocate("sums", [TILES_AT_ONCE * TILE_ROWS * self.panels.width], "int32")
-        self._call("tilerelease")
+        with tile_shapes(self.emitter, rows, self.weights.tile_groups):
+            yield self.emitter.allocate(
+                "sums", [TILES_AT_ONCE * TILE_ROWS * self.panels.width], "int32"
+            )
 
     def write(
         self, sums: tirx.Buffer, panel: tirx.Expr, columns: int, parts: Sequence[TileRows]
@@ -138,22 +140,23 @@ class TileSums:
         for row in tiles:
             for v in vectors:
                 # From one row again and again: each row's sums begin with the same offsets.
-                self._load(row[v], load(weights.offsets, panel, v * lanes), 0)
+                offsets = load(weights.offsets, panel, v * lanes)
+                move_tile(emitter, "tileloadd64", row[v], offsets, 0)
         steps = weights.groups // weights.tile_groups
         with emitter.loop(weights.taps, "tap_y") as tap, emitter.loop(steps, "step") as step:
             first = step * index(weights.tile_groups)
             for v in vectors:
                 column = load(weights.packed, panel, tap, first, v * lanes * GROUP)
-                self._load(_WEIGHTS + v, column, GROUP * width)
+                move_tile(emitter, "tileloadd64", _WEIGHTS + v, column, GROUP * width)
             for number, part in enumerate(parts):
-                self._load(_ROWS + number, part.first(tap, first), part.pitch)
+                values = part.first(tap, first)
+                move_tile(emitter, "tileloadd64", _ROWS + number, values, part.pitch)
                 for v in vectors:
-                    operands = (tiles[number][v], _ROWS + number, _WEIGHTS + v)
-                    self._call("tdpbusd", *map(_tile, operands))
+                    multiply_tiles(emitter, tiles[number][v], _ROWS + number, _WEIGHTS + v)
         for number, row in enumerate(tiles):
             for v in vectors:
-                there = _address(load(sums, number * TILE_ROWS * width + v * lanes))
-                self._call("tilestored64", _tile(row[v]), there, index(_SUM_BYTES * width))
+                there = load(sums, number * TILE_ROWS * width + v * lanes)
+                move_tile(emitter, "tilestored64", row[v], there, _SUM_BYTES * width)
         for number, part in enumerate(parts):
             self._store(sums, number * TILE_ROWS * width, panel, columns, part)
 
@@ -179,16 +182,55 @@ class TileSums:
                 )
                 first += wide
 
-    def _load(self, tile: int, first: tirx.Expr, pitch: int) -> None:
-        self._call("tileloadd64", _tile(tile), _address(first), index(pitch))
 
-    def _call(self, operation: str, *operands: tirx.Expr) -> None:
-        call = tirx.call_llvm_intrin("void", f"llvm.x86.{operation}", *operands)
-        self.emitter.emit(statements.Evaluate(call))
+@contextlib.contextmanager
+def tile_shapes(emitter: Emitter, rows: int | tirx.Expr, groups: int) -> Iterator[None]:
+    """Sets the tiles' shapes up, and gives them back at the end.
+
+    Args:
+        emitter: Where the statements go.
+        rows: Rows of the result that a tile takes.
+        groups: Groups of the reduction that a tile takes.
+    """
+    words = emitter.allocate("tile_shapes", [8], "int64")
+    for at, word in enumerate(_shapes(rows, groups)):
+        emitter.store(words, word, [at])
+    _emit(emitter, "ldtilecfg", tirx.address_of(load(words, 0)))
+    yield
+    _emit(emitter, "tilerelease")
+
+
+def move_tile(
+    emitter: Emitter,
+    operation: Literal["tileloadd64", "tilestored64"],
+    tile: int,
+    first: tirx.Expr,
+    pitch: int,
+) -> None:
+    """Loads or stores a tile.
+
+    Args:
+        emitter: Where the statements go.
+        operation: Which of the two.
+        tile: The tile.
+        first: Loads what its first row begins with.
+        pitch: Bytes from one row to the next.
+    """
+    _emit(emitter, operation, _tile(tile), tirx.address_of(first), index(pitch))
+
+
+def multiply_tiles(emitter: Emitter, sums: int, rows: int, weights: int) -> None:
+    """Adds a tile of rows times one of weights to one of sums."""
+    _emit(emitter, "tdpbusd", *map(_tile, (sums, rows, weights)))
+
+
+def _emit(emitter: Emitter, operation: str, *operands: tirx.Expr) -> None:
+    call = tirx.call_llvm_intrin("void", f"llvm.x86.{operation}", *operands)
+    emitter.emit(statements.Evaluate(call))
 
 
 def _shapes(rows: int | tirx.Expr, groups: int) -> list[tirx.Expr]:
-    """The operand of ``ldtilecfg``, 64 bytes: bytes of a row, and rows, of each tile."""
+    """The operand of ``ldtilecfg``, eight words: bytes of a row, and rows, of each tile."""
     row_bytes = [_COLUMN_BYTES] * 4 + [GROUP * groups] * 2 + [_COLUMN_BYTES] * 2
     low, high = (
         index(sum(size << (16 * at) for at, size in enumerate(row_bytes[first : first + 4])))
@@ -201,7 +243,3 @@ def _shapes(rows: int | tirx.Expr, groups: int) -> list[tirx.Expr]:
 
 def _tile(number: int) -> tirx.Expr:
     return tirx.const(number, "int8")
-
-
-def _address(element: tirx.Expr) -> tirx.Expr:
-    return tirx.address_of(element)
