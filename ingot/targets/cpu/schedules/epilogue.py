@@ -65,19 +65,32 @@ class Epilogue:
             lanes: Elements of the vector.
             valid: How many of them belong to the result.
         """
-        if valid >= lanes:
-            kept = {
-                variable: emitter.allocate(variable.name, [lanes], str(variable.ty.dtype))
-                for variable, expression in self.steps[:-1]
-                if not (_is_boolean(variable) or _is_float_arithmetic(expression))
-            }
-            with emitter.vectorized(lanes) as lane:
-                value = load(accumulators, index(offset) + lane)
-                self._evaluate(emitter, value, position, lane, kept)
+        first = 0
+        for wide in _powers_of_two(max(0, min(valid, lanes)), lanes):
+            place = [*position[:-1], position[-1] + index(first)]
+            self._store(emitter, accumulators, index(offset) + index(first), place, wide)
+            first += wide
+
+    def _store(
+        self,
+        emitter: Emitter,
+        accumulators: tirx.Buffer,
+        offset: tirx.Expr,
+        position: Sequence[tirx.Expr],
+        lanes: int,
+    ) -> None:
+        if lanes == 1:
+            value = load(accumulators, offset)
+            self._evaluate(emitter, value, position, index(0), {})
             return
-        for single in range(valid):
-            value = load(accumulators, index(offset) + index(single))
-            self._evaluate(emitter, value, position, index(single), {})
+        kept = {
+            variable: emitter.allocate(variable.name, [lanes], str(variable.ty.dtype))
+            for variable, expression in self.steps[:-1]
+            if not (_is_boolean(variable) or _is_float_arithmetic(expression))
+        }
+        with emitter.vectorized(lanes) as lane:
+            value = load(accumulators, offset + lane)
+            self._evaluate(emitter, value, position, lane, kept)
 
     def _evaluate(
         self,
@@ -176,6 +189,13 @@ class Epilogue:
 
     def _is_position(self, indices: Sequence[tirx.Expr]) -> bool:
         return _same_position(indices, self.coordinates, self.result.shape)
+
+
+def _powers_of_two(count: int, most: int) -> list[int]:
+    """Vectors that cover some elements: one of ``most``, or ever narrower ones."""
+    if count == most:
+        return [most]
+    return [1 << bit for bit in reversed(range(count.bit_length())) if count >> bit & 1]
 
 
 def matrix_view(emitter: Emitter, buffer: tirx.Buffer) -> tirx.Buffer:

@@ -144,9 +144,10 @@ class Multiplication:
             groups: Groups of four values of the reduction, per tap along the height.
             rows: Rows of the result, None where they are not known before the code runs.
             cpu: The processor.
-            of_image: How many of the rows follow each other in the operand; all by default.
+            of_image: How many of the rows follow each other in the operand, and so many at least
+                there are; all by default.
         """
-        if tile_groups := groups_of_step(groups, rows, cpu):
+        if tile_groups := groups_of_step(groups, rows or of_image or None, cpu):
             return cls(DotProduct.of(cpu), tile_panels(columns, cpu), tile_groups)
         return cls.in_vectors(columns, of_image or rows, cpu)
 
@@ -280,9 +281,9 @@ def _pointwise(
 ) -> relax.Expr:
     channels = array.shape[2]
     result = list(call.ty.shape)
-    images = int(result[0]) if isinstance(result[0], tirx.IntImm) else 1
-    extent = images * int(result[1]) * int(result[2])
-    packed, panels = _pack_matrix(array[0, 0], source, extent, selection)
+    of_image = int(result[1]) * int(result[2])
+    rows = of_image * int(result[0]) if isinstance(result[0], tirx.IntImm) else None
+    packed, panels = _pack_matrix(array[0, 0], source, rows, selection, of_image=of_image)
     stride_y, stride_x = window.strides
 
     def conv2d(image: te.Tensor, *weights: te.Tensor) -> te.Tensor:
@@ -331,11 +332,12 @@ def select_integer_matmul(selection: Selection, call: relax.Call) -> relax.Expr 
 
 
 def _pack_matrix(
-    array: Bytes, source: Quantized, extent: int | None, selection: Selection
+    array: Bytes, source: Quantized, rows: int | None, selection: Selection, *, of_image: int = 0
 ) -> tuple[PackedWeights, Panels]:
     padded = np.pad(array, [(0, -array.shape[0] % GROUP), (0, 0)])[np.newaxis]
     groups = padded.shape[1] // GROUP
-    chosen = Multiplication.choose(array.shape[1], groups, extent, selection.cpu)
+    cpu = selection.cpu
+    chosen = Multiplication.choose(array.shape[1], groups, rows, cpu, of_image=rows or of_image)
     return PackedWeights.pack(padded, source.zero_point, chosen), chosen.panels
 
 

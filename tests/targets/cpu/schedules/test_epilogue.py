@@ -212,9 +212,9 @@ class TestStoring:
         compile_kernel(function, NATIVE).module["main"](tvm.runtime.tensor(values), result)
         assert result.numpy()[1].tolist() == values[:11].astype(np.int32).tolist()
 
-    @pytest.mark.parametrize(("columns", "stores"), [(8, 1), (11, 4), (24, 3)])
+    @pytest.mark.parametrize(("columns", "stores"), [(8, 1), (11, 3), (24, 3)])
     def test_a_value_that_is_used_twice_is_computed_once(self, columns: int, stores: int) -> None:
-        # SiLU reads the accumulator and its sigmoid; a vector of the tail takes a store per lane.
+        # SiLU reads the accumulator and its sigmoid; three lanes of the tail take a pair and one.
         kernel = take_apart(fused((2, columns), silu))
         function = store_tile(kernel, kernel.epilogue, Emitter(), [0, 0], columns)
         calls: list[str] = []
