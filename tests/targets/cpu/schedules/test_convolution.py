@@ -128,7 +128,7 @@ def test_edges(compile_for_cpu: Compile, layer: Layer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("groups", "per_group", "filters_per_group"), [(2, 5, 8), (3, 2, 32), (4, 1, 24)]
+    ("groups", "per_group", "filters_per_group"), [(2, 5, 16), (3, 2, 32), (4, 1, 24)]
 )
 def test_groups_of_whole_panels(
     compile_for_cpu: Compile, groups: int, per_group: int, filters_per_group: int
@@ -184,7 +184,7 @@ class TestFirstLayers:
         [
             Layer((13, 15), (3, 3), 3, strides=(2, 2), pads=(1, 1, 1, 1)),
             Layer((13, 15), (3, 3), 3, strides=(2, 2), pads=(0, 0, 1, 1), batch="N"),
-            Layer((5, 4), (3, 3), 4, 16, groups=2, batch=3, dilations=(1, 2), pads=(1, 1, 1, 1)),
+            Layer((5, 4), (3, 3), 4, 32, groups=2, batch=3, dilations=(1, 2), pads=(1, 1, 1, 1)),
         ],
     )
     def test_small_kernels_read_them_directly(self, compile_for_cpu: Compile, layer: Layer) -> None:

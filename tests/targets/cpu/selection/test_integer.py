@@ -15,6 +15,7 @@ from ingot.targets.cpu.schedules.integer.dot import GROUP, DotProduct, safe_dept
 from ingot.targets.cpu.schedules.tiles import Panels
 from ingot.targets.cpu.selection.base import Selection
 from ingot.targets.cpu.selection.integer import (
+    Multiplication,
     PackedWeights,
     dequantized_source,
     quantized_source,
@@ -64,7 +65,7 @@ class TestPackedWeights:
     ) -> None:
         weights = random_weights(*shape, seed=vectors, largest=largest)
         panels = Panels(shape[2], 8, vectors)
-        packed = PackedWeights.pack(weights, zero_point, panels, MADDUBS)
+        packed = PackedWeights.pack(weights, zero_point, Multiplication(MADDUBS, panels))
         total = unpacked(packed.arrays[0], shape[2])
         if len(packed.arrays) > 2:
             total = total + excess(packed.arrays[2:], shape[0], shape[1] // GROUP, shape[2])
@@ -75,7 +76,8 @@ class TestPackedWeights:
         self, shape: tuple[int, int, int], zero_point: int
     ) -> None:
         weights = random_weights(*shape)
-        packed = PackedWeights.pack(weights, zero_point, Panels(shape[2], 8, 2), MADDUBS)
+        chosen = Multiplication(MADDUBS, Panels(shape[2], 8, 2))
+        packed = PackedWeights.pack(weights, zero_point, chosen)
         offsets = packed.arrays[1].ravel()
         expected = -zero_point * weights.astype(np.int64).sum((0, 1))
         np.testing.assert_array_equal(offsets[: shape[2]], expected)
@@ -85,17 +87,21 @@ class TestPackedWeights:
     @given(shapes, st.sampled_from([20, 32, 60, 64, 127]))
     def test_what_is_added_in_16_bits_fits(self, shape: tuple[int, int, int], largest: int) -> None:
         weights = random_weights(*shape, largest=largest)
-        packed = PackedWeights.pack(weights, 0, Panels(shape[2], 8, 1), MADDUBS)
+        chosen = Multiplication(MADDUBS, Panels(shape[2], 8, 1))
+        packed = PackedWeights.pack(weights, 0, chosen)
         kept = unpacked(packed.arrays[0], shape[2]).astype(np.int8)
         assert safe_depth(kept) >= packed.depth >= 1
         assert len(packed.arrays) == (5 if safe_depth(weights) == 0 else 2)
-        assert packed.notes() == {"weights": len(packed.arrays), "depth": packed.depth}
+        noted = {"weights": len(packed.arrays), "depth": packed.depth, "tile_groups": 0}
+        assert packed.notes() == noted
 
     def test_exact_instructions_need_none_of_this(self) -> None:
         weights = np.full((1, 8, 3), -128, np.int8)
-        packed = PackedWeights.pack(weights, 7, Panels(3, 8, 1), EXACT)
-        assert (len(packed.arrays), packed.depth) == (2, 1)
-        assert len(PackedWeights.pack(weights, 7, Panels(3, 8, 1), MADDUBS).arrays) == 5
+        panels = Panels(3, 8, 1)
+        for chosen in (Multiplication(EXACT, panels), Multiplication(MADDUBS, panels, 2)):
+            packed = PackedWeights.pack(weights, 7, chosen)
+            assert (len(packed.arrays), packed.depth) == (2, 1)
+        assert len(PackedWeights.pack(weights, 7, Multiplication(MADDUBS, panels)).arrays) == 5
 
 
 Step = Callable[[relax.Expr], relax.Expr]
