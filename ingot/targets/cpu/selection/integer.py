@@ -145,9 +145,10 @@ class Multiplication:
             rows: Rows of the result, None where they are not known before the code runs.
             cpu: The processor.
             of_image: How many of the rows follow each other in the operand, and so many at least
-                there are; all by default.
+                there are; all by default. A batch of single pixels is multiplied in vectors.
         """
-        if tile_groups := groups_of_step(groups, rows or of_image or None, cpu):
+        # An image of one pixel is a gate, behind which its product with the image may follow.
+        if tile_groups := groups_of_step(groups, of_image or rows, cpu):
             return cls(DotProduct.of(cpu), tile_panels(columns, cpu), tile_groups)
         return cls.in_vectors(columns, of_image or rows, cpu)
 
@@ -337,7 +338,7 @@ def _pack_matrix(
     padded = np.pad(array, [(0, -array.shape[0] % GROUP), (0, 0)])[np.newaxis]
     groups = padded.shape[1] // GROUP
     cpu = selection.cpu
-    chosen = Multiplication.choose(array.shape[1], groups, rows, cpu, of_image=rows or of_image)
+    chosen = Multiplication.choose(array.shape[1], groups, rows, cpu, of_image=of_image)
     return PackedWeights.pack(padded, source.zero_point, chosen), chosen.panels
 
 
