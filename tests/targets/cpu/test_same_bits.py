@@ -12,6 +12,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from ingot.passes.quantization import InsertQdq
 from ingot.runtime.cpu_features import machine_architecture
+from ingot.targets.cpu.schedules.integer.amx import groups_of_step
 from tests.passes.quantization.networks import calibrated, model, normal
 from tests.targets.cpu.conftest import Compile
 
@@ -26,7 +27,7 @@ PROCESSORS = {
 }
 
 
-def mobile_network() -> ir.Model:
+def mobile_network(batch: int = 1) -> ir.Model:
     """An inverted residual with squeeze and excitation, pools and a concatenation."""
     weights = {
         "w1": normal(24, 3, 3, 3, seed=1, scale=0.3),
@@ -51,7 +52,8 @@ def mobile_network() -> ir.Model:
         " n = AveragePool<kernel_shape=[2,2], strides=[2,2]>(k) o = Concat<axis=1>(l, n)"
         " p = GlobalAveragePool(o) q = Flatten(p) y = Gemm<transB=1>(q, w6, b6)"
     )
-    return model("(float[1,3,6,5] x) => (float[1,10] y)", body, weights)
+    signature = f"(float[{batch},3,6,5] x) => (float[{batch},10] y)"
+    return model(signature, body, weights)
 
 
 def transformer_block() -> ir.Model:
@@ -103,3 +105,22 @@ def test_each_processor_gives_the_same_bits(compile_for_cpu: Compile, network) -
         results[vectors] = [compiled(x)[0] for x in inputs]
     for vectors, found in results.items():
         np.testing.assert_array_equal(found, results["AVX2"], err_msg=vectors)
+
+
+def test_what_tiles_read_stays_in_memory_until_they_have(
+    compile_for_cpu: Compile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A gate whose rows are copied first, with other buffers behind it in the same kernel.
+    monkeypatch.setattr(
+        "ingot.targets.cpu.selection.integer.groups_of_step",
+        lambda groups, _, cpu: groups_of_step(groups, None, cpu),
+    )
+    graph = mobile_network(batch=8)
+    inputs = [normal(8, 3, 6, 5, seed=seed) for seed in range(4)]
+    ShapeInferencePass()(graph)
+    calibrated(InsertQdq(), [{"x": x} for x in inputs])(graph)
+    expected, found = (
+        [compile_for_cpu(ir.to_proto(graph), mcpu)(x)[0] for x in inputs]
+        for mcpu in ("haswell", "sapphirerapids")
+    )
+    np.testing.assert_array_equal(found, expected)

@@ -142,13 +142,12 @@ class Multiplication:
         Args:
             columns: Columns of the result.
             groups: Groups of four values of the reduction, per tap along the height.
-            rows: Rows of the result, None where they are not known before the code runs.
+            rows: Rows of the result, of one image where there are images; None where they are not
+                known before the code runs.
             cpu: The processor.
-            of_image: How many of the rows follow each other in the operand, and so many at least
-                there are; all by default. A batch of single pixels is multiplied in vectors.
+            of_image: How many of them follow each other in the operand; all by default.
         """
-        # An image of one pixel is a gate, behind which its product with the image may follow.
-        if tile_groups := groups_of_step(groups, of_image or rows, cpu):
+        if tile_groups := groups_of_step(groups, rows, cpu):
             return cls(DotProduct.of(cpu), tile_panels(columns, cpu), tile_groups)
         return cls.in_vectors(columns, of_image or rows, cpu)
 
@@ -282,9 +281,8 @@ def _pointwise(
 ) -> relax.Expr:
     channels = array.shape[2]
     result = list(call.ty.shape)
-    of_image = int(result[1]) * int(result[2])
-    rows = of_image * int(result[0]) if isinstance(result[0], tirx.IntImm) else None
-    packed, panels = _pack_matrix(array[0, 0], source, rows, selection, of_image=of_image)
+    pixels = int(result[1]) * int(result[2])
+    packed, panels = _pack_matrix(array[0, 0], source, pixels, selection)
     stride_y, stride_x = window.strides
 
     def conv2d(image: te.Tensor, *weights: te.Tensor) -> te.Tensor:
@@ -333,12 +331,11 @@ def select_integer_matmul(selection: Selection, call: relax.Call) -> relax.Expr 
 
 
 def _pack_matrix(
-    array: Bytes, source: Quantized, rows: int | None, selection: Selection, *, of_image: int = 0
+    array: Bytes, source: Quantized, rows: int | None, selection: Selection
 ) -> tuple[PackedWeights, Panels]:
     padded = np.pad(array, [(0, -array.shape[0] % GROUP), (0, 0)])[np.newaxis]
     groups = padded.shape[1] // GROUP
-    cpu = selection.cpu
-    chosen = Multiplication.choose(array.shape[1], groups, rows, cpu, of_image=of_image)
+    chosen = Multiplication.choose(array.shape[1], groups, rows, selection.cpu)
     return PackedWeights.pack(padded, source.zero_point, chosen), chosen.panels
 
 

@@ -195,7 +195,7 @@ def tile_shapes(emitter: Emitter, rows: int | tirx.Expr, groups: int) -> Iterato
     words = emitter.allocate("tile_shapes", [8], "int64")
     for at, word in enumerate(_shapes(rows, groups)):
         emitter.store(words, word, [at])
-    _emit(emitter, "ldtilecfg", tirx.address_of(load(words, 0)))
+    _emit(emitter, "ldtilecfg", _pointer(load(words, 0)))
     yield
     _emit(emitter, "tilerelease")
 
@@ -216,7 +216,7 @@ def move_tile(
         first: Loads what its first row begins with.
         pitch: Bytes from one row to the next.
     """
-    _emit(emitter, operation, _tile(tile), tirx.address_of(first), index(pitch))
+    _emit(emitter, operation, _tile(tile), _pointer(first), index(pitch))
 
 
 def multiply_tiles(emitter: Emitter, sums: int, rows: int, weights: int) -> None:
@@ -239,6 +239,17 @@ def _shapes(rows: int | tirx.Expr, groups: int) -> list[tirx.Expr]:
     of_each = sum(1 << (8 * tile) for tile in range(_WEIGHTS))
     counts = index(rows) * index(of_each) + index((groups << 48) | (groups << 56))
     return [index(1), index(0), low, high, index(0), index(0), counts, index(0)]
+
+
+def _pointer(element: tirx.Expr) -> tirx.Expr:
+    """The address of an element.
+
+    By the buffer itself: TVM does not count ``address_of`` as a use, and gives the memory to
+    another buffer behind the last one that it counts.
+    """
+    buffer = element.source
+    (offset,) = buffer.offset_of(element.indices)
+    return buffer.access_ptr("rw", offset=offset)
 
 
 def _tile(number: int) -> tirx.Expr:
