@@ -144,11 +144,8 @@ class _Sums:
 
     def covariances(self) -> Wide:
         """All of them, in the place of the sums of products."""
-        mean = self.total / self.count
         for group, rows in _parts(self.squares):
-            found = self.squares[group, rows]
-            found /= self.count
-            found -= mean[group, rows, None] * mean[group]
+            self.squares[group, rows] = self.covariance(group, rows)
         return self.squares
 
 

@@ -35,6 +35,9 @@ _KERNEL_NAMES = {
 _GENERIC_CPU = {"x86_64": "x86-64-v2", "aarch64": "generic"}
 # The first processor with AMX.
 _FIRST_WITH_TILES = "sapphirerapids"
+CACHE_LINE_BYTES = 64
+"""Of every processor that code is written for."""
+
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _KIB = 1024
 

@@ -10,6 +10,10 @@ from tvm.script import tirx as T  # noqa: N812 - the dialect's customary name
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func
 from ingot.targets.cpu.schedules.integer.amx import (
+    SUM_TILES,
+    TILE_ROWS,
+    TILES_AT_ONCE,
+    WIDEST_STEP,
     has_tiles,
     move_tile,
     multiply_tiles,
@@ -18,8 +22,6 @@ from ingot.targets.cpu.schedules.integer.amx import (
 from ingot.targets.cpu.schedules.integer.dot import GROUP, Bytes, DotProduct
 
 _SCALARS = {"tirx.noalias": True, "tirx.is_scheduled": True}
-# AMX's: as many as a kernel has sums in, each 16 rows by 16 columns, of 16 groups.
-_TILES, _TILE_ROWS = 4, 16
 
 
 def accumulators(cpu: CpuDescription) -> int:
@@ -40,14 +42,14 @@ def integer_accumulators(cpu: CpuDescription) -> int:
     the tiles of sums, of which one row is given.
     """
     if has_tiles(cpu):
-        return _TILES
+        return SUM_TILES
     return cpu.vector_registers * 5 // 8
 
 
 def integer_operations(cpu: CpuDescription) -> int:
     """Operations of a thread in a round of ``integer_multiply_add``; a multiply-add is two."""
     if has_tiles(cpu):
-        return 2 * _TILES * _TILE_ROWS * cpu.float_lanes * _TILE_ROWS * GROUP
+        return 2 * SUM_TILES * TILE_ROWS * cpu.float_lanes * WIDEST_STEP * GROUP
     return 2 * GROUP * _depth(DotProduct.of(cpu)) * cpu.float_lanes * integer_accumulators(cpu)
 
 
@@ -166,18 +168,23 @@ def _tile_multiply_add(lanes: int) -> tirx.PrimFunc:
     threads, rounds = tirx.Var("threads", "int64"), tirx.Var("rounds", "int64")
     rows = tirx.decl_buffer([index(group)], "int8", "rows")
     weights = tirx.decl_buffer([index(1), index(group)], "int8", "weights")
-    sums = tirx.decl_buffer([threads, index(_TILES * lanes)], "int32", "sums")
+    sums = tirx.decl_buffer([threads, index(SUM_TILES * lanes)], "int32", "sums")
     # No distance from row to row: all of a tile's are the same.
-    with emitter.parallel(threads, "thread") as thread, tile_shapes(emitter, _TILE_ROWS, 16):
-        for tile in range(_TILES):
+    first_rows, first_weights = SUM_TILES, SUM_TILES + TILES_AT_ONCE
+    with (
+        emitter.parallel(threads, "thread") as thread,
+        tile_shapes(emitter, TILE_ROWS, WIDEST_STEP),
+    ):
+        for tile in range(SUM_TILES):
             move_tile(emitter, "tileloadd64", tile, load(sums, thread, tile * lanes), 0)
-        for tile in range(2):
-            move_tile(emitter, "tileloadd64", _TILES + tile, load(rows, 0), 0)
-            move_tile(emitter, "tileloadd64", _TILES + 2 + tile, load(weights, 0, 0), 0)
+        for tile in range(TILES_AT_ONCE):
+            move_tile(emitter, "tileloadd64", first_rows + tile, load(rows, 0), 0)
+            move_tile(emitter, "tileloadd64", first_weights + tile, load(weights, 0, 0), 0)
         with emitter.loop(rounds, "round"):
-            for tile in range(_TILES):
-                multiply_tiles(emitter, tile, _TILES + tile // 2, _TILES + 2 + tile % 2)
-        for tile in range(_TILES):
+            for tile in range(SUM_TILES):
+                row, column = divmod(tile, TILES_AT_ONCE)
+                multiply_tiles(emitter, tile, first_rows + row, first_weights + column)
+        for tile in range(SUM_TILES):
             move_tile(emitter, "tilestored64", tile, load(sums, thread, tile * lanes), 0)
     return prim_func([rows, weights, sums, rounds], emitter.body(), name="integer_multiply_add")
 

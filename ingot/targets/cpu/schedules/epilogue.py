@@ -15,16 +15,13 @@ import tvm_ffi
 from tvm import s_tir, tirx
 from tvm.tirx import stmt as statements
 
+from ingot.targets.cpu.machine import CACHE_LINE_BYTES
 from ingot.targets.cpu.schedules.emission import Emitter, index, load
 from ingot.targets.cpu.schedules.rewriting import rewrite_loads, substitute
 
 
 class NotFusableError(Exception):
     """A prim func is not an anchor with element-wise blocks behind it; says why."""
-
-
-_LINE_BYTES = 64  # of every processor that code is written for
-FLOATS_OF_A_LINE = _LINE_BYTES // 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +130,7 @@ class Epilogue:
             buffers.append((buffer, indices, False))
         for buffer, indices, write in buffers:
             *leading, first = (substitute(at, place) for at in indices)
-            elements = _LINE_BYTES // np.dtype(str(buffer.ty.dtype)).itemsize
+            elements = CACHE_LINE_BYTES // np.dtype(str(buffer.ty.dtype)).itemsize
             for line in range(0, columns, elements):
                 emitter.prefetch(buffer, *leading, first + index(line), write=write)
 

@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from tvm import sym, tirx
 
-from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.machine import CACHE_LINE_BYTES, CpuDescription
 from ingot.targets.cpu.schedules.blocking import Blocking, choose_blocking, part
 from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func, vector_at
-from ingot.targets.cpu.schedules.epilogue import FLOATS_OF_A_LINE, FusedKernel, matrix_view
+from ingot.targets.cpu.schedules.epilogue import FusedKernel, matrix_view
 from ingot.targets.cpu.schedules.gating import Gate
 from ingot.targets.cpu.schedules.microkernel import Accumulators, each_panel
 from ingot.targets.cpu.schedules.tasks import share_tasks
@@ -110,7 +110,7 @@ class _Matmul:
             done = parts * steps
             with emitter.loop(parts, "share") as number:
                 ahead = tile * index(parts) + number
-                for column in range(0, self.panels.width, FLOATS_OF_A_LINE):
+                for column in range(0, self.panels.width, CACHE_LINE_BYTES // 4):
                     emitter.prefetch(
                         self.weights, panel + index(1), *middle, ahead, column, level=2
                     )

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import tvm_ffi
 from tvm import ir, sym, tirx
 
-from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.machine import CACHE_LINE_BYTES, CpuDescription
 from ingot.targets.cpu.schedules.elementwise import (
     Known,
     element_work,
@@ -35,7 +35,6 @@ from ingot.targets.cpu.schedules.nests import Nest, is_slope, slope
 from ingot.targets.cpu.schedules.rewriting import substitute
 from ingot.targets.cpu.schedules.structure import Loop
 
-_LINE_BYTES = 64
 # A block is an element's work several times over: loads, interleaving, exchanging, stores.
 _WORK_OF_TURNING = 8
 
@@ -92,7 +91,7 @@ def write_turned(
     lanes = cpu.float_lanes
     *outer, inner = nest.loops
     outer = [loop for loop in outer if loop is not turn.across]
-    side = max(1, _LINE_BYTES // (4 * lanes))
+    side = max(1, CACHE_LINE_BYTES // (4 * lanes))
     down = Loop(tirx.Var("down", "int64"), _blocks(turn.across.extent, lanes * side))
     work = volume(nest.loops) * element_work(nest) * _WORK_OF_TURNING
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import ClassVar
 
 from ingot.targets.cpu.machine import CpuDescription
 
@@ -53,8 +54,8 @@ class MultiplyAdd:
         two_heights: How much longer tiles of one height may take than tiles of two.
     """
 
-    widest_panel: int = 8
-    two_heights: float = 1.0
+    widest_panel: ClassVar[int] = 8
+    two_heights: ClassVar[float] = 1.0
 
     def reads_weights_again(self, vectors: int) -> bool:
         """Returns whether each row reads the panel's weights itself: registers hold them."""
@@ -94,8 +95,8 @@ class PairedProducts:
             the code: of a small network's file that is more than of its time.
     """
 
-    widest_panel: int = 4
-    two_heights: float = 1.02
+    widest_panel: ClassVar[int] = 4
+    two_heights: ClassVar[float] = 1.02
 
     def reads_weights_again(self, vectors: int) -> bool:
         """Returns whether each row reads the panel's weights itself.

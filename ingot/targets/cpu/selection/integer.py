@@ -145,7 +145,8 @@ class Multiplication:
             rows: Rows of the result, of one image where there are images; None where they are not
                 known before the code runs.
             cpu: The processor.
-            of_image: How many of them follow each other in the operand; all by default.
+            of_image: How many of them follow each other in the operand, which vectors go by (tiles
+                go on in the next row of an image); all by default.
         """
         if tile_groups := groups_of_step(groups, rows, cpu):
             return cls(DotProduct.of(cpu), tile_panels(columns, cpu), tile_groups)

@@ -34,9 +34,14 @@ TILE_ROWS = 16
 TILES_AT_ONCE = 2
 """Tiles of rows that share a tile of weights, and the reverse."""
 
-_WIDEST_STEP = 16
+SUM_TILES = TILES_AT_ONCE * TILES_AT_ONCE
+"""Tiles of sums, the first ones."""
+
+WIDEST_STEP = 16
+"""Groups of the reduction that a tile takes at most."""
+
 _FEWEST_ROWS = 8
-_SUMS, _ROWS, _WEIGHTS = 0, 4, 6
+_ROWS, _WEIGHTS = SUM_TILES, SUM_TILES + TILES_AT_ONCE
 _COLUMN_BYTES = 64
 _SUM_BYTES = 4
 
@@ -54,7 +59,8 @@ def tile_panels(columns: int, cpu: CpuDescription) -> Panels:
 def groups_of_step(groups: int, extent: int | None, cpu: CpuDescription) -> int:
     """Returns how many groups of the reduction a tile takes at once, 0 where tiles do not pay.
 
-    They have to divide the reduction: no instruction reads beyond it.
+    They have to divide the reduction: no instruction reads beyond it. A step of all 16 is best, and
+    steps of half as many are still better than vectors.
 
     Args:
         groups: Groups of four values of the reduction, per tap along the height.
@@ -65,7 +71,7 @@ def groups_of_step(groups: int, extent: int | None, cpu: CpuDescription) -> int:
         return 0
     if extent is not None and extent < _FEWEST_ROWS:
         return 0
-    fewest = -(-groups // _WIDEST_STEP)
+    fewest = -(-groups // WIDEST_STEP)
     steps = next((steps for steps in range(fewest, 2 * fewest) if groups % steps == 0), None)
     return groups // steps if steps else 0
 
@@ -136,7 +142,7 @@ class TileSums:
         """
         emitter, weights, lanes = self.emitter, self.weights, self.panels.lanes
         width, vectors = self.panels.width, range(-(-columns // self.panels.lanes))
-        tiles = [[_SUMS + 2 * number + v for v in vectors] for number in range(len(parts))]
+        tiles = [[TILES_AT_ONCE * number + v for v in vectors] for number in range(len(parts))]
         for row in tiles:
             for v in vectors:
                 # From one row again and again: each row's sums begin with the same offsets.
@@ -231,7 +237,7 @@ def _emit(emitter: Emitter, operation: str, *operands: tirx.Expr) -> None:
 
 def _shapes(rows: int | tirx.Expr, groups: int) -> list[tirx.Expr]:
     """The operand of ``ldtilecfg``, eight words: bytes of a row, and rows, of each tile."""
-    row_bytes = [_COLUMN_BYTES] * 4 + [GROUP * groups] * 2 + [_COLUMN_BYTES] * 2
+    row_bytes = [_COLUMN_BYTES] * SUM_TILES + [GROUP * groups] * 2 + [_COLUMN_BYTES] * 2
     low, high = (
         index(sum(size << (16 * at) for at, size in enumerate(row_bytes[first : first + 4])))
         for first in (0, 4)

@@ -145,14 +145,13 @@ def schedule_integer_convolution(kernel: FusedKernel, cpu: CpuDescription) -> ti
         beyond_row=0 if weights.tile_groups else GROUP,
         beyond_rows=bytes_beyond(width, channels) if weights.tile_groups else 0,
     )
-    groups = int(notes["groups"])
     writer: _Writer | TiledConvolution
     if weights.tile_groups:
         writer = TiledConvolution(TileSums(emitter, kernel, weights, panels), padded)
     else:
         tile = IntegerTile(emitter, kernel, weights, panels, DotProduct.of(cpu))
-        writer = _Writer(tile, padded, groups)
-    per_image = _write_tasks(writer, groups, batch)
+        writer = _Writer(tile, padded, int(notes["groups"]))
+    per_image = _write_tasks(writer, batch)
     images = int(batch.value) if isinstance(batch, tirx.IntImm) else None
     operations = None if images is None else images * per_image
     return prim_func(
@@ -160,11 +159,11 @@ def schedule_integer_convolution(kernel: FusedKernel, cpu: CpuDescription) -> ti
     )
 
 
-def _write_tasks(writer: _Writer | TiledConvolution, groups: int, batch: tirx.Expr) -> int:
+def _write_tasks(writer: _Writer | TiledConvolution, batch: tirx.Expr) -> int:
     """Writes the tasks; returns the operations of an image."""
     padded, panels, weights = writer.image, writer.sums.panels, writer.sums.weights
     emitter, height, width = padded.emitter, padded.height, padded.width
-    reduction = height.kernel * width.kernel * padded.channels // groups
+    reduction = height.kernel * width.kernel * padded.channels // writer.groups
     per_image = 2 * height.result * width.result * panels.columns * reduction
     speed = writer.sums.speed
     blocking = choose_blocking(

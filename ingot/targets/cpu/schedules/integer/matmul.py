@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from tvm import sym, tirx
+from tvm import tirx
 
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules.blocking import Blocking, choose_blocking, part
@@ -17,6 +17,7 @@ from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func
 from ingot.targets.cpu.schedules.epilogue import FusedKernel
 from ingot.targets.cpu.schedules.integer.amx import TileSums
 from ingot.targets.cpu.schedules.integer.dot import GROUP, DotProduct
+from ingot.targets.cpu.schedules.integer.staged_rows import ElementLoader, stage_rows
 from ingot.targets.cpu.schedules.integer.tile import IntegerTile
 from ingot.targets.cpu.schedules.integer.tiled_matmul import TiledMatmul
 from ingot.targets.cpu.schedules.integer.weights import IntegerWeights
@@ -84,7 +85,7 @@ class _Writer:
     tile: IntegerTile
     cpu: CpuDescription
     length: int
-    element: Callable[[tirx.Expr, tirx.Expr], tirx.Expr]
+    element: ElementLoader
 
     def write(self, extent: int | tirx.Expr) -> None:
         """Writes the code for a number of rows, known or not."""
@@ -182,15 +183,9 @@ class _Writer:
         """
         if self.length % GROUP == 0:
             return lambda row, group: self.element(row, vector_at(group * index(GROUP), GROUP))
-        emitter = self.tile.emitter
-        padded = -(-self.length // GROUP) * GROUP
-        staged = emitter.allocate("staged", [most, padded], "uint8")
-        count = sym.Analyzer().simplify(tirx.Min(extent - first, index(most)))
-        with emitter.loop(count, "row") as row:
-            with emitter.vectorized(self.length) as at:
-                emitter.store(staged, self.element(first + row, at), [row, at])
-            for at in range(self.length, padded):
-                emitter.store(staged, tirx.const(0, "uint8"), [row, at])
+        staged = stage_rows(
+            self.tile.emitter, self.element, self.length, (first, extent), most, self.cpu
+        )
         return lambda row, group: load(staged, row - first, vector_at(group * index(GROUP), GROUP))
 
 

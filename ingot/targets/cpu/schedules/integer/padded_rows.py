@@ -98,24 +98,21 @@ class PaddedImage:
         pixels: int,
     ) -> None:
         emitter, channels = self.emitter, self.channels
-        source = self.source
         with emitter.loop(pixels, "x") as x:
             place = index(start) + x * index(channels)
             if self.channels_first:
                 for channel in range(channels):
-                    value = load(source, image, channel, y, x)
+                    value = load(self.source, image, channel, y, x)
                     emitter.store(buffer, value, [row, place + index(channel)])
                 return
             step = self.cpu.vector_bytes
             for first in range(0, channels, step):
                 lanes = min(step, channels - first)
-                value = load(source, image, y, x, vector_at(first, lanes))
+                value = load(self.source, image, y, x, vector_at(first, lanes))
                 emitter.store(buffer, value, [row, vector_at(place + index(first), lanes)])
 
     def _fill(self, buffer: tirx.Buffer, row: tirx.Expr, start: int, end: int) -> None:
-        zero = self.zero_point
-        step = self.cpu.vector_bytes
-        emitter = self.emitter
+        emitter, zero, step = self.emitter, self.zero_point, self.cpu.vector_bytes
         whole = (end - start) // step
         if whole:
             with emitter.loop(whole, "vector") as number:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 from tvm import tirx
 
@@ -35,7 +36,10 @@ class TiledConvolution:
     Attributes:
         sums: Writes its sums.
         image: What it reads.
+        groups: Groups of channels: tiles take all channels at once.
     """
+
+    groups: ClassVar[int] = 1
 
     sums: TileSums
     image: PaddedImage

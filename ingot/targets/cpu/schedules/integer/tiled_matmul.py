@@ -14,7 +14,7 @@ from tvm import tirx
 
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules.blocking import choose_blocking, part
-from ingot.targets.cpu.schedules.emission import index, load, vector_at
+from ingot.targets.cpu.schedules.emission import index, load
 from ingot.targets.cpu.schedules.integer.amx import (
     TILE_ROWS,
     TILES_AT_ONCE,
@@ -22,6 +22,11 @@ from ingot.targets.cpu.schedules.integer.amx import (
     TileSums,
 )
 from ingot.targets.cpu.schedules.integer.dot import GROUP
+from ingot.targets.cpu.schedules.integer.staged_rows import (
+    ElementLoader,
+    padded_length,
+    stage_rows,
+)
 from ingot.targets.cpu.schedules.matmul import dynamic_groups
 from ingot.targets.cpu.schedules.microkernel import each_panel
 from ingot.targets.cpu.schedules.tasks import share_tasks
@@ -50,7 +55,7 @@ class TiledMatmul:
     cpu: CpuDescription
     length: int
     extent: int | tirx.Expr
-    element: Callable[[tirx.Expr, tirx.Expr], tirx.Expr]
+    element: ElementLoader
     adjoining: bool
 
     def write(self) -> None:
@@ -133,23 +138,17 @@ class TiledMatmul:
     def _staged(self, low: tirx.Expr, most: int) -> _Tiles:
         """Tiles that read a copy of the task's rows."""
         emitter, extent = self.sums.emitter, index(self.extent)
-        padded = -(-self.length // GROUP) * GROUP
-        staged = emitter.allocate("staged", [most * _ROWS_AT_ONCE, padded], "uint8")
         before = emitter.bind("before", low * index(_ROWS_AT_ONCE))
-        with emitter.loop(
-            tirx.Min(extent - before, index(most * _ROWS_AT_ONCE)), "copied_row"
-        ) as row:
-            for first in range(0, self.length, self.cpu.vector_bytes):
-                lanes = min(self.cpu.vector_bytes, self.length - first)
-                value = self.element(before + row, vector_at(first, lanes))
-                emitter.store(staged, value, [row, vector_at(first, lanes)])
+        staged = stage_rows(
+            emitter, self.element, self.length, (before, extent), most * _ROWS_AT_ONCE, self.cpu
+        )
 
         def tile(number: tirx.Expr) -> TileRows:
             start = emitter.bind("first_row", number * index(TILE_ROWS))
             rows = tirx.Max(tirx.Min(extent - start, index(TILE_ROWS)), index(0))
             return TileRows(
                 lambda _, group: load(staged, start - before, group * index(GROUP)),
-                padded,
+                padded_length(self.length),
                 (index(0), rows),
                 lambda row: [start + row],
             )
