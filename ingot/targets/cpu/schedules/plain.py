@@ -14,7 +14,7 @@ import tvm_ffi
 from tvm import ir, sym, tirx
 
 from ingot.targets.cpu.machine import CpuDescription
-from ingot.targets.cpu.schedules.chains import Chain, Inliner, Part, Span, split
+from ingot.targets.cpu.schedules.chains import Chain, Inliner, Part, Span, split, variables_of
 from ingot.targets.cpu.schedules.elementwise import vector_lanes, write_elements
 from ingot.targets.cpu.schedules.emission import Emitter, index, prim_func
 from ingot.targets.cpu.schedules.movement import find_turn, write_turned
@@ -32,6 +32,8 @@ from ingot.targets.cpu.schedules.structure import (
 
 # How often each element of a tensor may be computed for it not to be stored.
 _MOST_TIMES = 2
+# Of a symbolic dimension: so that products of several stay within 64 bits.
+_LARGEST_SIZE = 1 << 20
 
 
 def write_plain(function: tirx.PrimFunc, cpu: CpuDescription) -> tirx.PrimFunc:
@@ -99,11 +101,19 @@ def _inlined(plain: Plain) -> dict[tirx.Buffer, Block]:
         for reader in plain.blocks:
             for _ in range(_places_read(reader, block.target)):
                 computed = computed + times[reader.name]
-        few = sym.Analyzer().can_prove(computed <= volume * index(_MOST_TIMES))
+        few = _of_sizes(computed).can_prove(computed <= volume * index(_MOST_TIMES))
         if few or not _computes(block.value):
             inlined[block.target] = block
             times[block.name] = sym.Analyzer().simplify(computed)
     return inlined
+
+
+def _of_sizes(expression: tirx.Expr) -> sym.Analyzer:
+    """Returns an analyzer that knows an expression's variables to be sizes."""
+    analyzer = sym.Analyzer()
+    for variable in variables_of(expression):
+        analyzer.bind(variable, ir.Range.from_min_extent(index(0), index(_LARGEST_SIZE)))
+    return analyzer
 
 
 def _places_read(reader: Block, buffer: tirx.Buffer) -> int:
