@@ -130,7 +130,12 @@ class TileSums:
             )
 
     def write(
-        self, sums: tirx.Buffer, panel: tirx.Expr, columns: int, parts: Sequence[TileRows]
+        self,
+        sums: tirx.Buffer,
+        panel: tirx.Expr,
+        columns: int,
+        parts: Sequence[TileRows],
+        share: tuple[tirx.Expr, int] | None = None,
     ) -> None:
         """Writes the code for some tiles of rows and a panel.
 
@@ -139,6 +144,8 @@ class TileSums:
             panel: The panel.
             columns: Columns of the panel.
             parts: The rows of each tile, two at most.
+            share: Which of how many passes over the panel this is, where each is to ask for its
+                share of the next panel's weights.
         """
         emitter, weights, lanes = self.emitter, self.weights, self.panels.lanes
         width, vectors = self.panels.width, range(-(-columns // self.panels.lanes))
@@ -151,6 +158,7 @@ class TileSums:
         steps = weights.groups // weights.tile_groups
         with emitter.loop(weights.taps, "tap_y") as tap, emitter.loop(steps, "step") as step:
             first = step * index(weights.tile_groups)
+            weights.prefetch_next(emitter, panel, (tap, first), weights.tile_groups, share)
             for v in vectors:
                 column = load(weights.packed, panel, tap, first, v * lanes * GROUP)
                 move_tile(emitter, "tileloadd64", _WEIGHTS + v, column, GROUP * width)

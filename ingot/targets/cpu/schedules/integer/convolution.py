@@ -52,7 +52,7 @@ class _Writer:
         return self.image.width.dilation == 1 and self.groups == 1
 
     def task(
-        self, rows: PaddedRows, number: tirx.Expr, bounds: tuple[tirx.Expr, tirx.Expr]
+        self, rows: PaddedRows, number: tirx.Expr, bounds: tuple[tirx.Expr, tirx.Expr], most: int
     ) -> contextlib.AbstractContextManager[Callable[[tirx.Expr, int], None]]:
         """Opens a task; gives what writes the code of its rows for a panel.
 
@@ -60,23 +60,32 @@ class _Writer:
             rows: The rows that it reads.
             number: Which image.
             bounds: The first row of the result, and one more than the last.
+            most: How many rows these are at most.
         """
         low, high = bounds
 
         def write(panel: tirx.Expr, columns: int) -> None:
             with self.sums.emitter.loop(high - low, "row", start=low) as y:
-                self._write_row(rows, number, y, panel, columns)
+                self._write_row(rows, (number, y), panel, columns, (y - low, most))
 
         return contextlib.nullcontext(write)
 
     def _write_row(
-        self, rows: PaddedRows, image: tirx.Expr, y: tirx.Expr, panel: tirx.Expr, columns: int
+        self,
+        rows: PaddedRows,
+        row: tuple[tirx.Expr, tirx.Expr],
+        panel: tirx.Expr,
+        columns: int,
+        share: tuple[tirx.Expr, int],
     ) -> None:
         emitter, width, channels = self.sums.emitter, self.image.width, self.image.channels
+        image, y = row
         vectors = -(-columns // self.sums.panels.lanes)
         top = emitter.bind("staged_top", y * index(self.image.height.stride) - rows.first)
         channel = self._first_channel(panel)
-        for run in split_rows(width.result, vectors, self.image.cpu, self.sums.dot.step):
+        runs = split_rows(width.result, vectors, self.image.cpu, self.sums.dot.step)
+        tiles, before = sum(run.count for run in runs), 0
+        for run in runs:
             with emitter.function("segment"), emitter.loop(run.count, "tile") as tile:
                 start = index(run.start) + tile * index(run.rows)
 
@@ -91,7 +100,10 @@ class _Writer:
                 def position(row: int, start: tirx.Expr = start) -> list[tirx.Expr]:
                     return [image, y, start + index(row)]
 
-                self.sums.write(run.rows, panel, columns, word, position)
+                passes = share[0] * index(tiles) + tile + index(before)
+                of_tile = (passes, share[1] * tiles)
+                self.sums.write(run.rows, panel, columns, word, position, of_tile)
+            before += run.count
 
     def _offset(self, group: tirx.Expr) -> tirx.Expr:
         """Where in a padded row a group's values lie, from the first tap on."""
@@ -187,7 +199,7 @@ def _write_tasks(writer: _Writer | TiledConvolution, batch: tirx.Expr) -> int:
         most = -(-height.result // blocking.row_blocks)
         rows = padded.copy(image, low, high - low, most)
         group = part(group, panels.count, blocking.panel_groups)
-        with writer.task(rows, image, (low, high)) as write:
+        with writer.task(rows, image, (low, high), most) as write:
             each_panel(emitter, panels, group, write)
 
     share_tasks(emitter, tasks, work, emit_task)

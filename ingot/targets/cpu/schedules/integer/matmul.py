@@ -119,8 +119,9 @@ class _Writer:
             word = self._rows(_first_row(runs, bounds[0]), index(extent), most)
 
             def tiles_of(panel: tirx.Expr, columns: int) -> None:
-                for run, _, first in tiles_of_runs(emitter, runs, bounds, "tiles"):
-                    self._tile(first, run.rows, panel, columns, word)
+                for run, tile, first in tiles_of_runs(emitter, runs, bounds, "tiles"):
+                    share = (tile - bounds[0], -(-tiles // blocking.row_blocks))
+                    self._tile(first, run.rows, panel, columns, word, share)
 
             def panels_of(first: tirx.Expr, rows: int) -> None:
                 each_panel(
@@ -139,10 +140,14 @@ class _Writer:
         share_tasks(emitter, blocking.tasks, operations // 2, emit_task)
 
     def _goes_across(self, blocking: Blocking) -> bool:
-        """Whether a task goes across its panels, tile by tile: see the matmul of floats."""
+        """Whether a task goes across its panels, tile by tile.
+
+        The result is then written in the order in which it lies in memory, and all the weights are
+        read again for each tile: from the first-level cache, or it costs more than it gains.
+        """
         panels = self.tile.panels
         group_bytes = self.length * panels.width * -(-panels.count // blocking.panel_groups)
-        return group_bytes <= self.cpu.l2_bytes // 2
+        return group_bytes <= self.cpu.l1d_bytes
 
     def _dynamic_rows(self, extent: tirx.Expr) -> None:
         """Full tiles in blocks, then one of several narrower tiles for the remainder."""
@@ -163,7 +168,13 @@ class _Writer:
             each_panel(emitter, panels, (index(0), index(panels.count)), rows_of)
 
     def _tile(
-        self, first: tirx.Expr, rows: int, panel: tirx.Expr, columns: int, word: _Rows
+        self,
+        first: tirx.Expr,
+        rows: int,
+        panel: tirx.Expr,
+        columns: int,
+        word: _Rows,
+        share: tuple[tirx.Expr, int] | None = None,
     ) -> None:
         self.tile.write(
             rows,
@@ -171,6 +182,7 @@ class _Writer:
             columns,
             lambda row, _, group: word(first + index(row), group),
             lambda row: [first + index(row)],
+            share,
         )
 
     def _rows(self, first: tirx.Expr, extent: tirx.Expr, most: int) -> _Rows:

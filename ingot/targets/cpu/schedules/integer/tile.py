@@ -29,12 +29,14 @@ class _Sums:
         panel: Its panel.
         row_word: Loads from its rows.
         zeros: Where each row reads the weights itself, its own zero to read them at; else empty.
+        share: Which of how many tiles of the panel this is, where it asks for the next panel's.
     """
 
     accumulators: Accumulators
     panel: tirx.Expr
     row_word: RowWord
     zeros: list[tirx.Expr]
+    share: tuple[tirx.Expr, int] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +67,7 @@ class IntegerTile:
         columns: int,
         row_word: RowWord,
         position: Callable[[int], list[tirx.Expr]],
+        share: tuple[tirx.Expr, int] | None = None,
     ) -> None:
         """Writes the code of one tile.
 
@@ -74,6 +77,8 @@ class IntegerTile:
             columns: Columns of the panel.
             row_word: Loads from its rows.
             position: Returns the leading coordinates of a row in the result.
+            share: Which of how many tiles of the panel this is, where each is to ask for its share
+                of the next panel's weights.
         """
         emitter, lanes = self.emitter, self.panels.lanes
         vectors = -(-columns // lanes)
@@ -87,7 +92,7 @@ class IntegerTile:
         again = self.dot.step.reads_weights_again(vectors)
         zeros = [index(0), *emitter.opaque_zeros(rows - 1)] if again else []
         accumulators = Accumulators(emitter, rows, vectors, lanes, initial, "int32")
-        sums = _Sums(accumulators, panel, row_word, zeros)
+        sums = _Sums(accumulators, panel, row_word, zeros, share)
         groups, depth = self.weights.groups, max(self.weights.depth, 1)
         with emitter.loop(self.weights.taps, "tap_y") as tap:
             if groups >= depth:
@@ -105,6 +110,7 @@ class IntegerTile:
         def word(row: int, group: int) -> tirx.Expr:
             return sums.row_word(row, tap, first + index(group))
 
+        self.weights.prefetch_next(self.emitter, sums.panel, (tap, first), depth, sums.share)
         self._multiply(sums, depth, weight, word)
 
     def _multiply(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from tvm import tirx
 
@@ -19,6 +19,8 @@ from ingot.targets.cpu.schedules.emission import index, load
 from ingot.targets.cpu.schedules.integer.amx import TILE_ROWS, TILES_AT_ONCE, TileRows, TileSums
 from ingot.targets.cpu.schedules.integer.dot import GROUP
 from ingot.targets.cpu.schedules.integer.padded_rows import PaddedImage, PaddedRows
+
+_Extent = TypeVar("_Extent", int, tirx.Expr)
 
 # Returns what a tile takes, given its number.
 _Tiles = Callable[[tirx.Expr], TileRows]
@@ -57,9 +59,15 @@ class TiledConvolution:
     def _tiles_of_row(self) -> int:
         return -(-self.image.width.result // TILE_ROWS)
 
+    def _tiles_of_rows(self, rows: _Extent) -> _Extent:
+        if not self.goes_on:
+            return rows * self._tiles_of_row
+        pixels = (rows - 1) * self.image.padded_width + self.image.width.result
+        return (pixels + (TILE_ROWS - 1)) // TILE_ROWS
+
     @contextlib.contextmanager
     def task(
-        self, rows: PaddedRows, number: tirx.Expr, bounds: tuple[tirx.Expr, tirx.Expr]
+        self, rows: PaddedRows, number: tirx.Expr, bounds: tuple[tirx.Expr, tirx.Expr], most: int
     ) -> Iterator[Callable[[tirx.Expr, int], None]]:
         """Opens a task; yields what writes the code of its rows for a panel.
 
@@ -67,24 +75,23 @@ class TiledConvolution:
             rows: The rows that it reads.
             number: Which image.
             bounds: The first row of the result, and one more than the last.
+            most: How many rows these are at most.
         """
         emitter = self.sums.emitter
         low, high = bounds
         at_once = index(TILES_AT_ONCE)
+        count = emitter.bind("tiles", self._tiles_of_rows(high - low))
+        passes = -(-self._tiles_of_rows(most) // TILES_AT_ONCE)
         if self.goes_on:
-            last = (high - low - 1) * index(self.image.padded_width)
-            pixels = last + index(self.image.width.result)
-            count = emitter.bind("tiles", (pixels + index(TILE_ROWS - 1)) // index(TILE_ROWS))
             tile = self._along_all(rows, number, bounds)
         else:
-            count = emitter.bind("tiles", (high - low) * index(self._tiles_of_row))
             tile = self._along_rows(rows, number, low, count)
 
         def write(panel: tirx.Expr, columns: int) -> None:
             with emitter.loop((count + at_once - 1) // at_once, "pair") as pair:
                 first = pair * at_once
                 parts = [tile(first), tile(first + index(1))]
-                self.sums.write(sums, panel, columns, parts)
+                self.sums.write(sums, panel, columns, parts, (pair, passes))
 
         with self.sums.task() as sums:
             yield write

@@ -34,6 +34,9 @@ from ingot.targets.cpu.schedules.tasks import share_tasks
 _ROWS_AT_ONCE = TILE_ROWS * TILES_AT_ONCE
 _BLOCKS_OF_A_DYNAMIC_TASK = 4
 
+# More go across the panels, block by block: the rows of a block stay in the first-level cache.
+_MOST_BLOCKS_DOWN = 16
+
 # Returns what a tile takes, given its number.
 _Tiles = Callable[[tirx.Expr], TileRows]
 
@@ -110,13 +113,26 @@ class TiledMatmul:
         direct = self.adjoining and self.length % GROUP == 0
         tiles = self._direct() if direct else self._staged(low, most)
         least = tirx.Min(index(self.extent), index(TILE_ROWS)) if direct else TILE_ROWS
+        across = most > _MOST_BLOCKS_DOWN
 
         def write(block: tirx.Expr, panel: tirx.Expr, columns: int) -> None:
             first = block * index(TILES_AT_ONCE)
-            self.sums.write(sums, panel, columns, [tiles(first), tiles(first + index(1))])
+            parts, share = [tiles(first), tiles(first + index(1))], (block - low, most)
+            self.sums.write(sums, panel, columns, parts, None if across else share)
 
-        with self.sums.task(least) as sums, emitter.loop(high - low, "block", start=low) as block:
+        def blocks_of(panel: tirx.Expr, columns: int) -> None:
+            with emitter.loop(high - low, "block", start=low) as block:
+                write(block, panel, columns)
+
+        def panels_of(block: tirx.Expr) -> None:
             each_panel(emitter, panels, group, lambda panel, columns: write(block, panel, columns))
+
+        with self.sums.task(least) as sums:
+            if across:
+                with emitter.loop(high - low, "block", start=low) as block:
+                    panels_of(block)
+            else:
+                each_panel(emitter, panels, group, blocks_of)
 
     def _direct(self) -> _Tiles:
         """Tiles that read the matrix as it lies."""

@@ -6,7 +6,11 @@ import dataclasses
 
 from tvm import tirx
 
+from ingot.targets.cpu.machine import CACHE_LINE_BYTES
+from ingot.targets.cpu.schedules.emission import Emitter, index
 from ingot.targets.cpu.schedules.epilogue import FusedKernel
+
+_MOST_SHARES = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,3 +51,35 @@ class IntegerWeights:
     def groups(self) -> int:
         """Groups of the reduction per tap along the height."""
         return int(self.packed.shape[2])
+
+    def prefetch_next(
+        self,
+        emitter: Emitter,
+        panel: tirx.Expr,
+        place: tuple[tirx.Expr, tirx.Expr],
+        groups: int,
+        share: tuple[tirx.Expr, int] | None,
+    ) -> None:
+        """Asks for the next panel's weights, of the groups that a step of a pass reads of this one.
+
+        Weights come from memory, or from a cache that all cores share, and a layer of few pixels
+        multiplies them faster than they come. No prefetcher of the processor sees them early: each
+        step's lines are read once per pass.
+
+        Args:
+            emitter: Where the statements go.
+            panel: The panel that is read.
+            place: The tap and the first of the groups.
+            groups: How many groups the step reads.
+            share: Which of how many passes over the panel this is, of which each takes a share of
+                the lines; None asks for nothing.
+        """
+        if share is None or share[1] > _MOST_SHARES:
+            return
+        number, passes = share
+        lines = groups * int(self.packed.shape[3]) // CACHE_LINE_BYTES
+        of_each = -(-lines // passes)
+        first = tirx.Min(number * index(of_each), index(max(lines - of_each, 0)))
+        for line in range(of_each):
+            byte = (first + index(line)) * index(CACHE_LINE_BYTES)
+            emitter.prefetch(self.packed, panel + index(1), *place, byte, level=2)
