@@ -6,7 +6,8 @@ what its own quantizer made of the model, and the graph that Ingot made: the fas
 ONNX Runtime's own is its static quantization, of transformers its dynamic quantization too;
 OpenVINO's is NNCF, and where that is not installed ONNX Runtime's static one. The table says behind
 each time whose model it is of. Peers run at their best settings and get models bound to the shape
-that is timed.
+that is timed; OpenVINO runs twice where the CPU has bfloat16, with what stays float in it (its
+default there) and in float32.
 
 Run it on an otherwise idle machine, for the whole table:
 
@@ -16,6 +17,10 @@ or for a part: --models resnet50,minilm --threads 1 --batch 1,8. DIR holds image
 and sst2/train_6000.tsv; models without preprocessing are calibrated with random inputs, since their
 weights are random. It needs the package openvino beside ingot[compile]; --against onnxruntime does
 without. `compile s` includes calibration on --calibration-limit samples and quantization.
+
+How fast all of them are without AMX, a machine with AMX tells with --against onnxruntime,openvino
+--target cpu:mcpu=icelake-server and ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI in the environment. ONNX
+Runtime has no such switch.
 """
 
 from __future__ import annotations
@@ -115,11 +120,12 @@ class PeerModel(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, prints the table and writes the JSON; returns the exit code."""
-    parser = latency_options(__doc__)
+    parser = latency_options(__doc__, tuple(PEERS))
     parser.add_argument(
         "--data", type=Path, default=data_folder(), help="the folder of the data sets"
     )
     parser.add_argument("--calibration-limit", type=int, default=SAMPLES, help="samples at most")
+    parser.add_argument("--target", help="what Ingot compiles for, such as cpu:mcpu=icelake-server")
     parser.add_argument(
         "--keep", type=Path, help="a folder for the peers' INT8 models; those in it are used"
     )
@@ -137,7 +143,7 @@ def _measure(model: str, batch: int, options: argparse.Namespace, tell: Progress
     calibration = _calibration(model_source, source, inputs, options)
     with tempfile.TemporaryDirectory(prefix="ingot-bench-") as scratch:
         folder = Path(scratch)
-        own, graph = _compiled(model_source, shapes, calibration, folder, tell)
+        own, graph = _compiled(model_source, shapes, calibration, folder, options.target, tell)
         kept = options.keep / model_source.name if options.keep else folder
         kept.mkdir(parents=True, exist_ok=True)
         peers = []
@@ -170,6 +176,7 @@ def _compiled(
     shapes: Mapping[str, Sequence[int]],
     calibration: Dataset,
     folder: Path,
+    target: str | None,
     tell: Progress,
 ) -> tuple[list[Prepared], Path]:
     """Ingot's artifacts, int8 and then fp32, and the quantized graph that the first is made of."""
@@ -177,7 +184,7 @@ def _compiled(
 
     def compiled(recipe: str, **how: Any) -> Prepared:
         return prepare(
-            Variant.ingot(recipe),
+            Variant.ingot(recipe, target=target),
             source.path,
             0,
             folder,
@@ -225,7 +232,7 @@ def _own_models(
         return made
 
     own: dict[str, Path] = {}
-    if engine == "openvino" and importlib.util.find_spec("nncf") is not None:
+    if engine.startswith("openvino") and importlib.util.find_spec("nncf") is not None:
         own = quantized("nncf_openvino")
     elif engine == "onnxruntime" and reads_tokens(source.path):
         own = quantized("onnxruntime_dynamic")

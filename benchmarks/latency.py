@@ -33,7 +33,12 @@ MODELS = (
     "minilm",
     "cifar_resnet",
 )
-PEERS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+PEERS = {
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "openvino_bf16": "OpenVINO bf16",
+}
+OF_FP32 = ("onnxruntime", "openvino")
 # Of a sentence, where the number of tokens is open.
 TOKENS = 128
 
@@ -44,8 +49,10 @@ Tabulate: TypeAlias = Callable[[Sequence[Row], Sequence[str]], str]
 """The table of rows, with the names of the peers that were asked for."""
 
 
-def latency_options(description: str | None) -> argparse.ArgumentParser:
-    """A parser of the options that every benchmark of latency has."""
+def latency_options(
+    description: str | None, peers: Sequence[str] = OF_FP32
+) -> argparse.ArgumentParser:
+    """A parser of the options that every benchmark of latency has, and which peers are timed."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -54,7 +61,7 @@ def latency_options(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--models", type=names, default=MODELS, help="names or paths: a,b")
     parser.add_argument("--threads", type=_numbers, default=counts, help="such as 1,2")
     parser.add_argument("--batch", type=_numbers, default=[1], help="such as 1,8,32")
-    parser.add_argument("--against", type=names, default=tuple(PEERS), help="the peers")
+    parser.add_argument("--against", type=names, default=peers, help="the peers")
     parser.add_argument("--runs", type=int, default=100, help="timed inferences per variant")
     parser.add_argument("--seconds", type=float, default=60.0, help="about how long at most")
     parser.add_argument("--json", type=Path, help="a file that receives the rows")

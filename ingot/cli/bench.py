@@ -32,7 +32,8 @@ def bench(
         typer.Argument(help="Artifacts (*.ingot), ONNX files or reference models' names."),
     ],
     against: Annotated[
-        list[str] | None, typer.Option(help="onnxruntime or openvino; repeatable.")
+        list[str] | None,
+        typer.Option(help="onnxruntime, openvino or openvino_bf16; repeatable."),
     ] = None,
     model: Annotated[
         str | None,

@@ -46,7 +46,8 @@ def report(
     against: Annotated[
         list[str] | None,
         typer.Option(
-            help="onnxruntime or openvino; repeatable, the first is the reference. "
+            help="onnxruntime, openvino or openvino_bf16 (with its floats in bfloat16); "
+            "repeatable, the first is the reference. "
             "Default: onnxruntime."
         ),
     ] = None,

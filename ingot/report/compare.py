@@ -80,8 +80,8 @@ def compare(
             compared on random inputs.
         metrics: ``top1``, ``top5``, ``spearman``, ``module:function``, or metrics; by default what
             fits the data. The first is what ``accuracy`` means.
-        against: The peers, ``onnxruntime`` or ``openvino``. The first is the reference; without
-            any it is the first variant.
+        against: The peers, ``onnxruntime``, ``openvino`` or ``openvino_bf16`` (with its floats in
+            bfloat16). The first is the reference; without any it is the first variant.
         preprocessing: How data becomes the model's inputs; by default what the model carries.
         limit: How many examples to use at most, spread evenly.
         target: Overrides the recipes' target; of several, each recipe is compiled for each.

@@ -20,13 +20,14 @@ import ingot.errors
 from ingot.errors import IngotError, UsageError
 from ingot.report.workers.protocol import Array, read_frame, write_frame
 
-EngineName: TypeAlias = Literal["ingot", "onnxruntime", "openvino"]
+EngineName: TypeAlias = Literal["ingot", "onnxruntime", "openvino", "openvino_bf16"]
 # What a process can run: a model's engine, or the probe of one of the machine's peaks.
-WorkerName: TypeAlias = Literal["ingot", "onnxruntime", "openvino", "probe", "integer_probe"]
+WorkerName: TypeAlias = EngineName | Literal["probe", "integer_probe"]
 
 _INSTALL = {
     "onnxruntime": "pip install onnxruntime",
     "openvino": "pip install openvino",
+    "openvino_bf16": "pip install openvino",
     "ingot": "pip install 'apache-tvm-ffi>=0.1.14,<0.1.15'",
     "probe": "pip install 'ingot[compile]'",
     "integer_probe": "pip install 'ingot[compile]'",

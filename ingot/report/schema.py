@@ -188,7 +188,7 @@ class VariantReport(_Model):
 
     Attributes:
         name: The variant's name, unique in the report.
-        engine: ``ingot``, ``onnxruntime`` or ``openvino``.
+        engine: ``ingot``, ``onnxruntime``, ``openvino`` or ``openvino_bf16``.
         engine_version: Of the engine's package.
         precision: Of weights and activations.
         size_bytes: Of the artifact, or of the ONNX file with its external data.
@@ -204,7 +204,7 @@ class VariantReport(_Model):
     """
 
     name: str
-    engine: Literal["ingot", "onnxruntime", "openvino"]
+    engine: Literal["ingot", "onnxruntime", "openvino", "openvino_bf16"]
     engine_version: str
     precision: str
     size_bytes: int

@@ -21,9 +21,11 @@ from ingot.runtime import ArtifactReader, Manifest
 
 RecipeLike: TypeAlias = "str | Path | Mapping[str, Any] | Recipe"
 
-_PEERS: dict[EngineName, str] = {
-    "onnxruntime": "ONNX Runtime",
-    "openvino": "OpenVINO",
+# Their names, and the precision in which they run a float model.
+_PEERS: dict[EngineName, tuple[str, str]] = {
+    "onnxruntime": ("ONNX Runtime", "fp32"),
+    "openvino": ("OpenVINO", "fp32"),
+    "openvino_bf16": ("OpenVINO", "bf16"),
 }
 
 
@@ -57,9 +59,9 @@ class Variant:
         Raises:
             UsageError: There is no such peer.
         """
-        for known, label in _PEERS.items():
+        for known, (label, precision) in _PEERS.items():
             if known == engine:
-                return cls(f"{label} fp32", known)
+                return cls(f"{label} {precision}", known)
         raise UsageError(f"no peer {engine!r} to compare with; possible are {', '.join(_PEERS)}")
 
     @classmethod
@@ -153,7 +155,8 @@ def prepare(
     if model is None:
         raise UsageError(f"{variant.name} needs the source model, only an artifact was given")
     if variant.engine != "ingot":
-        return Prepared(variant, model, model_bytes, "fp32", None)
+        _, precision = _PEERS[variant.engine]
+        return Prepared(variant, model, model_bytes, precision, None)
     output = folder / f"{len(list(folder.iterdir()))}{ARTIFACT_SUFFIX}"
     started = time.perf_counter()
     artifact = compile_model(

@@ -87,9 +87,10 @@ class TestOwnModels:
             cpu_int8.importlib.util, "find_spec", lambda name: object() if there else None
         )
 
-    def test_openvinos_is_nncf(self, small_model, asked, monkeypatch):
+    @pytest.mark.parametrize("engine", ["openvino", "openvino_bf16"])
+    def test_openvinos_is_nncf(self, small_model, asked, monkeypatch, engine):
         self.nncf(monkeypatch, there=True)
-        assert self.own("openvino", small_model) == {"nncf_openvino"}
+        assert self.own(engine, small_model) == {"nncf_openvino"}
 
     def test_without_nncf_it_is_onnx_runtimes(self, small_model, asked, monkeypatch):
         self.nncf(monkeypatch, there=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from ingot.report.workers.serving import serve
 # An optional peer: imported by name, since a type checker may not find it.
 _PACKAGE = "openvino"
 
+_CAPABILITIES = {"f32": "FP32", "bf16": "BF16"}
+
 
 class OpenVinoEngine:
     """A compiled model with one inference request.
@@ -22,15 +24,26 @@ class OpenVinoEngine:
     it, and a time in another precision is no time of this model.
     """
 
-    def __init__(self, path: Path, threads: int) -> None:
-        """Loads and compiles the model."""
+    def __init__(self, path: Path, threads: int, precision: Literal["f32", "bf16"] = "f32") -> None:
+        """Loads and compiles the model.
+
+        Args:
+            path: The model.
+            threads: Threads per inference.
+            precision: Of float operators.
+
+        Raises:
+            RuntimeError: OpenVINO cannot compile it, or has no such precision on this CPU.
+        """
         openvino = importlib.import_module(_PACKAGE)
         core = openvino.Core()
+        if _CAPABILITIES[precision] not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise RuntimeError(f"OpenVINO has no {precision} on this CPU")
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": precision,
         }
         compiled = core.compile_model(str(path), "CPU", settings)
         self._request = compiled.create_infer_request()
@@ -49,7 +62,7 @@ class OpenVinoEngine:
         self.facts: dict[str, Any] = {
             "engine": "OpenVINO",
             "version": openvino.__version__,
-            "precision": "f32",
+            "precision": precision,
         }
 
     def run(self, inputs: dict[str, Array]) -> dict[str, Array]:
