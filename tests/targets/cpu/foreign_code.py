@@ -147,4 +147,46 @@ define internal {result} @{function}(<{2 * lanes} x i16> %a, <{2 * lanes} x i16>
 """
 
 
-_OPERATIONS = {"vpdpbusd": _vpdpbusd, "pmaddubs.w": _pmaddubs, "pmaddw.d": _pmaddw}
+def _pack(of: int, to: int, low: int, high: int, function: str, bits: int) -> str:
+    """Narrows two vectors with saturation; their 128-bit groups take turns in the result."""
+    lanes, each = bits // of, 128 // of
+    wide, narrow, result = f"<{lanes} x i{of}>", f"<{lanes} x i{to}>", f"<{2 * lanes} x i{to}>"
+    lines = []
+    for name in "ab":
+        lines += [
+            f"  %small.{name} = icmp slt {wide} %{name}, splat (i{of} {high})",
+            f"  %bounded.{name} = select <{lanes} x i1> %small.{name}, {wide} %{name}, "
+            f"{wide} splat (i{of} {high})",
+            f"  %large.{name} = icmp sgt {wide} %bounded.{name}, splat (i{of} {low})",
+            f"  %saturated.{name} = select <{lanes} x i1> %large.{name}, {wide} %bounded.{name}, "
+            f"{wide} splat (i{of} {low})",
+            f"  %narrow.{name} = trunc {wide} %saturated.{name} to {narrow}",
+        ]
+    order = [
+        vector * lanes + group * each + lane
+        for group in range(bits // 128)
+        for vector in range(2)
+        for lane in range(each)
+    ]
+    mask = ", ".join(f"i32 {index}" for index in order)
+    return "\n".join(
+        [
+            f"define internal {result} @{function}({wide} %a, {wide} %b) {{",
+            *lines,
+            f"  %packed = shufflevector {narrow} %narrow.a, {narrow} %narrow.b, "
+            f"<{2 * lanes} x i32> <{mask}>",
+            f"  ret {result} %packed",
+            "}",
+            "",
+        ]
+    )
+
+
+_OPERATIONS = {
+    "vpdpbusd": _vpdpbusd,
+    "pmaddubs.w": _pmaddubs,
+    "pmaddw.d": _pmaddw,
+    "packssdw": functools.partial(_pack, 32, 16, -(2**15), 2**15 - 1),
+    "packuswb": functools.partial(_pack, 16, 8, 0, 255),
+    "packsswb": functools.partial(_pack, 16, 8, -128, 127),
+}

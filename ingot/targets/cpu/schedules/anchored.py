@@ -15,6 +15,7 @@ from tvm.tirx import stmt as statements
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules.emission import Emitter, prim_func
 from ingot.targets.cpu.schedules.epilogue import FusedKernel, NotFusableError, take_apart
+from ingot.targets.cpu.schedules.narrowing import packs_bytes
 from ingot.targets.cpu.schedules.plain import write_blocks
 from ingot.targets.cpu.schedules.structure import Plain, read_blocks
 from ingot.targets.cpu.selection.base import ANCHOR
@@ -35,7 +36,7 @@ def write_anchored(
     for count in range(len(parts), 0, -1):
         try:
             head = _head(function, parts[:count], parts[count:])
-            kernel = take_apart(head)
+            kernel = take_apart(head, packs=packs_bytes(cpu))
         except NotFusableError:
             continue
         family = kernel.annotations.get(ANCHOR)

@@ -16,7 +16,8 @@ from tvm import s_tir, tirx
 from tvm.tirx import stmt as statements
 
 from ingot.targets.cpu.machine import CACHE_LINE_BYTES
-from ingot.targets.cpu.schedules.emission import Emitter, index, load
+from ingot.targets.cpu.schedules.emission import Emitter, index, load, vector_at
+from ingot.targets.cpu.schedules.narrowing import NARROWED_LANES, narrow, narrowed
 from ingot.targets.cpu.schedules.rewriting import rewrite_loads, substitute
 
 
@@ -34,6 +35,7 @@ class Epilogue:
         steps: Values in the order in which they are computed, each with what stands for it.
         result: Where the last of them is stored.
         place: Returns the indices in the result for a position; by default the position itself.
+        packs: Whether the processor narrows vectors to bytes as :mod:`narrowing` has it.
     """
 
     accumulator: tirx.Var
@@ -41,6 +43,7 @@ class Epilogue:
     steps: tuple[tuple[tirx.Var, tirx.Expr], ...]
     result: tirx.Buffer
     place: Callable[[list[tirx.Expr]], list[tirx.Expr]] = list
+    packs: bool = False
 
     def store(
         self,
@@ -78,16 +81,32 @@ class Epilogue:
     ) -> None:
         if lanes == 1:
             value = load(accumulators, offset)
-            self._evaluate(emitter, value, position, index(0), {})
+            final = self._evaluate(emitter, value, position, index(0), {})
+            emitter.store(self.result, final, self.place(list(position)))
             return
         kept = {
             variable: emitter.allocate(variable.name, [lanes], str(variable.ty.dtype))
             for variable, expression in self.steps[:-1]
             if not (_is_boolean(variable) or _is_float_arithmetic(expression))
         }
+        packs = self.packs and lanes in NARROWED_LANES and self._narrows
+        rounded = emitter.allocate("rounded", [lanes], "int32") if packs else None
         with emitter.vectorized(lanes) as lane:
             value = load(accumulators, offset + lane)
-            self._evaluate(emitter, value, position, lane, kept)
+            final = self._evaluate(emitter, value, position, lane, kept)
+            if rounded is None:
+                place = [*position[:-1], position[-1] + lane]
+                emitter.store(self.result, final, self.place(place))
+            else:
+                emitter.store(rounded, narrowed(final), [lane])
+        if rounded is not None:
+            values = narrow(emitter, rounded, str(self.result.ty.dtype))
+            *leading, first = self.place(list(position))
+            emitter.store(self.result, values, [*leading, vector_at(first, lanes)])
+
+    @property
+    def _narrows(self) -> bool:
+        return bool(self.steps) and narrowed(self.steps[-1][1]) is not None
 
     def _evaluate(
         self,
@@ -96,8 +115,8 @@ class Epilogue:
         position: Sequence[tirx.Expr],
         lane: tirx.Expr,
         kept: Mapping[tirx.Var, tirx.Buffer],
-    ) -> None:
-        """Emits the steps for one lane.
+    ) -> tirx.Expr:
+        """Emits the steps for one lane, and returns the value of the last.
 
         Values are bound, or kept in buffers where there are. Booleans are computed again where they
         are used: vectors of them are neither bound nor loaded without error by TVM.
@@ -114,7 +133,7 @@ class Epilogue:
             elif variable is not self.steps[-1][0]:
                 inline = _is_boolean(variable)
                 known[variable] = final if inline else emitter.bind(variable.name, final)
-        emitter.store(self.result, final, self.place(place))
+        return final
 
     def prefetch(self, emitter: Emitter, position: Sequence[tirx.Expr], columns: int) -> None:
         """Asks for what `store` will read and write at a position, ahead of the accumulation.
@@ -182,7 +201,9 @@ class Epilogue:
             )
             for variable, expression in self.steps
         )
-        return Epilogue(self.accumulator, (row, column), steps, as_matrix(self.result))
+        return dataclasses.replace(
+            self, coordinates=(row, column), steps=steps, result=as_matrix(self.result)
+        )
 
     def _is_position(self, indices: Sequence[tirx.Expr]) -> bool:
         return _same_position(indices, self.coordinates, self.result.shape)
@@ -230,10 +251,14 @@ class FusedKernel:
         return dict(self.anchor.annotations)
 
 
-def take_apart(function: tirx.PrimFunc) -> FusedKernel:
+def take_apart(function: tirx.PrimFunc, *, packs: bool = False) -> FusedKernel:
     """Splits a fused prim func into its anchor, what precedes it, and its epilogue.
 
     The anchor is the first block with annotations, or else the first of all.
+
+    Args:
+        function: The prim func.
+        packs: Whether the processor narrows vectors to bytes as :mod:`narrowing` has it.
 
     Raises:
         NotFusableError: A block behind the anchor is not element-wise on the anchor's result.
@@ -261,7 +286,7 @@ def take_apart(function: tirx.PrimFunc) -> FusedKernel:
         steps.append((values[result], expression))
     if not any(result.same_as(parameter) for parameter in function.params):
         raise NotFusableError("its last block does not write the result")
-    epilogue = Epilogue(accumulator, coordinates, tuple(steps), result)
+    epilogue = Epilogue(accumulator, coordinates, tuple(steps), result, packs=packs)
     operands = _operands(function, blocks, anchor)
     return FusedKernel(tuple(function.params), anchor, epilogue, tuple(prologue), operands)
 

@@ -22,9 +22,12 @@ class Kernel:
     executable: tvm.runtime.Executable
     cpu: CpuDescription
 
-    def __call__(self, *inputs: np.ndarray, shape: tuple[int, ...], threads: int = 2) -> np.ndarray:
+    def __call__(
+        self, *inputs: np.ndarray, shape: tuple[int, ...], dtype: str = "float32", threads: int = 2
+    ) -> np.ndarray:
         use_threads(threads)
-        result = tvm.runtime.tensor(np.full(shape, np.nan, np.float32))
+        unwritten = np.nan if dtype == "float32" else 0
+        result = tvm.runtime.tensor(np.full(shape, unwritten, dtype))
         self.module["main"](*map(tvm.runtime.tensor, inputs), result)
         return result.numpy()
 
