@@ -43,7 +43,8 @@ class _LetBinder:
         flat: list[tirx.Stmt] = []
         for part in node.seq:
             part = mutator.mutate(part)
-            flat += part.seq if isinstance(part, statements.SeqStmt) else [part]
+            # `+=` with an array of TVM's would make one of the list, and copy it for each part.
+            flat.extend(part.seq if isinstance(part, statements.SeqStmt) else [part])
         return statements.SeqStmt(flat)
 
     def _statement(self, node: tirx.Stmt, mutator: Any) -> tirx.Stmt:
