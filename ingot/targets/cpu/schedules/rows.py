@@ -36,7 +36,7 @@ _CHAINS = 2
 _LANES = 16
 # What an element takes, in operations at the rate of multiply-adds.
 _SOFTMAX_WORK = 48
-_NORM_WORK = 12
+_NORM_WORK = 36
 # Operations of an element: a maximum, a difference, an exponential (16), a sum, a product.
 _SOFTMAX_OPERATIONS = 20
 # A sum, a difference, a square and its sum, a difference and two products and a sum.
