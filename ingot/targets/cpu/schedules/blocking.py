@@ -13,6 +13,10 @@ from ingot.targets.cpu.schedules.emission import index
 # does this many operations: smaller loops are not worth it.
 WORTH_A_LAUNCH = 600_000
 
+MOST_SHARES = 64
+"""Weights are asked for a panel ahead where at most so many tiles use a panel: with more of them,
+the time that the first of them waits does not count."""
+
 # What of the second-level cache a block that is read again and again may take.
 _SHARE_OF_L2 = 0.5
 # Bytes per cycle from the third-level cache, and operations per cycle per vector lane.

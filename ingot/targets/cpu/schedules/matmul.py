@@ -20,17 +20,13 @@ from collections.abc import Callable, Iterator, Sequence
 from tvm import sym, tirx
 
 from ingot.targets.cpu.machine import CACHE_LINE_BYTES, CpuDescription
-from ingot.targets.cpu.schedules.blocking import Blocking, choose_blocking, part
+from ingot.targets.cpu.schedules.blocking import MOST_SHARES, Blocking, choose_blocking, part
 from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func, vector_at
 from ingot.targets.cpu.schedules.epilogue import FusedKernel, matrix_view
 from ingot.targets.cpu.schedules.gating import Gate
 from ingot.targets.cpu.schedules.microkernel import Accumulators, each_panel
 from ingot.targets.cpu.schedules.tasks import share_tasks
 from ingot.targets.cpu.schedules.tiles import Panels, Run, most_rows, split_rows
-
-# Weights are asked for a panel ahead where at most so many tiles use a panel: with more of them,
-# the time that the first of them waits does not count.
-_MOST_SHARES = 64
 
 # Tiles of a row block where the number of rows is known only at run time.
 TILES_OF_A_DYNAMIC_BLOCK = 32
@@ -103,7 +99,7 @@ class _Matmul:
             )
 
         done = 0
-        if share is not None and 1 < share[1] <= _MOST_SHARES:
+        if share is not None and 1 < share[1] <= MOST_SHARES:
             tile, tiles = share
             parts = -(-self.depth // tiles)
             steps = self.depth // parts

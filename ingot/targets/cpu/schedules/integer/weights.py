@@ -7,10 +7,9 @@ import dataclasses
 from tvm import tirx
 
 from ingot.targets.cpu.machine import CACHE_LINE_BYTES
+from ingot.targets.cpu.schedules.blocking import MOST_SHARES
 from ingot.targets.cpu.schedules.emission import Emitter, index
 from ingot.targets.cpu.schedules.epilogue import FusedKernel
-
-_MOST_SHARES = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +73,7 @@ class IntegerWeights:
             share: Which of how many passes over the panel this is, of which each takes a share of
                 the lines; None asks for nothing.
         """
-        if share is None or share[1] > _MOST_SHARES:
+        if share is None or share[1] > MOST_SHARES:
             return
         number, passes = share
         lines = groups * int(self.packed.shape[3]) // CACHE_LINE_BYTES
