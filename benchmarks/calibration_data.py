@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ingot.calibration.dataset import Dataset, open_dataset
-from ingot.calibration.preprocessing import TextPreprocessing
+from ingot.data import Dataset, open_dataset
+from ingot.data.preprocessing import TextPreprocessing
 from ingot.models.catalog import ModelSource
 from ingot.models.cifar10 import BUNDLED_CALIBRATION
 

@@ -55,13 +55,13 @@ from benchmarks.latency import (
 )
 from benchmarks.peer_quantizers import PeerError, quantized_by, reads_tokens
 from benchmarks.tables import markdown_table
-from ingot.cache import CACHE_VARIABLE
-from ingot.calibration.dataset import Dataset
-from ingot.calibration.dataset.arrays import ArrayDataset
 from ingot.cli.source import find_model
 from ingot.compiler.ingest import Ingested, ingest
 from ingot.compiler.inputs import random_inputs
+from ingot.data import Dataset
+from ingot.data.arrays import ArrayDataset
 from ingot.errors import IngotError, UsageError
+from ingot.files import CACHE_VARIABLE
 from ingot.models.catalog import ModelSource
 from ingot.progress import Progress
 from ingot.report import statistics

@@ -37,18 +37,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.calibration_data import SAMPLES, calibration_data, data_folder
 from benchmarks.peer_quantizers import PEER_QUANTIZERS, PeerError, quantized_by, require
 from benchmarks.tables import markdown_table, names
-from ingot.cache import cache_dir
-from ingot.calibration.dataset import Dataset, open_dataset
-from ingot.calibration.dataset.arrays import ArrayDataset
-from ingot.calibration.metrics import Metric
-from ingot.calibration.preprocessing import TextPreprocessing
-from ingot.calibration.reference import Reference
 from ingot.cli.measuring import progress
 from ingot.compiler.build import ARTIFACT_SUFFIX, compile_model
+from ingot.data import Dataset, open_dataset
+from ingot.data.arrays import ArrayDataset
+from ingot.data.metrics import Metric
+from ingot.data.preprocessing import TextPreprocessing
 from ingot.errors import IngotError, UsageError
+from ingot.files import cache_dir
 from ingot.models.catalog import ModelSource, resolve
 from ingot.models.cifar10 import fetch_cifar10
 from ingot.progress import Progress
+from ingot.reference.session import Reference
 from ingot.report.evaluate import metric_figures
 from ingot.report.machine import machine_facts
 from ingot.report.rendering import formats

@@ -21,7 +21,7 @@ import onnxruntime.quantization as ort_quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from ingot.calibration.collection import Calibration
-from ingot.calibration.dataset import Dataset
+from ingot.data import Dataset
 from ingot.errors import IngotError, UsageError, first_line
 from ingot.models.catalog import ModelSource
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 import ingot
-from ingot.calibration.metrics import Top1, UserMetric
+from ingot.data.metrics import Top1, UserMetric
 from ingot.models.catalog import resolve
 
 

@@ -23,9 +23,10 @@ import onnx_ir as ir
 
 import ingot
 from ingot.models.catalog import resolve
+from ingot.onnx_graph.matching import Unfit
 from ingot.passes.base import PassOptions
 from ingot.passes.fusion import FusionPass
-from ingot.passes.fusion.rewriting import Builder, Fusion, Unfit
+from ingot.passes.fusion.rewriting import Builder, Fusion
 
 _SPATIAL = (2, 3)
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 import ingot
-from ingot.calibration.dataset import Dataset, open_dataset
+from ingot.data import Dataset, open_dataset
 from ingot.models.catalog import ModelSource, resolve
 
 

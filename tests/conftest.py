@@ -12,8 +12,8 @@ import pytest
 from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
 
-from ingot.cache import CACHE_VARIABLE
 from ingot.compiler.build import Artifact, compile_model
+from ingot.files import CACHE_VARIABLE
 from tests.command_line import ingot
 
 __all__ = ["ingot"]

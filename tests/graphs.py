@@ -22,8 +22,8 @@ import onnx_ir as ir
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from ingot.calibration.reference import Reference
 from ingot.compiler.inputs import random_inputs
+from ingot.reference.session import Reference
 
 OPSET = 21
 

@@ -9,9 +9,9 @@ import numpy as np
 import onnx_ir as ir
 
 from ingot.calibration.fitting import check_sample
-from ingot.calibration.reference import Array, Reference
 from ingot.calibration.samples import Sample
 from ingot.errors import DataError, ModelError, UsageError
+from ingot.reference.session import Array, Reference
 
 MEMORY = 512 << 20
 """Bytes of intermediate values that are held at once."""

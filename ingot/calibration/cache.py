@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from ingot.cache import replacing
 from ingot.calibration.histogram import Histogram
 from ingot.calibration.statistics import ChannelStatistics, TensorStatistics
 from ingot.errors import DataError
+from ingot.files import replacing
 
 _TOOLS = ("ingot", "onnxruntime", "numpy")
 _COUNTING = ("activations.py", "cache.py", "histogram.py", "observer.py", "reference.py")

@@ -14,11 +14,11 @@ from ingot.calibration.activations import Activations
 from ingot.calibration.cache import StatisticsCache
 from ingot.calibration.fitting import fit_samples
 from ingot.calibration.observer import Observer
-from ingot.calibration.reference import Array
 from ingot.calibration.samples import Data, Sample, open_samples
 from ingot.calibration.statistics import TensorStatistics
 from ingot.errors import DataError
 from ingot.progress import Progress, no_progress
+from ingot.reference.session import Array
 
 ENOUGH_SAMPLES = 32
 """Below so many samples, the ranges of activations are likely too narrow."""

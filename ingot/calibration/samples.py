@@ -14,7 +14,7 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ingot.calibration.dataset.base import Dataset, array_content, choose
+from ingot.data.base import Dataset, array_content, choose
 from ingot.errors import DataError, UsageError, first_line
 
 Array: TypeAlias = npt.NDArray[Any]

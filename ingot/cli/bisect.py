@@ -13,8 +13,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ingot.calibration.dataset import Dataset
-from ingot.calibration.metrics import Metric
 from ingot.cli.shapes import parse_shapes
 from ingot.cli.source import find_model
 from ingot.compiler.accuracy import measure_accuracy
@@ -25,6 +23,8 @@ from ingot.compiler.ingest import Ingested, ingest
 from ingot.compiler.quantization import make_passes
 from ingot.compiler.recipe import Recipe, load_recipe
 from ingot.compiler.verification import runnable_inputs
+from ingot.data import Dataset
+from ingot.data.metrics import Metric
 from ingot.errors import DataError
 from ingot.passes.base import FLOAT_ROUNDING, Tolerance, ToleranceKind
 from ingot.report.examples import open_data

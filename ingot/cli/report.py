@@ -15,7 +15,7 @@ from ingot.cli.source import find_model
 from ingot.models.catalog import ModelSource
 from ingot.report.compare import compare
 from ingot.report.rendering import formats, npu
-from ingot.report.schema import Report
+from ingot.report.report import Report
 
 _RANDOM_WEIGHTS = "The model's weights are random: only speed, memory and size mean anything."
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ingot.calibration.dataset import Dataset
-from ingot.calibration.metrics import Metric
-from ingot.calibration.reference import Array, Reference
+from ingot.data import Dataset
+from ingot.data.metrics import Metric
+from ingot.reference.session import Array, Reference
 
 
 def measure_accuracy(model: ir.Model, dataset: Dataset, metric: Metric) -> float:

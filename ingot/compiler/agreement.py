@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from ingot.calibration.reference import Array, Reference
 from ingot.compiler.comparison import compare_tensors
 from ingot.compiler.smoothing import without_rounding
 from ingot.errors import VerificationError
+from ingot.reference.session import Array, Reference
 from ingot.runtime.cpu_features import machine_architecture, missing_features
 from ingot.runtime.manifest import Manifest
 from ingot.runtime.session import Session

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import struct
-import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from ingot.errors import ArtifactError, ModelError
+from ingot.errors import ModelError
+from ingot.files import atomic_file
 from ingot.runtime.manifest import MANIFEST_MEMBER, WEIGHTS_MEMBER, Manifest, Member
 from ingot.runtime.safetensors import DTYPES, PADDING_PREFIX
 
@@ -52,48 +50,6 @@ def write_artifact(path: Path, manifest: Manifest, members: Mapping[str, Content
         _add(archive, file, MANIFEST_MEMBER, manifest.to_json().encode())
         for name, data in members.items():
             _add(archive, file, name, data)
-
-
-@contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Opens a temporary file that becomes ``path`` when the block ends well, synced.
-
-    Whatever ends the block otherwise (no space left, Ctrl-C) removes it, and ``path`` is as it was.
-
-    Raises:
-        ArtifactError: The file cannot be written.
-    """
-    temporary: Path | None = None
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-        temporary = None
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise ArtifactError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def describe_members(members: Mapping[str, Content]) -> dict[str, Member]:

@@ -18,13 +18,13 @@ from typing import Literal
 import onnx_ir as ir
 import pydantic
 
-from ingot.calibration.reference import Array, Reference
 from ingot.compiler.comparison import compare_tensors
 from ingot.compiler.verification import ReferenceCheck
 from ingot.errors import IngotError, UsageError, VerificationError
 from ingot.passes.base import FLOAT_ROUNDING, Tolerance, pass_name
 from ingot.passes.difference import GraphState, NodeState, compare_graphs
 from ingot.passes.manager import PassManager
+from ingot.reference.session import Array, Reference
 
 Inputs = Mapping[str, Array]
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import onnx_ir as ir
 
-from ingot.calibration.dataset import Dataset
-from ingot.calibration.metrics import Metric
 from ingot.compiler.accuracy import measure_accuracy
 from ingot.compiler.sensitivity import LayerSensitivity, Samples, layer_noise, measure_sensitivity
+from ingot.data import Dataset
+from ingot.data.metrics import Metric
 from ingot.errors import DataError, VerificationError
 from ingot.passes.quantization.restoration import restore_float
 from ingot.progress import Progress, no_progress

@@ -14,7 +14,6 @@ import onnx
 import onnx_ir as ir
 
 from ingot.calibration.collection import Calibration
-from ingot.calibration.dataset import Dataset
 from ingot.compiler.agreement import compare_with_quantized, compare_with_reference, runs_here
 from ingot.compiler.artifact_writer import (
     Content,
@@ -35,6 +34,7 @@ from ingot.compiler.quantization import (
 from ingot.compiler.recipe import Recipe, load_recipe
 from ingot.compiler.smoothing import has_quantized_activations
 from ingot.compiler.verification import runnable_inputs
+from ingot.data import Dataset
 from ingot.errors import UsageError, VerificationError
 from ingot.passes.manager import PassManager
 from ingot.passes.storage import save

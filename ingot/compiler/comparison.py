@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ingot.calibration.reference import Array
 from ingot.passes.record import TensorDifference
+from ingot.reference.session import Array
 
 
 def compare_tensors(name: str, before: Array, after: Array) -> TensorDifference:

@@ -8,10 +8,10 @@ from typing import Any, TypeAlias
 
 import onnx_ir as ir
 
-from ingot.cache import cache_dir
 from ingot.calibration.collection import Calibration
-from ingot.calibration.dataset import Dataset, open_dataset
-from ingot.calibration.preprocessing import Preprocessing, read_metadata
+from ingot.data import Dataset, open_dataset
+from ingot.data.preprocessing import Preprocessing, read_metadata
+from ingot.files import cache_dir
 from ingot.progress import Progress, no_progress
 
 DataLike: TypeAlias = "Dataset | str | Path | Iterable[Mapping[str, Any]]"

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from ingot.calibration.reference import Array
 from ingot.errors import InputError, ModelError
+from ingot.reference.session import Array
 
 # Sizes for dimensions that the model leaves open. Two for the batch, so that a result that mixes
 # examples shows; 64 pixels, so that five halvings leave more than one.

@@ -10,11 +10,10 @@ import numpy as np
 import onnx_ir as ir
 
 from ingot.calibration.collection import Calibration
-from ingot.calibration.dataset import Dataset
-from ingot.calibration.reference import Reference
 from ingot.compiler.budget import hold_budget
 from ingot.compiler.recipe import Recipe
 from ingot.compiler.sensitivity import LayerSensitivity, layer_noise
+from ingot.data import Dataset
 from ingot.errors import UsageError
 from ingot.passes.base import IngotPass, ToleranceKind, pass_tolerance
 from ingot.passes.quantization.calibrated import CalibratedPass
@@ -23,6 +22,7 @@ from ingot.passes.quantization.profile import PROFILES
 from ingot.passes.quantization.qdq import FLOAT_MODEL, InsertQdq
 from ingot.passes.registry import create
 from ingot.progress import Progress, no_progress
+from ingot.reference.session import Reference
 from ingot.targets.base import Target
 
 # Samples on which the quantized graph is compared with the float one for the manifest.

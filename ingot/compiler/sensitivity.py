@@ -10,10 +10,10 @@ import numpy.typing as npt
 import onnx_ir as ir
 import pydantic
 
-from ingot.calibration.reference import Reference
 from ingot.passes.quantization.quantized_layer import quantized_layers
 from ingot.passes.quantization.restoration import restore_float
 from ingot.progress import Progress, no_progress
+from ingot.reference.session import Reference
 
 Samples = Sequence[Mapping[str, Any]]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ingot.passes.fusion.matching import constant, constant_tensor, producer
-from ingot.passes.fusion.rewriting import Names
+from ingot.onnx_graph.edits import Names
+from ingot.onnx_graph.matching import constant, constant_tensor, producer
 
 
 def has_quantized_activations(model: ir.Model) -> bool:

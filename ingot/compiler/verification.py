@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import onnx_ir as ir
 
-from ingot.calibration.reference import Array, Reference
 from ingot.compiler.comparison import compare_tensors
 from ingot.compiler.inputs import random_inputs
 from ingot.errors import ModelError, VerificationError
 from ingot.passes.base import Tolerance, ToleranceKind
 from ingot.passes.record import CheckResult, PassCheckError, TensorDifference
+from ingot.reference.session import Array, Reference
 
 Inputs = Mapping[str, Array]
 Outputs = dict[str, Array]

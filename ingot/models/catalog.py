@@ -18,14 +18,14 @@ import onnx
 import onnx.helper
 from google.protobuf.message import DecodeError
 
-from ingot.cache import cache_dir, replacing
-from ingot.calibration.preprocessing import (
+from ingot.data.preprocessing import (
     METADATA_KEY,
     Preprocessing,
     TextPreprocessing,
     read_metadata,
 )
 from ingot.errors import ModelError, UsageError
+from ingot.files import cache_dir, replacing
 from ingot.models.checkpoint_models import CHECKPOINT_MODELS
 from ingot.models.exports import Export
 from ingot.models.reference import REFERENCE_MODELS, ReferenceModel

@@ -17,9 +17,9 @@ import onnx
 import onnx.helper
 import onnx_ir as ir
 
-from ingot.cache import replacing
-from ingot.calibration.preprocessing import METADATA_KEY, ImagePreprocessing, Preprocessing
+from ingot.data.preprocessing import METADATA_KEY, ImagePreprocessing, Preprocessing
 from ingot.errors import ModelError, UsageError
+from ingot.files import replacing
 from ingot.models.architectures import autoencoder, ds_cnn, resnet8, vww_mobilenet
 from ingot.models.architectures.layers import Weights
 from ingot.models.checkpoints.keras import read_keras_h5

@@ -23,9 +23,9 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from ingot.cache import cache_dir
-from ingot.calibration.preprocessing import METADATA_KEY
+from ingot.data.preprocessing import METADATA_KEY
 from ingot.errors import DataError
+from ingot.files import cache_dir
 from ingot.models.cifar10 import (
     BUNDLED,
     BUNDLED_CALIBRATION,

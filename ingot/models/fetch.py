@@ -19,8 +19,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ingot.cache import replacing
 from ingot.errors import IngotError
+from ingot.files import replacing
 from ingot.progress import Progress, no_progress
 
 

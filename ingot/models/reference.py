@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ingot.calibration.preprocessing import (
+from ingot.data.preprocessing import (
     ImagePreprocessing,
     Preprocessing,
     TextInput,

@@ -31,8 +31,8 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812 (the name that every PyTorch program gives it)
 
-from ingot.cache import cache_dir
 from ingot.errors import UsageError
+from ingot.files import cache_dir
 from ingot.models.cifar10 import CIFAR10_MEAN, CIFAR10_STD, Images, Labels, fetch_cifar10
 from ingot.models.cifar_resnet import (
     BATCH_NORM_EPSILON,

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from ingot.calibration.dataset import Dataset
-from ingot.calibration.metrics import Metric
 from ingot.compiler.ingest import Ingested
+from ingot.data import Dataset
+from ingot.data.metrics import Metric
 from ingot.report import statistics
 from ingot.report.evaluate import Evaluation, figure, metric_figures
 from ingot.report.examples import Examples

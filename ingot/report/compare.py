@@ -14,11 +14,11 @@ from typing import TypedDict
 import onnx
 import onnx_ir as ir
 
-from ingot.calibration.dataset import Dataset
-from ingot.calibration.metrics import Metric, metric_by_name
-from ingot.calibration.preprocessing import Preprocessing
 from ingot.compiler.data import DataLike
 from ingot.compiler.ingest import ingest
+from ingot.data import Dataset
+from ingot.data.metrics import Metric, metric_by_name
+from ingot.data.preprocessing import Preprocessing
 from ingot.errors import UsageError
 from ingot.passes.storage import save
 from ingot.progress import Progress, no_progress
@@ -36,7 +36,8 @@ from ingot.report.machine import machine_facts, machine_warnings
 from ingot.report.measure import MeasureSettings, choose_cpus, measure
 from ingot.report.npu_variants import ForNpus, prepare_for_npus
 from ingot.report.process import Worker
-from ingot.report.schema import MeasureFacts, ModelFacts, NpuVariant, Report, VariantReport
+from ingot.report.report import Report
+from ingot.report.schema import MeasureFacts, ModelFacts, NpuVariant, VariantReport
 from ingot.report.thresholds import Threshold, check_possible, check_thresholds, parse_threshold
 from ingot.report.variants import Prepared, RecipeLike, Variant, prepare, with_unique_names
 from ingot.report.verdict import npu_verdict, verdict
@@ -76,7 +77,7 @@ def compare(
         variants: Recipes (name, file, keys or ``Recipe``) that Ingot compiles the model with, or
             variants.
         dataset: Labelled data for accuracy, or data alone to compare outputs on; see
-            ``ingot.calibration.dataset.open_dataset`` for the forms. Without it outputs are
+            ``ingot.data.open_dataset`` for the forms. Without it outputs are
             compared on random inputs.
         metrics: ``top1``, ``top5``, ``spearman``, ``module:function``, or metrics; by default what
             fits the data. The first is what ``accuracy`` means.

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ingot.calibration.dataset import Dataset, Example
-from ingot.calibration.metrics import Metric
+from ingot.data import Dataset, Example
+from ingot.data.metrics import Metric
 from ingot.errors import DataError, IngotError
 from ingot.progress import Progress, no_progress
 from ingot.report import statistics

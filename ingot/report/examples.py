@@ -7,11 +7,11 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from ingot.calibration.dataset import Dataset, Example
-from ingot.calibration.preprocessing import Preprocessing
 from ingot.compiler.data import open_model_data
 from ingot.compiler.ingest import Ingested
 from ingot.compiler.inputs import random_inputs
+from ingot.data import Dataset, Example
+from ingot.data.preprocessing import Preprocessing
 from ingot.errors import UsageError
 from ingot.report.workers.protocol import Array
 

@@ -6,7 +6,6 @@ changes within one.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
@@ -331,7 +330,7 @@ class Check(_Model):
     explanation: str
 
 
-class Report(_Model):
+class ReportContents(_Model):
     """A comparison of variants of one model.
 
     Attributes:
@@ -374,19 +373,3 @@ class Report(_Model):
     def to_json(self) -> str:
         """The report as JSON, indented."""
         return self.model_dump_json(indent=1) + "\n"
-
-    def write(self, folder: str | Path) -> Path:
-        """Writes ``report.html``, ``report.md`` and ``report.json``, each whole or not at all.
-
-        Args:
-            folder: Made when it is missing.
-
-        Returns:
-            The path of ``report.html``.
-
-        Raises:
-            IngotError: A file cannot be written.
-        """
-        from ingot.report.rendering import write_report
-
-        return write_report(self, Path(folder))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmarks import int8_accuracy, peer_quantizers
 from benchmarks.int8_accuracy import main
-from ingot.calibration.preprocessing import METADATA_KEY, ImagePreprocessing
+from ingot.data.preprocessing import METADATA_KEY, ImagePreprocessing
 from tests.conftest import small_network
 
 ROW_KEYS = {

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ingot.calibration.dataset import Dataset, Example, open_dataset
-from ingot.calibration.preprocessing import ImagePreprocessing
 from ingot.calibration.samples import open_samples
+from ingot.data import Dataset, Example, open_dataset
+from ingot.data.preprocessing import ImagePreprocessing
 from ingot.errors import DataError, UsageError
 
 

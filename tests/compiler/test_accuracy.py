@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ingot.calibration.dataset import open_dataset
-from ingot.calibration.metrics import TopK
 from ingot.compiler.accuracy import measure_accuracy
+from ingot.data import open_dataset
+from ingot.data.metrics import TopK
 from ingot.errors import DataError
 from tests.graphs import parse
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ingot.compiler.artifact_writer import atomic_file, write_artifact
+from ingot.compiler.artifact_writer import write_artifact
 from ingot.compiler.build import Artifact
 from ingot.errors import ArtifactError
+from ingot.files import atomic_file
 from ingot.runtime.artifact import ArtifactReader
 
 
@@ -64,7 +65,7 @@ def test_a_real_limit_on_file_size_is_one_line_and_leaves_nothing(tmp_path: Path
     program = """
 import resource, signal, sys
 from pathlib import Path
-from ingot.compiler.artifact_writer import atomic_file
+from ingot.files import atomic_file
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx_ir.passes.common import ShapeInferencePass
 
-from ingot.calibration.reference import Reference
 from ingot.compiler.bisect import BisectReport, bisect
 from ingot.compiler.inputs import random_inputs
 from ingot.compiler.verification import ReferenceCheck
@@ -19,6 +18,7 @@ from ingot.passes.cleanup import PASSES as CLEANUP
 from ingot.passes.manager import PassManager
 from ingot.passes.record import PassCheckError
 from ingot.passes.registry import PassSpec, Registry
+from ingot.reference.session import Reference
 from tests.graphs import parse
 
 TEXT = """<ir_version: 10, opset_import: ["":21]>

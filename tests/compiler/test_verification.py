@@ -4,12 +4,12 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from ingot.calibration.reference import Reference
 from ingot.compiler.inputs import random_inputs
 from ingot.compiler.verification import ReferenceCheck, runnable_inputs
 from ingot.errors import ModelError, VerificationError
 from ingot.passes.base import EXACT, FLOAT_ROUNDING, LOSSY, ToleranceKind
 from ingot.passes.record import PassCheckError
+from ingot.reference.session import Reference
 from tests.graphs import parse
 
 TEXT = """<ir_version: 10, opset_import: ["":21]>

@@ -12,9 +12,9 @@ import pytest
 pytest.importorskip("ethosu.regor", reason="the extra npu is not installed")
 pytest.importorskip("tosa_reference_model", reason="the extra npu is not installed")
 
-from ingot.calibration.reference import Reference
 from ingot.compiler.build import Artifact, compile_model
 from ingot.models.checkpoint_models import CHECKPOINT_MODELS, export_checkpoint
+from ingot.reference.session import Reference
 from ingot.runtime.session import Session
 from tests.models.mlperf_tiny import CHECKPOINTS, mlperf_tiny
 

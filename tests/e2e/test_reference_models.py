@@ -11,10 +11,10 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from ingot.calibration.reference import Reference
 from ingot.compiler.build import compile_model
 from ingot.compiler.verification import runnable_inputs
 from ingot.models.catalog import REFERENCE_MODELS, resolve
+from ingot.reference.session import Reference
 
 # Largest difference from ONNX Runtime, as a part of the output's largest magnitude.
 BOUND = 1e-5

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from ingot.calibration.preprocessing import TextPreprocessing
+from ingot.data.preprocessing import TextPreprocessing
 from ingot.models import catalog
 from ingot.models.architectures.layers import LayerGraph
 from ingot.models.exports import Export

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingot.calibration.preprocessing import read_metadata
+from ingot.data.preprocessing import read_metadata
 from ingot.errors import DataError
 from ingot.models import export_cifar10
 from ingot.models.cifar10 import BUNDLED_MODEL

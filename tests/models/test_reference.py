@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from ingot.calibration.preprocessing import ImagePreprocessing, TextPreprocessing
+from ingot.data.preprocessing import ImagePreprocessing, TextPreprocessing
 from ingot.models.reference import REFERENCE_MODELS
 
 each_model = pytest.mark.parametrize("model", REFERENCE_MODELS.values(), ids=REFERENCE_MODELS)

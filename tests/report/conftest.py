@@ -7,7 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from ingot.report.schema import Build, MetricFigures, NpuVariant, Report, VariantReport
+from ingot.report.report import Report
+from ingot.report.schema import Build, MetricFigures, NpuVariant, VariantReport
 
 
 def save_classifier(path, *, classes=3, features=4, seed=0, noise=0.0, batch=1):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ingot.calibration.dataset import Example
-from ingot.calibration.metrics import Spearman, Top1, UserMetric
+from ingot.data import Example
+from ingot.data.metrics import Spearman, Top1, UserMetric
 from ingot.errors import DataError, IngotError
 from ingot.report.evaluate import choose_metrics, evaluate, metric_figures
 

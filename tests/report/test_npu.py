@@ -16,7 +16,7 @@ from ingot.errors import UsageError
 from ingot.report.bench import bench
 from ingot.report.compare import compare
 from ingot.report.npu import computed_alike, read_estimate
-from ingot.report.schema import Report
+from ingot.report.report import Report
 from ingot.runtime import ArtifactReader
 from ingot.runtime.npu.region import Region
 from tests.command_line import Ingot

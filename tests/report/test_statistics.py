@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingot.calibration.metrics import Spearman
+from ingot.data.metrics import Spearman
 from ingot.report.statistics import (
     aggregate_estimate,
     discordance,

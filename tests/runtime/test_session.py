@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ingot.calibration.reference import Reference
 from ingot.compiler.build import Artifact
 from ingot.errors import InputError, UsageError
+from ingot.reference.session import Reference
 from ingot.runtime.session import Session
 
 

@@ -12,11 +12,10 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from ingot.passes.base import PassOptions
-from ingot.passes.fusion.clamps import Clamp, clamp_chain
-from ingot.passes.fusion.matching import (
+from ingot.onnx_graph.matching import (
     FLOATS,
     Product,
+    Unfit,
     affine,
     close,
     commuted,
@@ -27,7 +26,9 @@ from ingot.passes.fusion.matching import (
     require_shape_kept,
     scalar,
 )
-from ingot.passes.fusion.rewriting import Builder, Fusion, FusionPass, Unfit
+from ingot.passes.base import PassOptions
+from ingot.passes.fusion.clamps import Clamp, clamp_chain
+from ingot.passes.fusion.rewriting import Builder, Fusion, FusionPass
 
 _WANTED = frozenset({ir.DataType.FLOAT})
 

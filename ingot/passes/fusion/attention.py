@@ -11,6 +11,9 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from ingot.onnx_graph.dimensions import Dimensions
+from ingot.onnx_graph.matching import WIDE_FLOATS, Unfit, require_dtype, require_shape_kept
+from ingot.onnx_graph.shape_contents import Dim, Dims
 from ingot.passes.base import PassOptions
 from ingot.passes.fusion.attention_operands import (
     Keys,
@@ -18,10 +21,7 @@ from ingot.passes.fusion.attention_operands import (
     Scores,
     read_probabilities,
 )
-from ingot.passes.fusion.dimensions import Dimensions
-from ingot.passes.fusion.matching import WIDE_FLOATS, require_dtype, require_shape_kept
-from ingot.passes.fusion.rewriting import Builder, Fusion, FusionPass, Unfit
-from ingot.passes.fusion.shape_contents import Dim, Dims
+from ingot.passes.fusion.rewriting import Builder, Fusion, FusionPass
 
 
 class FuseAttention(FusionPass[PassOptions]):

@@ -7,9 +7,9 @@ import math
 
 import onnx_ir as ir
 
-from ingot.passes.fusion.dimensions import Dimensions
-from ingot.passes.fusion.matching import commuted, producer, read_once, scalar
-from ingot.passes.fusion.rewriting import Builder, Unfit
+from ingot.onnx_graph.dimensions import Dimensions
+from ingot.onnx_graph.matching import Unfit, commuted, producer, read_once, scalar
+from ingot.passes.fusion.rewriting import Builder
 
 Nodes = frozenset[ir.Node]
 _SWAPPED = (0, 1, 3, 2)

@@ -7,10 +7,10 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from ingot.onnx_graph.matching import WIDE_FLOATS, Unfit, constant, require_dtype
 from ingot.passes.base import PassOptions
 from ingot.passes.fusion.channels import linear_before, per_channel
-from ingot.passes.fusion.matching import WIDE_FLOATS, constant, require_dtype
-from ingot.passes.fusion.rewriting import Builder, Fusion, FusionPass, Unfit
+from ingot.passes.fusion.rewriting import Builder, Fusion, FusionPass
 
 
 class FuseBias(FusionPass[PassOptions]):

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from ingot.passes.fusion.matching import constant, producer, rank
-from ingot.passes.fusion.rewriting import Unfit
+from ingot.onnx_graph.matching import Unfit, constant, producer, rank
 
 _OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _CHANNEL_AXIS = 1  # of the output, in all four

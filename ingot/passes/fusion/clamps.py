@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from ingot.passes.fusion.matching import commuted, read_once, scalar
-from ingot.passes.fusion.rewriting import Unfit
+from ingot.onnx_graph.matching import Unfit, commuted, read_once, scalar
 
 _CLAMPS = ("Relu", "Clip", "Min", "Max")
 

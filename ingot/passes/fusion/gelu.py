@@ -12,8 +12,8 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from ingot.passes.base import PassOptions
-from ingot.passes.fusion.matching import (
+from ingot.onnx_graph.matching import (
+    Unfit,
     affine,
     close,
     polynomial,
@@ -22,7 +22,8 @@ from ingot.passes.fusion.matching import (
     require_dtype,
     require_shape_kept,
 )
-from ingot.passes.fusion.rewriting import Builder, Fusion, FusionPass, Unfit
+from ingot.passes.base import PassOptions
+from ingot.passes.fusion.rewriting import Builder, Fusion, FusionPass
 
 _ERF_ARGUMENT = {1: 1 / math.sqrt(2)}
 _TANH_ARGUMENT = {1: math.sqrt(2 / math.pi), 3: 0.044715 * math.sqrt(2 / math.pi)}

@@ -11,8 +11,8 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
+from ingot.onnx_graph.matching import WIDE_FLOATS, Unfit, commuted, producer, require_dtype
 from ingot.passes.base import PassOptions
-from ingot.passes.fusion.matching import WIDE_FLOATS, commuted, producer, require_dtype
 from ingot.passes.fusion.normalization import (
     Nodes,
     Root,
@@ -27,7 +27,7 @@ from ingot.passes.fusion.normalization import (
     read_weight,
     stash_type,
 )
-from ingot.passes.fusion.rewriting import Builder, Fusion, FusionPass, Unfit
+from ingot.passes.fusion.rewriting import Builder, Fusion, FusionPass
 
 
 @dataclasses.dataclass(frozen=True)

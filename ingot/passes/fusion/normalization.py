@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from ingot.passes.fusion.matching import (
+from ingot.onnx_graph.matching import (
+    Unfit,
     commuted,
     constant,
     producer,
@@ -19,7 +20,7 @@ from ingot.passes.fusion.matching import (
     scalar,
     static_dim,
 )
-from ingot.passes.fusion.rewriting import Builder, Unfit
+from ingot.passes.fusion.rewriting import Builder
 
 Nodes = frozenset[ir.Node]
 

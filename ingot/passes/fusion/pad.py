@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
+from ingot.onnx_graph.matching import Unfit, constant, producer, rank, scalar
 from ingot.passes.base import EXACT, PassOptions, Tolerance
-from ingot.passes.fusion.matching import constant, producer, rank, scalar
-from ingot.passes.fusion.rewriting import Builder, Fusion, FusionPass, Unfit
+from ingot.passes.fusion.rewriting import Builder, Fusion, FusionPass
 
 _NON_NEGATIVE = ("Relu", "Sigmoid", "HardSigmoid", "Softmax")
 

@@ -15,17 +15,11 @@ from typing import Any, ClassVar, TypeVar
 import numpy.typing as npt
 import onnx_ir as ir
 
+from ingot.onnx_graph.edits import Names, add_initializer
+from ingot.onnx_graph.matching import Unfit
 from ingot.passes.base import Declined, IngotPass, PassOptions, PassOutcome
 
 OptionsT = TypeVar("OptionsT", bound=PassOptions)
-
-
-class Unfit(Exception):  # noqa: N818 - it ends a match, it is no error
-    """Ends a match: the place has the pattern's outline, but may not be replaced.
-
-    Args:
-        reason: Why not, in words for a user.
-    """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,32 +43,6 @@ class Fusion:
     anchor: ir.Node | None = None
     opset: int = 1
     operator: str = ""
-
-
-class Names:
-    """The names that are taken in a model, by nodes and values of all of its graphs."""
-
-    def __init__(self, model: ir.Model) -> None:
-        self._taken: set[str] = set()
-        for graph in model.graphs():
-            for value in (*graph.inputs, *graph.initializers.values()):
-                self._taken.add(value.name or "")
-            for node in graph:
-                self._taken.add(node.name or "")
-                self._taken.update(output.name or "" for output in node.outputs)
-
-    def fresh(self, wanted: str) -> str:
-        """Takes ``wanted``, or ``wanted_2``, ``wanted_3`` and so on when it is taken."""
-        name, count = wanted, 1
-        while name in self._taken:
-            count += 1
-            name = f"{wanted}_{count}"
-        self._taken.add(name)
-        return name
-
-    def free(self, name: str | None) -> None:
-        """Gives a name back, of something that is about to be removed."""
-        self._taken.discard(name or "")
 
 
 class Builder:
@@ -129,29 +97,6 @@ class Builder:
     def initializer(self, wanted: str, array: npt.NDArray[Any]) -> ir.Value:
         """Adds an initializer to the graph, named ``wanted`` or nearly so."""
         return add_initializer(self._graph, self._names, wanted, array)
-
-
-def add_initializer(
-    graph: ir.Graph, names: Names, wanted: str, array: npt.NDArray[Any]
-) -> ir.Value:
-    """Adds an initializer to a graph.
-
-    Args:
-        graph: The graph.
-        names: The model's names.
-        wanted: The name, or the beginning of one if it is taken.
-        array: The elements.
-    """
-    name = names.fresh(wanted)
-    tensor = ir.tensor(array, name=name)
-    value = ir.Value(
-        name=name,
-        type=ir.TensorType(tensor.dtype),
-        shape=ir.Shape(array.shape),
-        const_value=tensor,
-    )
-    graph.register_initializer(value)
-    return value
 
 
 class FusionPass(IngotPass[OptionsT], abc.ABC):

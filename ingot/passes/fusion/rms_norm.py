@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
+from ingot.onnx_graph.matching import WIDE_FLOATS, require_dtype
 from ingot.passes.base import PassOptions
-from ingot.passes.fusion.matching import WIDE_FLOATS, require_dtype
 from ingot.passes.fusion.normalization import (
     Affined,
     Nodes,

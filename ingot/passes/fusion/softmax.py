@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
+from ingot.onnx_graph.matching import Unfit, producer, rank
 from ingot.passes.base import PassOptions
-from ingot.passes.fusion.matching import producer, rank
-from ingot.passes.fusion.rewriting import Builder, Fusion, FusionPass, Unfit
+from ingot.passes.fusion.rewriting import Builder, Fusion, FusionPass
 
 
 class FuseSoftmax(FusionPass[PassOptions]):

@@ -12,7 +12,7 @@ import dataclasses
 
 import onnx_ir as ir
 
-from ingot.passes.fusion.matching import constant_tensor, rank, static_dim
+from ingot.onnx_graph.matching import constant_tensor, rank, static_dim
 from ingot.passes.quantization.linear import LinearLayer, linear_layer
 from ingot.passes.quantization.placement import gate_position
 

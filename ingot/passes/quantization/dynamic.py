@@ -15,9 +15,9 @@ import numpy as np
 import onnx_ir as ir
 import pydantic
 
+from ingot.onnx_graph.edits import Names, add_initializer
+from ingot.onnx_graph.matching import rank
 from ingot.passes.base import LOSSY, Declined, IngotPass, PassOptions, PassOutcome, Tolerance
-from ingot.passes.fusion.matching import rank
-from ingot.passes.fusion.rewriting import Names, add_initializer
 from ingot.passes.quantization.grid import round_to_grid, weight_scales
 from ingot.passes.quantization.linear import LinearLayer, linear_layers
 

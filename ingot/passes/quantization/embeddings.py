@@ -13,9 +13,9 @@ import numpy.typing as npt
 import onnx_ir as ir
 import pydantic
 
+from ingot.onnx_graph.edits import Names, add_initializer
+from ingot.onnx_graph.matching import constant_tensor
 from ingot.passes.base import LOSSY, Declined, IngotPass, PassOptions, PassOutcome, Tolerance
-from ingot.passes.fusion.matching import constant_tensor
-from ingot.passes.fusion.rewriting import Names, add_initializer
 from ingot.passes.quantization.grid import round_to_grid, weight_scales
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from ingot.passes.fusion.matching import constant_tensor, rank
+from ingot.onnx_graph.matching import constant_tensor, rank
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from ingot.passes.fusion.matching import constant_tensor, producer
+from ingot.onnx_graph.matching import constant_tensor, producer
 from ingot.passes.quantization.linear import LINEAR_OPERATORS
 
 _NAMES: Mapping[ir.DataType, str] = {

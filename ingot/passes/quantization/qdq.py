@@ -18,9 +18,9 @@ import pydantic
 
 from ingot.calibration.ranges import Range, choose_range, range_method
 from ingot.errors import UsageError
+from ingot.onnx_graph.edits import Names, add_initializer
+from ingot.onnx_graph.matching import constant
 from ingot.passes.base import Declined, PassOptions, PassOutcome
-from ingot.passes.fusion.matching import constant
-from ingot.passes.fusion.rewriting import Names, add_initializer
 from ingot.passes.quantization.calibrated import CalibratedPass
 from ingot.passes.quantization.grid import (
     Grid,

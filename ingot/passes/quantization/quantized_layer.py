@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from ingot.passes.fusion.matching import constant, constant_tensor, producer
+from ingot.onnx_graph.matching import constant, constant_tensor, producer
 from ingot.passes.quantization.grid import bias_integers
 from ingot.passes.quantization.linear import LinearLayer, linear_layers
 

@@ -6,8 +6,8 @@ from collections.abc import Collection
 
 import onnx_ir as ir
 
-from ingot.passes.fusion.matching import producer
-from ingot.passes.fusion.rewriting import Names, add_initializer
+from ingot.onnx_graph.edits import Names, add_initializer
+from ingot.onnx_graph.matching import producer
 from ingot.passes.quantization.linear import linear_layers
 from ingot.passes.quantization.placement import place
 from ingot.passes.quantization.profile import PROFILES

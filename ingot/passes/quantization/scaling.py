@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from ingot.passes.fusion.matching import constant
-from ingot.passes.fusion.rewriting import Names, add_initializer
+from ingot.onnx_graph.edits import Names, add_initializer
+from ingot.onnx_graph.matching import constant
 from ingot.passes.quantization.linear import LinearLayer
 
 Wide = npt.NDArray[np.float64]

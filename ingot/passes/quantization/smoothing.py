@@ -16,9 +16,9 @@ import onnx_ir as ir
 import pydantic
 
 from ingot.calibration.statistics import TensorStatistics
+from ingot.onnx_graph.edits import Names
+from ingot.onnx_graph.matching import constant, rank
 from ingot.passes.base import FLOAT_ROUNDING, PassOptions, PassOutcome, Tolerance
-from ingot.passes.fusion.matching import constant, rank
-from ingot.passes.fusion.rewriting import Names
 from ingot.passes.quantization.calibrated import CalibratedPass
 from ingot.passes.quantization.channel_factors import Reader, best_factors
 from ingot.passes.quantization.linear import LinearLayer, linear_layer

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from ingot.calibration.reference import Reference
-from ingot.passes.fusion.matching import constant_tensor
+from ingot.onnx_graph.matching import constant_tensor
+from ingot.reference.session import Reference
 
 Array = npt.NDArray[Any]
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ingot.compiler.artifact_writer import atomic_file
 from ingot.errors import IngotError
+from ingot.files import atomic_file
 from ingot.report.rendering.html import render_html
 from ingot.report.rendering.markdown import render_markdown
-from ingot.report.schema import Report
+from ingot.report.schema import ReportContents
 
 __all__ = ["render_html", "render_markdown", "write_report"]
 
 
-def write_report(report: Report, folder: Path) -> Path:
+def write_report(report: ReportContents, folder: Path) -> Path:
     """Writes the three files, each whole or not at all; see ``Report.write``."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

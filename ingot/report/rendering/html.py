@@ -11,7 +11,7 @@ import jinja2
 
 from ingot.passes.record import PassRecord
 from ingot.report.rendering import formats, npu, plots
-from ingot.report.schema import Build, NpuVariant, Report, VariantReport
+from ingot.report.schema import Build, NpuVariant, ReportContents, VariantReport
 
 _MOST_NAMES = 40
 
@@ -53,7 +53,7 @@ class PassRow:
     operators: str
 
 
-def render_html(report: Report) -> str:
+def render_html(report: ReportContents) -> str:
     """Draws the page of a report."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ingot.report", "templates"),
@@ -99,7 +99,7 @@ def _with_own_passes(variants: Sequence[NpuVariant]) -> list[NpuVariant]:
     ]
 
 
-def _tiles(report: Report) -> list[Tile]:
+def _tiles(report: ReportContents) -> list[Tile]:
     reference = report.variants[0]
     told: list[VariantReport | NpuVariant] = [*report.variants[1:], *report.npu]
     variant = told[report.verdicts.index(report.headline)]
@@ -182,7 +182,7 @@ def _mood(better: bool, worse: bool) -> str:
     return "good" if better else "bad" if worse else "even"
 
 
-def _plots(report: Report) -> list[Plot]:
+def _plots(report: ReportContents) -> list[Plot]:
     variants = report.variants
     drawn = [
         Plot(

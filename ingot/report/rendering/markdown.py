@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ingot.report.rendering import formats, npu
-from ingot.report.schema import NpuVariant, Quantization, Report, VariantReport
+from ingot.report.schema import NpuVariant, Quantization, ReportContents, VariantReport
 
 
-def render_markdown(report: Report) -> str:
+def render_markdown(report: ReportContents) -> str:
     """Writes the report in GitHub's Markdown."""
     parts = [f"### Ingot report: {_text(report.model.name)}", _verdicts(report)]
     if report.checks:
@@ -33,12 +33,12 @@ def render_markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _verdicts(report: Report) -> str:
+def _verdicts(report: ReportContents) -> str:
     rest = [verdict for verdict in report.verdicts if verdict != report.headline]
     return "\n".join([f"**{_text(report.headline)}**", *(f"- {_text(v)}" for v in rest)])
 
 
-def _checks(report: Report) -> str:
+def _checks(report: ReportContents) -> str:
     rows = [
         [
             "❌ failed" if check.failed else "✅ passed",
@@ -50,7 +50,7 @@ def _checks(report: Report) -> str:
     return _table(["", "fails on", "found"], rows)
 
 
-def _figures(report: Report) -> str:
+def _figures(report: ReportContents) -> str:
     metric = report.variants[0].metrics[0].name if report.variants[0].metrics else None
     header = ["variant", "median ms", "p95", "p99", "speed", "per second"]
     header += [metric, "difference"] if metric else ["outputs"]
@@ -83,7 +83,7 @@ def _figures(report: Report) -> str:
     return _table(header, rows)
 
 
-def _npu(report: Report) -> str:
+def _npu(report: ReportContents) -> str:
     """NPUs by themselves: estimates stand in no column with measured times."""
     memories = npu.memories(report.npu)
     judged = report.npu[0].metrics[0].name if report.npu[0].metrics else "outputs"
@@ -149,7 +149,7 @@ def _speed(variant: VariantReport) -> str:
     return f"**{formats.times(variant.speed.value)}** ({formats.times_interval(variant.speed)})"
 
 
-def _accuracy(report: Report) -> str:
+def _accuracy(report: ReportContents) -> str:
     judged: list[VariantReport | NpuVariant] = [*report.variants, *report.npu]
     rows = [
         [
@@ -203,7 +203,7 @@ def _layers(found: Quantization) -> str:
     return f"{_text(formats.budget(found.budget))}\n\n{table}"
 
 
-def _method(report: Report) -> str:
+def _method(report: ReportContents) -> str:
     machine, measuring = report.machine, report.measuring
     shapes = ", ".join(
         f"{name} {'x'.join(map(str, shape))}" for name, shape in measuring.input_shapes.items()

@@ -12,7 +12,7 @@ import tvm
 from tvm import relax
 
 from ingot.targets.cpu.broadcasting import align_operands
-from ingot.targets.cpu.constants import fold_constant_layouts
+from ingot.targets.relax.constants import fold_constant_layouts
 
 _CONVOLUTION = "relax.nn.conv2d"
 

@@ -10,7 +10,6 @@ import tvm
 from tvm import relax
 
 from ingot.runtime.manifest import KernelCost
-from ingot.targets.cpu.constants import fold_constant_layouts
 from ingot.targets.cpu.cost import kernel_costs
 from ingot.targets.cpu.layout import channels_last
 from ingot.targets.cpu.machine import CpuDescription
@@ -19,7 +18,8 @@ from ingot.targets.cpu.quantized import integer_arithmetic, materialize_quantize
 from ingot.targets.cpu.schedules import schedule_module
 from ingot.targets.cpu.selection import select_kernels
 from ingot.targets.cpu.tir_pipeline import TIR_PIPELINE
-from ingot.targets.cpu.weights import hoist_weights
+from ingot.targets.relax.constants import fold_constant_layouts
+from ingot.targets.relax.weights import hoist_weights
 
 
 @dataclasses.dataclass(frozen=True)

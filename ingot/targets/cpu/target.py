@@ -16,11 +16,11 @@ from ingot.errors import IngotError, ModelError, UnsupportedOperatorError, first
 from ingot.runtime.manifest import TargetInfo
 from ingot.runtime.threads import available_cores, use_threads
 from ingot.targets.base import Lowered, Target, TargetOptions, Unsupported
-from ingot.targets.cpu.importer import import_graph, unsupported_nodes
-from ingot.targets.cpu.linking import link_executable
 from ingot.targets.cpu.lowering import build_module, lower_module
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.cpu.schedules.integer.dot import DotProduct
+from ingot.targets.relax.importer import import_graph, unsupported_nodes
+from ingot.targets.relax.linking import link_executable
 
 
 class CpuOptions(TargetOptions):

@@ -22,6 +22,7 @@ from ingot.targets.npu.composites import Composite
 from ingot.targets.npu.partition import DOMAIN, INDEX
 from ingot.targets.npu.rules import RULES
 from ingot.targets.npu.rules.base import to_nhwc
+from ingot.targets.relax.tvm_internals import register_operator
 
 CODEGEN = "ingot_npu"
 # Prefix of the functions that host code calls; the rest is the region's name.
@@ -87,7 +88,7 @@ def _composite_index(function: relax.Function) -> int:
 def _operator(name: str) -> tvm.ir.Op:
     """Returns the Relax operator of a family, whose result has the type that it is called with."""
     full = f"{FUNCTION_PREFIX}{name}"
-    tvm.ir.op._ffi_api.RegisterOp(full, "A layer that an NPU computes.")
+    register_operator(full, "A layer that an NPU computes.")
     tvm.ir.register_op_attr(full, "FInferType", lambda call, _: call.ty_args[0])
     tvm.ir.register_op_attr(full, "FPurity", True)
     tvm.ir.register_op_attr(full, "TScriptPrinterName", full)

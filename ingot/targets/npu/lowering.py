@@ -15,8 +15,6 @@ import tvm
 from ingot.errors import IngotError, ModelError, UnsupportedOperatorError, first_line
 from ingot.runtime.npu.region import Configuration, Region
 from ingot.targets.base import Unsupported
-from ingot.targets.cpu.importer import import_graph
-from ingot.targets.cpu.linking import link_executable
 from ingot.targets.cpu.lowering import build_module, lower_module
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.npu.byoc import RegionFunction, converters, partition
@@ -27,6 +25,8 @@ from ingot.targets.npu.oracle import refusals
 from ingot.targets.npu.partition import replace_composites
 from ingot.targets.npu.placement import cpu_placement, model_macs, npu_placement
 from ingot.targets.npu.vela import NotForNpu
+from ingot.targets.relax.importer import import_graph
+from ingot.targets.relax.linking import link_executable
 
 
 @dataclasses.dataclass(frozen=True)

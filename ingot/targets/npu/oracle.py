@@ -10,8 +10,8 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from ingot.cache import cache_dir, replacing
 from ingot.errors import first_line
+from ingot.files import cache_dir, replacing
 from ingot.runtime.npu.region import Configuration
 from ingot.targets.npu.composites import Composite
 from ingot.targets.npu.cone import static_shape

@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given, settings
 
 from ingot.compiler.inputs import random_inputs
+from ingot.onnx_graph.edits import Names
+from ingot.onnx_graph.matching import Unfit
 from ingot.passes.fusion import PASSES, FuseActivation, FuseConvBatchNorm
-from ingot.passes.fusion.rewriting import Builder, Fusion, FusionPass, Names, Unfit
+from ingot.passes.fusion.rewriting import Builder, Fusion, FusionPass
 from ingot.passes.invariants import Interface, check_graph, check_operators
 from tests.graphs import models, outputs_of
 from tests.passes.fusion.harness import fuse, graph, leave, normal, operators

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ingot.calibration.collection import Calibration
-from ingot.calibration.reference import Reference
+from ingot.reference.session import Reference
 from tests.graphs import parse
 
 

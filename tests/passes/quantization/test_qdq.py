@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ingot.calibration.reference import Reference
 from ingot.errors import UsageError
 from ingot.passes.invariants import check_graph, check_operators
 from ingot.passes.quantization import InsertQdq
 from ingot.passes.quantization.precision import layer_precisions
 from ingot.passes.quantization.qdq import InsertQdqOptions
+from ingot.reference.session import Reference
 from tests.passes.quantization.networks import (
     calibrated,
     images,

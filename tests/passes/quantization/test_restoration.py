@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ingot.calibration.reference import Reference
 from ingot.passes.invariants import check_graph, check_operators
 from ingot.passes.quantization import InsertQdq, LearnRounding
 from ingot.passes.quantization.precision import layer_precisions
 from ingot.passes.quantization.restoration import restore_float
+from ingot.reference.session import Reference
 from tests.passes.quantization.networks import (
     calibrated,
     images,

@@ -6,10 +6,10 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from ingot.calibration.reference import Reference
 from ingot.passes.quantization.linear import linear_layers
 from ingot.passes.quantization.moments import moments
 from ingot.passes.quantization.walk import Walk, patches_of
+from ingot.reference.session import Reference
 from tests.passes.quantization.networks import images, model, normal, residual_network
 
 

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingot.calibration.reference import Reference
 from ingot.errors import UsageError
 from ingot.passes.invariants import check_graph, check_operators
 from ingot.passes.quantization import CorrectBias, InsertQdq, LearnRounding
@@ -15,6 +14,7 @@ from ingot.passes.quantization.grid import round_to_grid, weight_scales
 from ingot.passes.quantization.qdq import InsertQdqOptions
 from ingot.passes.quantization.quantized_layer import quantized_layers
 from ingot.passes.quantization.rounding import round_columns
+from ingot.reference.session import Reference
 from tests.passes.quantization.networks import (
     calibrated,
     images,

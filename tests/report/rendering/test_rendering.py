@@ -6,7 +6,7 @@ import os
 import pytest
 
 from ingot.errors import IngotError
-from ingot.report.schema import Report
+from ingot.report.report import Report
 
 
 def test_the_folder_is_made_and_holds_three_files(figures, tmp_path):

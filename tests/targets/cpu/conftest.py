@@ -16,10 +16,10 @@ from onnx_ir.passes.common import ShapeInferencePass
 from tvm import relax, tirx
 
 from ingot.runtime.threads import use_threads
-from ingot.targets.cpu.importer import import_graph
 from ingot.targets.cpu.lowering import LoweredModule, build_module, lower_module
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.cpu.schedules.emission import FAMILY
+from ingot.targets.relax.importer import import_graph
 from tests.targets.cpu.foreign_code import runs_here, translated
 
 _TRANSPOSE = re.compile(r"transpose\d*")

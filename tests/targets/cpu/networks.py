@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from ingot.calibration.reference import Reference
+from ingot.reference.session import Reference
 from tests.targets.cpu.conftest import Compiled
 
 # The largest difference from ONNX Runtime that rounding explains, in parts of the largest magnitude

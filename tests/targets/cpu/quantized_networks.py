@@ -19,7 +19,7 @@ import math
 import numpy as np
 from hypothesis import strategies as st
 
-from ingot.calibration.reference import Reference
+from ingot.reference.session import Reference
 from tests.targets.cpu.conftest import Compiled
 from tests.targets.cpu.networks import Network, normal
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from ingot.calibration.reference import Reference
+from ingot.reference.session import Reference
 from ingot.runtime.cpu_features import machine_architecture
 from tests.targets.cpu.conftest import Run
 

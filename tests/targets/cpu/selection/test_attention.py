@@ -14,11 +14,11 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_ir.passes.common import ShapeInferencePass
 from tvm import relax, tirx
 
-from ingot.calibration.reference import Reference
-from ingot.targets.cpu.importer import import_graph
+from ingot.reference.session import Reference
 from ingot.targets.cpu.machine import describe_cpu
 from ingot.targets.cpu.schedules.emission import FAMILY
 from ingot.targets.cpu.selection import select_kernels
+from ingot.targets.relax.importer import import_graph
 from tests.targets.cpu.conftest import Run
 
 BATCH, HEADS, QUERIES, KEYS, FEATURES = 2, 3, 5, 7, 8

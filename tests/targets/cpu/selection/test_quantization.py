@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingot.calibration.reference import Reference
+from ingot.reference.session import Reference
 from tests.targets.cpu.conftest import Compile, Compiled
 from tests.targets.cpu.quantized_networks import (
     ACTIVATIONS,

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from ingot.calibration.reference import Reference
+from ingot.reference.session import Reference
 from tests.targets.cpu.conftest import Run
 from tests.targets.cpu.selection.test_attention import selected
 

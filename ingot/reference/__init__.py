@@ -1,0 +1,1 @@
+"""ONNX Runtime as the reference that results are held to."""

@@ -1,0 +1,1 @@
+"""What every target that compiles by TVM shares: import to Relax, weights, linking."""

@@ -1,0 +1,221 @@
+"""ONNX to Relax: TVM's importer, with errors that name the node and Ingot's own converters.
+
+TVM's importer finds a converter by operator type alone; here the domain counts too, so that the
+standard ``Attention`` and ONNX Runtime's operator of the same name are told apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import tvm
+from tvm import relax
+
+from ingot.errors import IngotError, ModelError, UnsupportedOperatorError, first_line
+from ingot.targets.base import Unsupported
+from ingot.targets.relax.operators import CONVERTERS, Converter
+from ingot.targets.relax.shape_values import shape_arithmetic, shape_slice
+from ingot.targets.relax.tvm_internals import ONNXGraphImporter, end_open_block, tvm_converter
+
+_STANDARD_DOMAINS = ("", "ai.onnx")
+_CONTRIB_DOMAIN = "com.microsoft"
+# TVM's importer holds these under the standard operators' names but implements the contrib ones.
+_CONTRIB_ONLY = frozenset({
+    "Attention", "BiasGelu", "EmbedLayerNormalization", "FastGelu", "SkipLayerNormalization",
+})  # fmt: skip
+# Operators whose converters take a symbolic shape where a tensor of integers is asked for.
+_TAKES_SHAPES = frozenset({
+    "Reshape", "Resize", "ConstantOfShape", "Gather", "Slice", "Shape", "Expand", "Concat", "Equal",
+    "Where", "Cast", "CastLike", "Squeeze",
+})  # fmt: skip
+_HANDLED_BY_IMPORTER = frozenset({"Constant", "If"})
+
+Converters = Mapping[tuple[str, str], Converter]
+
+
+def _tvm_converter(domain: str, operator: str) -> Any:
+    converter = tvm_converter(operator)
+    if domain in _STANDARD_DOMAINS:
+        return None if operator in _CONTRIB_ONLY else converter
+    return converter if domain == _CONTRIB_DOMAIN else None
+
+
+def unsupported_nodes(model: ir.Model, converters: Converters = CONVERTERS) -> list[Unsupported]:
+    """Returns the nodes that have no converter, subgraphs included, in graph order."""
+    found = []
+    for node in model.graph.all_nodes():
+        if node.op_type in _HANDLED_BY_IMPORTER and node.domain in _STANDARD_DOMAINS:
+            continue
+        if (node.domain, node.op_type) in converters:
+            continue
+        if _tvm_converter(node.domain, node.op_type) is None:
+            operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+            found.append(Unsupported(node.name or "", operator, "no lowering for this operator"))
+    return found
+
+
+class _Importer(ONNXGraphImporter):  # type: ignore[misc]
+    """TVM's importer with the lookup by domain and errors that name the node."""
+
+    def __init__(self, model: ir.Model, converters: Converters) -> None:
+        super().__init__(shape_dict={}, dtype_dict={}, keep_params_in_input=False, sanitize=True)
+        self._converters = converters
+        self._domains = {node.name or "": node.domain for node in model.graph.all_nodes()}
+        self._weights = model.graph.initializers
+
+    def _parse_graph_initializers(self, graph: onnx.GraphProto) -> None:
+        # From the graph itself: a proto holds no more than 2 GB, and none of what is external.
+        del graph
+        for name, value in self._weights.items():
+            if value.const_value is None:
+                raise ModelError(f"weight {name!r} has no data")
+            array = np.asarray(value.const_value.numpy(), order="C")  # keeps a scalar a scalar
+            self._nodes[name] = relax.const(tvm.runtime.tensor(array))
+
+    def _check_for_unsupported_ops(self, graph: onnx.GraphProto) -> None:
+        """Does nothing: ``unsupported_nodes`` has been asked before."""
+
+    def _construct_nodes(self, graph: onnx.GraphProto) -> None:
+        for node in graph.node:
+            if self._compute_on_shapes(node):
+                continue
+            with self._shapes_as_tensors(node):
+                super()._construct_nodes(onnx.GraphProto(node=[node]))
+        for output in graph.output:
+            self._nodes[output.name] = self._as_tensor(self._nodes[output.name])
+
+    def _compute_on_shapes(self, node: onnx.NodeProto) -> bool:
+        """Computes a node whose inputs are shapes; returns whether that was possible."""
+        inputs = [self._nodes[name] for name in node.input if name]
+        if node.op_type == "Shape" and isinstance(inputs[0].ty, relax.TensorType):
+            if inputs[0].ty.shape is None:
+                return False
+            bounds = {attribute.name: attribute.i for attribute in node.attribute}
+            self._nodes[node.output[0]] = shape_slice(
+                inputs[0].ty.shape, bounds.get("start", 0), bounds.get("end")
+            )
+            return True
+        result = shape_arithmetic(node.op_type, inputs)
+        if result is not None:
+            self._nodes[node.output[0]] = result
+        return result is not None
+
+    @contextlib.contextmanager
+    def _shapes_as_tensors(self, node: onnx.NodeProto) -> Iterator[None]:
+        """Lets a node that takes no shapes see tensors in their place; later nodes see shapes."""
+        shapes = {
+            name: self._nodes[name]
+            for name in node.input
+            if name
+            and node.op_type not in _TAKES_SHAPES
+            and isinstance(self._nodes[name], relax.ShapeExpr)
+        }
+        self._nodes.update({name: self._as_tensor(shape) for name, shape in shapes.items()})
+        yield
+        self._nodes.update(shapes)
+
+    def _as_tensor(self, expression: relax.Expr) -> relax.Expr:
+        """Returns a tensor for what the importer keeps as a shape or as one of its dimensions."""
+        if tvm.ir.is_prim_expr(expression):
+            shape = relax.ShapeExpr([expression])
+            return self.bb.emit(
+                relax.op.reshape(self.bb.emit(relax.op.shape_to_tensor(shape)), relax.ShapeExpr([]))
+            )
+        if isinstance(expression.ty, relax.ShapeType):
+            return self.bb.emit(relax.op.shape_to_tensor(expression))
+        return expression
+
+    def _convert_operator(
+        self, op_name: str, inputs: Any, attrs: dict[str, Any], opset: int
+    ) -> relax.Expr:
+        name = attrs["tvm_custom"]["name"]
+        domain = self._domains.get(name, "")
+        try:
+            own = self._converters.get((domain, op_name))
+            if own is not None:
+                return self.bb.normalize(own(self.bb, list(inputs), attrs))
+            converted = super()._convert_operator(op_name, inputs, attrs, opset)
+            return self.bb.normalize(_within_bounds(converted))
+        except UnsupportedOperatorError as error:
+            raise UnsupportedOperatorError(f"node {name!r} ({op_name}): {error}") from error
+        except Exception as error:
+            # The importer raises whatever its assertions, look-ups and FFI calls raise; each
+            # means that this node cannot be lowered.
+            raise UnsupportedOperatorError(
+                f"node {name!r}: operator {op_name} (opset {opset}) cannot be lowered to the CPU: "
+                f"{first_line(error)}"
+            ) from error
+
+
+def _within_bounds(expression: relax.Expr) -> relax.Expr:
+    """Makes a gather read no memory outside of its data, whatever the indices.
+
+    The importer asks for TVM's fast mode, which reads wherever an index points. The session checks
+    the indices that it is given; this keeps the computed ones from reading foreign memory too.
+    """
+    if isinstance(expression, relax.Call) and expression.op == tvm.ir.Op.get("relax.take"):
+        data, indices = expression.args
+        return relax.op.take(data, indices, axis=expression.attrs.axis, mode="clip")
+    return expression
+
+
+def import_graph(model: ir.Model, further: Converters | None = None) -> tvm.IRModule:
+    """Imports a graph into Relax; its weights become constants of the module.
+
+    Args:
+        model: A graph whose shapes have been inferred.
+        further: Converters for operators of other domains, by domain and operator.
+
+    Returns:
+        A module with one Relax function ``main`` that takes the graph's inputs in order.
+
+    Raises:
+        UnsupportedOperatorError: A node cannot be lowered; the message names it.
+        ModelError: An input has no known rank.
+    """
+    converters = {**CONVERTERS, **(further or {})}
+    if missing := unsupported_nodes(model, converters):
+        raise UnsupportedOperatorError(_describe(missing, model))
+    proto = _without_weights(model)
+    for value in proto.graph.input:
+        if not value.type.tensor_type.HasField("shape"):
+            raise ModelError(
+                f"input {value.name!r} has no known rank: give its shape with "
+                f"--shape {value.name}=SIZES"
+            )
+    opset = model.opset_imports.get("", 1)
+    importer = _Importer(model, converters)
+    # The importer prints and warns on its own; what matters of that is in the exception.
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            return importer.from_onnx(proto.graph, opset)
+        except IngotError:
+            # A builder that is dropped with a block open complains on standard error.
+            end_open_block(importer)
+            raise
+
+
+def _without_weights(model: ir.Model) -> onnx.ModelProto:
+    copy = model.clone()
+    copy.graph.initializers.clear()
+    return ir.serde.serialize_model(copy)
+
+
+def _describe(missing: Sequence[Unsupported], model: ir.Model) -> str:
+    opset = model.opset_imports.get("", 1)
+    kinds = sorted({entry.operator for entry in missing})
+    first = missing[0]
+    more = f" and {len(missing) - 1} more nodes" if len(missing) > 1 else ""
+    listed = f"; operators without a lowering: {', '.join(kinds)}" if len(kinds) > 1 else ""
+    return (
+        f"node {first.node!r}{more}: operator {first.operator} (opset {opset}) cannot be lowered "
+        f"to the CPU{listed}; replace it in the model, or run that part outside of Ingot"
+    )

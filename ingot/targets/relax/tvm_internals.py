@@ -1,0 +1,41 @@
+"""The one place that touches names which TVM keeps to itself: a new version of TVM is met here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tvm
+from tvm.relax.frontend.onnx import onnx_frontend
+
+ONNXGraphImporter = onnx_frontend.ONNXGraphImporter
+
+
+def tvm_converter(operator: str) -> Any:
+    """Returns TVM's converter class of an ONNX operator, looked up by its type; None without."""
+    return onnx_frontend._get_convert_map().get(operator)
+
+
+def convert_by_tvm(
+    operator: str, since: int, builder: Any, inputs: list[Any], attributes: dict[str, Any]
+) -> Any:
+    """Converts a node by TVM's own converter.
+
+    Args:
+        operator: The ONNX operator.
+        since: The version of the operator that the converter implements.
+        builder: The block builder to emit to.
+        inputs: The node's inputs.
+        attributes: The node's attributes.
+    """
+    implementation = getattr(getattr(onnx_frontend, operator), f"_impl_v{since}")
+    return implementation(builder, inputs, attributes, None)
+
+
+def end_open_block(importer: Any) -> None:
+    """Ends the block that an importer has open: a builder dropped with one open complains."""
+    importer.bb._end_block()
+
+
+def register_operator(name: str, description: str) -> None:
+    """Registers a Relax operator."""
+    tvm.ir.op._ffi_api.RegisterOp(name, description)
