@@ -12,6 +12,7 @@ import onnx_ir as ir
 from ingot.compiler.comparison import compare_tensors
 from ingot.compiler.smoothing import without_rounding
 from ingot.errors import VerificationError
+from ingot.onnx_graph.matching import producer
 from ingot.reference.session import Array, Reference
 from ingot.runtime.cpu_features import machine_architecture, missing_features
 from ingot.runtime.manifest import Manifest
@@ -25,6 +26,8 @@ from ingot.runtime.session import Session
 _PARTS_OF_NOISE = 1.6
 # Of the output's root mean square: noise that is smaller than it is not counted upon.
 _LEAST_NOISE = 1e-3
+# The mean squared error of rounding to integers.
+_NOISE_OF_ROUNDING = 1 / 12
 
 # Outputs that are all but zero are compared on this scale, not on their own.
 _SMALLEST_SCALE = 1e-3
@@ -92,6 +95,7 @@ def compare_with_quantized(
         VerificationError: An output differs by more than rounding can explain.
     """
     reference, smooth = Reference(model), Reference(without_rounding(model))
+    integers = {value.name for value in model.graph.outputs if producer(value, "QuantizeLinear")}
     totals: dict[str, npt.NDArray[np.float64]] = {}
     worst_abs = worst_rel = 0.0
     for sample in inputs:
@@ -108,6 +112,9 @@ def compare_with_quantized(
             worst_rel = max(worst_rel, difference.max_rel_error)
             squares = [array, _minus(actual[name], array), _minus(array, ideal[name])]
             found = np.array([float((part.astype(np.float64) ** 2).sum()) for part in squares])
+            if name in integers:
+                # An output of integers is rounded in both graphs.
+                found[2] += _NOISE_OF_ROUNDING * array.size
             totals[name] = totals.get(name, np.zeros(3)) + found
     errors = {name: np.sqrt(total / max(total[0], 1e-300)) for name, total in totals.items()}
     for name, (_, error, noise) in errors.items():

@@ -41,10 +41,12 @@ def without_rounding(model: ir.Model) -> ir.Model:
         clip.outputs[0].name = names.fresh(f"{node.outputs[0].name}_clipped")
         copy.graph.insert_before(node, clip)
         for reader in readers:
-            reader.outputs[0].replace_all_uses_with(clip.outputs[0], replace_graph_outputs=False)
-            if not reader.outputs[0].is_graph_output():
-                copy.graph.remove(reader, safe=True)
-        if not node.outputs[0].uses():
+            # Through an Identity, since an output of the graph keeps its name.
+            identity = ir.Node("", "Identity", clip.outputs, name=names.fresh(f"{reader.name}/Id"))
+            ir.convenience.replace_nodes_and_values(
+                copy.graph, reader, [reader], [identity], reader.outputs, identity.outputs
+            )
+        if not node.outputs[0].uses() and not node.outputs[0].is_graph_output():
             copy.graph.remove(node, safe=True)
     return copy
 

@@ -14,6 +14,7 @@ from ingot.compiler.smoothing import has_quantized_activations, without_rounding
 from ingot.errors import UsageError
 from ingot.reference.session import Reference
 from tests.conftest import small_network
+from tests.targets.cpu.quantized_networks import Affine, Layer, QuantizedNetwork
 
 
 def samples(count: int = 40, seed: int = 0) -> list[dict[str, np.ndarray]]:
@@ -170,3 +171,18 @@ def test_quantizing_a_recipe_twice_changes_nothing() -> None:
     assert plan.quantized() is plan
     mine = load_recipe({"name": "mine"}).quantized()
     assert (mine.name, mine.precision, mine.passes) == ("mine-int8", "int8", plan.passes)
+
+
+@pytest.mark.parametrize("last", ["DequantizeLinear", "QuantizeLinear"])
+def test_a_graph_may_end_in_its_quantization(last: str, tmp_path: Path) -> None:
+    network = QuantizedNetwork()
+    layer = Layer((8, 8), (3, 3), 8, 24, pads=(1, 1, 1, 1))
+    y = layer.add_to(network)
+    if last == "QuantizeLinear":
+        network.integers(y, Affine(2.0**-4, 7))
+    else:
+        network.output(network.quantized(y, Affine(2.0**-4, 7)))
+    artifact = compile_model(network.model(), tmp_path / "m.ingot")
+    outcome = artifact.manifest.measured["verification"]
+    assert outcome["reference"] == "quantized graph"
+    assert outcome["max_abs_error"] == 0
