@@ -14,18 +14,21 @@ import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from ingot.calibration import activations, histogram, observer
 from ingot.calibration.histogram import Histogram
 from ingot.calibration.statistics import ChannelStatistics, TensorStatistics
 from ingot.errors import DataError
 from ingot.files import replacing
+from ingot.reference import session
 
 _TOOLS = ("ingot", "onnxruntime", "numpy")
-_COUNTING = ("activations.py", "cache.py", "histogram.py", "observer.py", "reference.py")
+_COUNTING: tuple[ModuleType, ...] = (activations, histogram, observer, session)
 _SCALARS = ("samples", "count", "minimum", "maximum", "moving_minimum", "moving_maximum", "mean")
 
 
@@ -127,6 +130,7 @@ def _unpacked(entry: Mapping[str, Any], stored: Mapping[str, Any], index: int) -
 def _counting_digest() -> bytes:
     """Digest of the modules that compute statistics: a change of them is a new version."""
     digest = hashlib.sha256()
-    for name in _COUNTING:
-        digest.update((Path(__file__).parent / name).read_bytes())
+    for file in (__file__, *(module.__file__ for module in _COUNTING)):
+        assert file is not None
+        digest.update(Path(file).read_bytes())
     return digest.digest()
