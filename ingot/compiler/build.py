@@ -316,7 +316,7 @@ def tensor_specs(values: Sequence[ir.Value]) -> tuple[TensorSpec, ...]:
     """Returns the specs of a graph's inputs or outputs; an unknown dimension gets a symbol."""
     specs = []
     for value in values:
-        if value.is_initializer():
+        if value.is_graph_input() and value.is_initializer():
             continue
         assert value.dtype is not None and value.shape is not None
         shape = tuple(

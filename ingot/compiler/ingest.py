@@ -13,9 +13,10 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 from onnx_ir.passes.common import NameFixPass, ShapeInferencePass
 
+from ingot.compiler.open_dimensions import batch_shapes, bind_shapes, name_open_dimensions
 from ingot.compiler.simplification import raise_opset, simplify
 from ingot.compiler.verification import ReferenceCheck, runnable_inputs
-from ingot.errors import ModelError, UsageError, first_line, root_cause
+from ingot.errors import ModelError, first_line, root_cause
 
 _CHUNK = 1 << 20
 
@@ -69,7 +70,8 @@ def ingest(
         UsageError: A shape names no input or does not fit.
     """
     name, original, digest = _load(source)
-    bind_shapes(original, {**_batched(original, batch), **(shapes or {})})
+    name_open_dimensions(original)
+    bind_shapes(original, {**batch_shapes(original, batch), **(shapes or {})})
     ShapeInferencePass()(original)
     opset = original.opset_imports.get("", 0)
     model = original.clone()
@@ -90,75 +92,6 @@ def ingest(
     NameFixPass()(model)
     ShapeInferencePass()(model)
     return Ingested(name, model, original, digest, opset, tuple(notes), check)
-
-
-def bind_shapes(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> None:
-    """Binds the dimensions of inputs, in place; a symbol is bound wherever an input has it.
-
-    Raises:
-        UsageError: No input has that name, or the rank or a fixed dimension differs.
-    """
-    inputs = {value.name: value for value in _real_inputs(model)}
-    symbols: dict[str, int] = {}
-    for name, shape in shapes.items():
-        if name not in inputs:
-            raise UsageError(
-                f"--shape {name}: the model has no such input; its inputs are "
-                f"{', '.join(str(key) for key in inputs)}"
-            )
-        if any(size < 1 for size in shape):
-            raise UsageError(f"--shape {name}: dimensions must be positive, not {list(shape)}")
-        known = inputs[name].shape
-        if known is not None:
-            _match(name, known, shape, symbols)
-        inputs[name].shape = ir.Shape(shape)
-    if not shapes:
-        return
-    for value in [*inputs.values(), *model.graph.outputs]:
-        if value.shape is not None:
-            value.shape = ir.Shape([_bound(dimension, symbols) for dimension in value.shape])
-    for node in model.graph.all_nodes():
-        for value in node.outputs:
-            if not value.is_graph_output():
-                value.shape = None
-
-
-def _batched(model: ir.Model, batch: int | None) -> dict[str, tuple[int, ...]]:
-    """The shapes of inputs whose first dimension alone is symbolic, with that bound."""
-    bound = {}
-    for value in _real_inputs(model):
-        shape = [] if value.shape is None else list(value.shape)
-        fixed = [size for size in shape[1:] if isinstance(size, int)]
-        symbolic = bool(shape) and not isinstance(shape[0], int)
-        if batch is not None and symbolic and len(fixed) == len(shape) - 1:
-            bound[str(value.name)] = (batch, *fixed)
-    return bound
-
-
-def _bound(dimension: int | ir.SymbolicDim, symbols: Mapping[str, int]) -> int | str | None:
-    if isinstance(dimension, int):
-        return dimension
-    symbol = dimension.value
-    return symbols.get(symbol, symbol) if isinstance(symbol, str) else None
-
-
-def _match(
-    name: str | None, known: ir.Shape, shape: Sequence[int], symbols: dict[str, int]
-) -> None:
-    if len(known) != len(shape):
-        raise UsageError(f"--shape {name}: the input has {len(known)} dimensions: {known}")
-    for dimension, size in zip(known, shape, strict=True):
-        symbol = dimension if isinstance(dimension, int) else dimension.value
-        expected = symbols.setdefault(symbol, size) if isinstance(symbol, str) else symbol
-        if expected is not None and expected != size:
-            raise UsageError(
-                f"--shape {name}: dimension {symbol} is {expected}, not {size}; "
-                f"the input is {known}"
-            )
-
-
-def _real_inputs(model: ir.Model) -> list[ir.Value]:
-    return [value for value in model.graph.inputs if not value.is_initializer()]
 
 
 def _load(source: str | Path | onnx.ModelProto | ir.Model) -> tuple[str, ir.Model, str]:

@@ -136,9 +136,13 @@ def _lend_weights(model: ir.Model, options: ort.SessionOptions) -> tuple[bytes, 
     Returns the message and those weights, which have to outlive the session.
 
     Copying hundreds of megabytes into a message and out of it again would take longer than the
-    run, and a message ends at 2 GB.
+    run, and a message ends at 2 GB. Weights that nothing reads are left out: ONNX Runtime looks
+    for each one that is lent in the graph, from which it has removed these.
     """
     copy = model.clone()
+    for graph in copy.graphs():
+        for name in [name for name, weight in graph.initializers.items() if _is_unread(weight)]:
+            del graph.initializers[name]
     names, values = [], []
     for graph in copy.graphs():
         for name, weight in graph.initializers.items():
@@ -165,6 +169,10 @@ def _lend_weights(model: ir.Model, options: ort.SessionOptions) -> tuple[bytes, 
         options.add_external_initializers(names, values)
     serialized: bytes = ir.to_proto(copy).SerializeToString()
     return serialized, values
+
+
+def _is_unread(weight: ir.Value) -> bool:
+    return not (weight.uses() or weight.is_graph_output() or weight.is_graph_input())
 
 
 def _can_be_lent(tensor: ir.TensorProtocol) -> bool:

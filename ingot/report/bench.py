@@ -11,7 +11,8 @@ import numpy as np
 import pydantic
 from onnx_ir.passes.common import ShapeInferencePass
 
-from ingot.compiler.ingest import Ingested, bind_shapes, ingest
+from ingot.compiler.ingest import Ingested, ingest
+from ingot.compiler.open_dimensions import bind_shapes
 from ingot.errors import UsageError
 from ingot.passes.storage import save
 from ingot.progress import Progress, no_progress

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
-from ingot.compiler.ingest import bind_shapes, ingest
+from ingot.compiler.ingest import ingest
 from ingot.compiler.simplification import TARGET_OPSET
-from ingot.errors import ModelError, UsageError
+from ingot.errors import ModelError
 from tests.conftest import small_network
 
 TWO_INPUTS = """<ir_version: 10, opset_import: ["" : 20]>
@@ -50,23 +49,6 @@ def test_a_shape_binds_its_symbols_wherever_they_are() -> None:
     model = ingest(parser.parse_model(TWO_INPUTS), shapes={"a": (2, 5, 4)}).model
     assert [str(value.shape) for value in model.graph.inputs] == ["[2,5,4]", "[2,5]"]
     assert str(model.graph.outputs[0].shape) == "[2,5,4]"
-
-
-@pytest.mark.parametrize(
-    ("shapes", "message"),
-    [
-        ({"c": (1,)}, "--shape c: the model has no such input; its inputs are a, b"),
-        ({"a": (1, 2)}, r"--shape a: the input has 3 dimensions: \[N,S,4\]"),
-        ({"a": (1, 2, 5)}, r"--shape a: dimension 4 is 4, not 5"),
-        ({"a": (0, 2, 4)}, r"--shape a: dimensions must be positive, not \[0, 2, 4\]"),
-        ({"a": (1, 2, 4), "b": (1, 3)}, r"--shape b: dimension S is 2, not 3"),
-    ],
-)
-def test_shapes_that_do_not_fit_are_refused(
-    shapes: dict[str, tuple[int, ...]], message: str
-) -> None:
-    with pytest.raises(UsageError, match=message):
-        bind_shapes(ir.from_proto(parser.parse_model(TWO_INPUTS)), shapes)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model\n", b"\x08", bytes(100), b"PK\x03\x04" * 9])

@@ -87,6 +87,15 @@ def test_large_weights_are_not_copied(monkeypatch):
     assert lengths[0] < 1000
 
 
+@pytest.mark.parametrize("size", [200, 300, 100_000])
+def test_weights_that_nothing_reads_are_left_out(size):
+    model = parse(TEXT)
+    tensor = ir.tensor(np.ones(size, np.float32), name="unread")
+    model.graph.initializers["unread"] = ir.Value(name="unread", const_value=tensor)
+    np.testing.assert_array_equal(Reference(model).run(INPUTS)["y"], EXPECTED)
+    assert "unread" in model.graph.initializers
+
+
 def test_exposed_values_can_be_fetched_but_are_no_outputs(model):
     reference = Reference(model, expose=["a", "y", "nowhere"])
     assert reference.outputs == ("y",)

@@ -19,6 +19,7 @@ from ingot.targets.cpu.schedules import schedule_module
 from ingot.targets.cpu.selection import select_kernels
 from ingot.targets.cpu.tir_pipeline import TIR_PIPELINE
 from ingot.targets.relax.constants import fold_constant_layouts
+from ingot.targets.relax.outputs import copy_borrowed_outputs
 from ingot.targets.relax.weights import hoist_weights
 
 
@@ -68,7 +69,7 @@ def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
             ]
         )(materialize_quantized(module))
         module = merge_expansions(module, cpu)
-        module, weights = hoist_weights(module)
+        module, weights = hoist_weights(copy_borrowed_outputs(module))
         module = relax.transform.DeadCodeElimination(["main"])(module)
         kernels = kernel_costs(module)
         module, unscheduled = schedule_module(module, cpu)
