@@ -14,6 +14,7 @@ from ingot.compiler.smoothing import has_quantized_activations, without_rounding
 from ingot.errors import UsageError
 from ingot.reference.session import Reference
 from tests.conftest import small_network
+from tests.targets.cpu.networks import Network
 from tests.targets.cpu.quantized_networks import Affine, Layer, QuantizedNetwork
 
 
@@ -186,3 +187,20 @@ def test_a_graph_may_end_in_its_quantization(last: str, tmp_path: Path) -> None:
     outcome = artifact.manifest.measured["verification"]
     assert outcome["reference"] == "quantized graph"
     assert outcome["max_abs_error"] == 0
+
+
+def test_volumes_sequences_and_products_without_bias_in_one_model(tmp_path: Path) -> None:
+    network = Network()
+    x = network.input(1, 3, 4, 6, 6)
+    y = network.apply("Relu", network.apply("Conv", x, network.weight(4, 3, 3, 3, 3)))
+    y = network.apply("Reshape", y, network.constant(np.array([1, 4, 32])))
+    y = network.apply("Relu", network.apply("Conv", y, network.weight(6, 4, 3), pads=[1, 1]))
+    network.output(network.apply("MatMul", y, network.weight(32, 8, terms=32)))
+    generator = np.random.default_rng(0)
+    data = [{x: generator.normal(size=(1, 3, 4, 6, 6)).astype(np.float32)} for _ in range(12)]
+    artifact = compile_model(
+        network.model(), tmp_path / "m.ingot", quantize="int8", calibration=data
+    )
+    precisions = artifact.manifest.precision["layers"]
+    assert sorted(precisions.values()) == ["fp32", "int8", "int8"]
+    assert artifact.manifest.measured["verification"]["ran"]

@@ -59,10 +59,12 @@ class Headroom:
             inputs = layer.to_rows(layer.array()).shape[1]
             return cls(_sums(np.arange(inputs), terms), terms)
         channels, *kernel = shape[1:]
-        if len(kernel) != 2 or (layer.groups > 1 and channels == 1):
+        if len(kernel) > 2 or (layer.groups > 1 and channels == 1):
             return None
-        dilations = layer.node.attributes.get_ints("dilations", (1, 1)) or (1, 1)
-        joined = layer.groups == 1 and dilations[1] == 1
+        # A sequence is an image of one row.
+        kernel = [1] * (2 - len(kernel)) + kernel
+        dilations = layer.node.attributes.get_ints("dilations", (1,)) or (1,)
+        joined = layer.groups == 1 and dilations[-1] == 1
         per_tap = channels if joined else -(-channels // _GROUP) * _GROUP
         channel, tap_y, tap_x = np.indices((channels, *kernel))
         within = _sums(tap_x * per_tap + channel, terms)

@@ -8,6 +8,7 @@ layer-wise methods need, whatever the number of samples.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -56,6 +57,7 @@ def moments(layer: LinearLayer, values: Iterable[Array], seed: int = 0) -> Momen
     batches = list(values)
     inputs = layer.to_rows(layer.array()).shape[1]
     halves = [_Sums.zero(layer.groups, inputs) for _ in range(2)]
+    frame: _Frame | None = None
     wanted = max(_FEWEST_ROWS, _ROWS_PER_INPUT * inputs) // max(len(batches), 1) + 1
     for half, part in enumerate(_in_halves(batches)):
         waiting: list[Array] = []
@@ -63,9 +65,11 @@ def moments(layer: LinearLayer, values: Iterable[Array], seed: int = 0) -> Momen
             waiting.append(input_rows(layer, array, wanted, generator))
             # Small samples together: each product writes a matrix of all pairs of inputs.
             if index == len(part) - 1 or sum(one.shape[1] for one in waiting) >= inputs:
-                halves[half].add(np.concatenate(waiting, axis=1))
+                rows = np.concatenate(waiting, axis=1)
+                frame = frame or _Frame.of(rows)
+                halves[half].add(frame.normalized(rows))
                 waiting.clear()
-    return _finish(*halves)
+    return _finish(*halves, frame or _Frame.of(np.zeros((layer.groups, 1, inputs), np.float32)))
 
 
 def _in_halves(batches: Sequence[Array]) -> tuple[Sequence[Array], Sequence[Array]]:
@@ -94,10 +98,11 @@ def input_rows(
         flat = array.reshape(1, -1, array.shape[-1])
         return np.asarray(flat[:, _choose(flat.shape[1], wanted, generator)])
     windows = patches_of(array, layer.node, layer.array().shape[2:])
-    batch, _, height, width = windows.shape[:4]
-    chosen = _choose(batch * height * width, wanted, generator)
-    n, y, x = np.unravel_index(chosen, (batch, height, width))
-    rows = windows[n, :, y, x].reshape(len(chosen), layer.groups, -1)
+    # Where patches begin: in which example, and in each spatial dimension.
+    places = np.moveaxis(windows, 1, array.ndim - 1)
+    extents = places.shape[: array.ndim - 1]
+    chosen = _choose(math.prod(extents), wanted, generator)
+    rows = places[np.unravel_index(chosen, extents)].reshape(len(chosen), layer.groups, -1)
     return np.asarray(np.moveaxis(rows, 0, 1))
 
 
@@ -105,6 +110,33 @@ def _choose(count: int, wanted: int, generator: np.random.Generator) -> npt.NDAr
     if count <= wanted:
         return np.arange(count)
     return np.sort(generator.choice(count, wanted, replace=False))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Frame:
+    """What rows are measured from and in, so that sums of products in float32 keep their digits.
+
+    Of inputs far from zero that hardly vary, E[xx'] - E[x]E[x]' would be rounding errors alone; the
+    squares of very large ones would be infinite, those of very small ones zero.
+
+    Attributes:
+        origin: About the mean, float32 [groups, 1, inputs].
+        unit: A power of two, so that division by it is exact.
+    """
+
+    origin: Array
+    unit: float
+
+    @classmethod
+    def of(cls, rows: Array) -> _Frame:
+        """The frame of rows like some first ones, [groups, patches, inputs]."""
+        origin = rows.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+        reach = float(np.abs(rows - origin).max(initial=0.0))
+        exponent = math.frexp(reach)[1] if math.isfinite(reach) else 0
+        return cls(origin, math.ldexp(1.0, min(max(exponent, -100), 100)))
+
+    def normalized(self, rows: Array) -> Array:
+        return np.asarray((rows - self.origin) / np.float32(self.unit), np.float32)
 
 
 @dataclasses.dataclass
@@ -156,13 +188,15 @@ def _parts(matrices: Wide) -> Iterator[tuple[int, slice]]:
             yield group, slice(start, min(start + _ROWS_AT_ONCE, len(matrix)))
 
 
-def _finish(first: _Sums, second: _Sums) -> Moments:
+def _finish(first: _Sums, second: _Sums, frame: _Frame) -> Moments:
     """Joins two halves of the samples, and asks how far they agree."""
     total = first.plus(second)
     covariance = total.covariances()
     agree = second.count > 0
     reliable = _reliable(covariance, first, second) if agree else np.zeros(len(covariance))
-    return Moments(total.count, total.total / total.count, covariance, reliable)
+    covariance *= frame.unit**2
+    mean = frame.origin[:, 0].astype(np.float64) + frame.unit * (total.total / total.count)
+    return Moments(total.count, mean, covariance, reliable)
 
 
 def _reliable(whole: Wide, first: _Sums, second: _Sums) -> Wide:

@@ -88,10 +88,8 @@ class _Placer:
     def _wanted_edges(self, node: ir.Node) -> Iterator[Edge]:
         treatment = self._profile.treatment(node.op_type)
         if treatment is Treatment.LINEAR:
-            layer = linear_layer(node)
-            if layer is None or node.name in self._excluded:
-                return
-            if _is_float(layer.activation):
+            layer = self._integer_layer(node)
+            if layer is not None:
                 self._layers[node] = layer
                 yield node, 0
             return
@@ -108,6 +106,13 @@ class _Placer:
             yield from self._residual_edges(node)
         elif treatment is Treatment.GATE:
             yield from self._gate_edges(node)
+
+    def _integer_layer(self, node: ir.Node) -> LinearLayer | None:
+        """A node as a layer that gets integer weights; None where it gets none."""
+        layer = None if node.name in self._excluded else linear_layer(node)
+        if layer is None or not _is_float(layer.activation):
+            return None
+        return layer if multiplies_in_integers(layer, self._profile) else None
 
     def _is_wanted(self, value: ir.Value) -> bool:
         """Whether integers are read of a value, or of the bounds that are applied as it is made."""
@@ -149,7 +154,7 @@ class _Placer:
             return False
         treatment = self._profile.treatment(producer.op_type)
         if treatment is Treatment.LINEAR:
-            return linear_layer(producer) is not None and producer.name not in self._excluded
+            return self._integer_layer(producer) is not None
         return treatment not in (None, Treatment.SAME_GRID)
 
     def _residual_edges(self, node: ir.Node) -> Iterator[Edge]:
@@ -223,6 +228,12 @@ class _Placer:
         while value in self._parents and self._parents[value] is not value:
             value = self._parents[value]
         return value
+
+
+def multiplies_in_integers(layer: LinearLayer, profile: IntegerProfile) -> bool:
+    """Whether a target has integer arithmetic for a layer of this shape."""
+    axes = (rank(layer.weights) or 0) - 2
+    return layer.node.op_type != "Conv" or axes in profile.spatial_axes
 
 
 def _is_float(value: ir.Value) -> bool:

@@ -43,6 +43,7 @@ class IntegerProfile:
             multiply it: a residual sum of a transformer reads the normalized float.
         signed: Activations are int8 rather than uint8.
         activation_bits: Widths of activations that it computes with.
+        spatial_axes: Of images that it convolves in integers: sequences have one, volumes three.
         every_edge: Both operands of sums and products, and all results, are integers: for a
             machine that has no float arithmetic between two layers.
     """
@@ -52,6 +53,7 @@ class IntegerProfile:
     float_results: frozenset[str] = frozenset()
     signed: bool = False
     activation_bits: frozenset[int] = frozenset({8})
+    spatial_axes: frozenset[int] = frozenset({1, 2})
     every_edge: bool = False
 
     def treatment(self, op_type: str) -> Treatment | None:

@@ -8,7 +8,7 @@ so any ONNX runtime computes it, and a target that recognizes it computes it in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -32,8 +32,8 @@ from ingot.passes.quantization.grid import (
 )
 from ingot.passes.quantization.headroom import Headroom, Sums
 from ingot.passes.quantization.linear import LinearLayer, linear_layers
-from ingot.passes.quantization.placement import Placement, place
-from ingot.passes.quantization.profile import PROFILES
+from ingot.passes.quantization.placement import Placement, multiplies_in_integers, place
+from ingot.passes.quantization.profile import PROFILES, IntegerProfile
 
 # By the bits of activations: DequantizeLinear has an axis, and 16-bit integers, since then.
 MINIMUM_OPSET = {8: 13, 16: 21}
@@ -104,11 +104,7 @@ class InsertQdq(CalibratedPass[InsertQdqOptions]):
             )
         symmetric = self.options.symmetric or bits == 16
         placement = place(model.graph, profile, self.options.keep_float)
-        declined = [
-            Declined(layer.node.name or "", "it is kept in float")
-            for layer in linear_layers(model.graph)
-            if layer.node.name in self.options.keep_float
-        ]
+        declined = list(self._declined(model.graph, profile))
         if not placement.layers:
             return PassOutcome(model, False, 0, declined)
         float_model = model.clone()
@@ -131,6 +127,15 @@ class InsertQdq(CalibratedPass[InsertQdqOptions]):
         model.graph.meta[PROFILE] = profile.name
         model.graph.meta[WEIGHT_SUMS] = self.options.weight_sums
         return PassOutcome(model, True, len(placement.layers), declined)
+
+    def _declined(self, graph: ir.Graph, profile: IntegerProfile) -> Iterator[Declined]:
+        for layer in linear_layers(graph):
+            name = layer.node.name or ""
+            if name in self.options.keep_float:
+                yield Declined(name, "it is kept in float")
+            elif not multiplies_in_integers(layer, profile):
+                axes = len(layer.array().shape) - 2
+                yield Declined(name, f"a convolution over {axes} axes is computed in float")
 
     def _ranges(
         self, model: ir.Model, placement: Placement, symmetric: bool

@@ -92,10 +92,14 @@ class QuantizedLayer:
         return self._bias_place() is not None or self.node.op_type != "MatMul"
 
     def replace_bias(self, bias: npt.NDArray[np.float64]) -> None:
-        """Puts another bias in place, on the grid of the accumulator."""
+        """Puts another bias in place, on the grid of the accumulator.
+
+        A product that adds none, and that has none added behind it, stays without.
+        """
         place = self._bias_place()
         if place is None:
-            self._add_bias(bias)
+            if self.can_hold_bias():
+                self._add_bias(bias)
             return
         node, position = place
         dequantize = producer(node.inputs[position], "DequantizeLinear")

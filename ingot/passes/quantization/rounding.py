@@ -104,6 +104,18 @@ def _inverse_factor(hessian: Wide, damping: float) -> Wide:
     """
     factors = np.empty_like(hessian)
     for group, matrix in enumerate(damped(hessian, damping)):
-        lower = scipy.linalg.cholesky(matrix[::-1, ::-1], lower=True, check_finite=False)
+        lower = _cholesky(matrix[::-1, ::-1])
         factors[group], _ = scipy.linalg.lapack.dtrtri(lower[::-1, ::-1], lower=0)
     return factors
+
+
+def _cholesky(matrix: Wide) -> Wide:
+    """The lower factor of moments; of what rounding made indefinite, that of their diagonal.
+
+    Then there is nothing to learn from correlations, and weights are rounded to nearest.
+    """
+    try:
+        return np.asarray(scipy.linalg.cholesky(matrix, lower=True, check_finite=False))
+    except scipy.linalg.LinAlgError:
+        diagonal = np.diagonal(matrix)
+        return np.diag(np.sqrt(np.where(diagonal > 0.0, diagonal, 1.0)))

@@ -76,46 +76,45 @@ class Walk:
 
 
 def patches_of(array: Array, node: ir.Node, kernel: Sequence[int]) -> Array:
-    """A convolution's input as the patches that its kernel sees (two-dimensional only).
+    """A convolution's input as the patches that its kernel sees.
 
     Args:
-        array: [N, C, H, W].
+        array: [N, C, D...], of one or more spatial dimensions.
         node: The convolution, for strides, dilations and padding.
-        kernel: Height and width of its kernel.
+        kernel: The sizes of its kernel, one per spatial dimension.
 
     Returns:
-        A view where it can be, [N, C, OH, OW, kh, kw].
+        A view where it can be, [N, C, O..., k...]: where patches begin, then what is in them.
     """
-    strides = _ints(node, "strides", (1, 1))
-    dilations = _ints(node, "dilations", (1, 1))
-    top, left, bottom, right = _padding(array, node, kernel, strides, dilations)
-    padded = np.pad(array, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    ones = (1,) * len(kernel)
+    strides = _ints(node, "strides", ones)
+    dilations = _ints(node, "dilations", ones)
     reach = [(size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations, strict=True)]
+    padding = _padding(array.shape[2:], node, reach, strides)
+    padded = np.pad(array, ((0, 0), (0, 0), *padding))
     view: Any = np.lib.stride_tricks.sliding_window_view
-    windows: Array = view(padded, tuple(reach), axis=(2, 3))
-    return windows[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
+    windows: Array = view(padded, tuple(reach), axis=tuple(range(2, array.ndim)))
+    steps = tuple(slice(None, None, step) for step in (*strides, *dilations))
+    return windows[(slice(None), slice(None), *steps)]
 
 
 def _padding(
-    array: Array,
-    node: ir.Node,
-    kernel: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-) -> tuple[int, int, int, int]:
+    sizes: Sequence[int], node: ir.Node, reach: Sequence[int], strides: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Zeros before and after, by spatial dimension."""
     mode = node.attributes.get_string("auto_pad", "NOTSET")
     if mode in ("SAME_UPPER", "SAME_LOWER"):
         pads = []
-        for axis in (0, 1):
-            size, reach = array.shape[2 + axis], (kernel[axis] - 1) * dilations[axis] + 1
-            total = max((-(-size // strides[axis]) - 1) * strides[axis] + reach - size, 0)
+        for size, extent, stride in zip(sizes, reach, strides, strict=True):
+            total = max((-(-size // stride) - 1) * stride + extent - size, 0)
             small = total // 2
             pads.append((small, total - small) if mode == "SAME_UPPER" else (total - small, small))
-        return pads[0][0], pads[1][0], pads[0][1], pads[1][1]
+        return pads
+    count = len(sizes)
     if mode == "VALID":
-        return 0, 0, 0, 0
-    top, left, bottom, right = _ints(node, "pads", (0, 0, 0, 0))
-    return top, left, bottom, right
+        return [(0, 0)] * count
+    given = _ints(node, "pads", (0,) * (2 * count))
+    return list(zip(given[:count], given[count:], strict=True))
 
 
 def _ints(node: ir.Node, name: str, default: Sequence[int]) -> tuple[int, ...]:

@@ -280,3 +280,25 @@ def test_dead_channels_have_normal_scales():
 def test_without_data_it_says_how_to_give_it():
     with pytest.raises(UsageError, match="--calibration PATH"):
         InsertQdq().call(residual_network())
+
+
+@pytest.mark.parametrize(("axes", "applied"), [(1, 2), (2, 2), (3, 0)])
+def test_sequences_are_quantized_like_images_and_volumes_stay_float(axes, applied):
+    shape = [1, 3, *[6] * axes]
+    kernel = [3] * axes
+    pads = [1] * 2 * axes
+    dimensions = ",".join(map(str, shape))
+    network = model(
+        f"(float[{dimensions}] x) => (float[{dimensions}] y)",
+        f"c = Conv<pads={pads}>(x, w, b) r = Relu(c) y = Conv<pads={pads}>(r, v)",
+        {"w": normal(4, 3, *kernel), "b": normal(4), "v": normal(3, 4, *kernel, seed=1)},
+    )
+    data = [{"x": normal(*shape, seed=seed)} for seed in range(8)]
+    after, outcome = quantized(network, data, weight_sums=2)
+    assert outcome.applied == applied
+    if applied:
+        assert sqnr(network, after, data) > 25
+        assert set(layer_precisions(after.graph).values()) == {"int8"}
+    else:
+        reasons = [declined.reason for declined in outcome.declined]
+        assert reasons == ["a convolution over 3 axes is computed in float"] * 2

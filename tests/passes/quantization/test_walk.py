@@ -63,6 +63,41 @@ def test_patches_times_weights_are_the_convolution(attributes):
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("axes", [1, 3])
+@pytest.mark.parametrize(
+    "attributes",
+    ["pads={pads}, strides={twos}, dilations={twos}", 'auto_pad="SAME_UPPER", strides={twos}'],
+)
+def test_patches_of_sequences_and_volumes(axes, attributes):
+    letters, sizes, kernel = "ijk"[:axes], (9, 6, 5)[:axes], (3, 2, 2)[:axes]
+    twos, pads = [2] * axes, [1] * axes + [0] * axes
+    weights = normal(5, 3, *kernel)
+    shape = ",".join(map(str, (2, 3, *sizes)))
+    network = model(
+        f"(float[{shape}] x) => (float[{','.join('NMDHW'[: axes + 2])}] y)",
+        f"y = Conv<{attributes.format(pads=pads, twos=twos)}>(x, w)",
+        {"w": weights},
+    )
+    x = normal(2, 3, *sizes, seed=3)
+    patches = patches_of(x, network.graph.node(0), kernel)
+    actual = np.einsum(f"nc...{letters},mc{letters}->nm...", patches, weights)
+    expected = Reference(network).run({"x": x})["y"]
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 1.0, 1e25])
+def test_moments_of_an_input_far_from_zero_that_hardly_varies(scale):
+    network = model("(float[8,6] x) => (float[8,4] y)", "y = MatMul(x, w)", {"w": normal(6, 4)})
+    (layer,) = linear_layers(network.graph)
+    wide = 1e4 + normal(64, 6).astype(np.float64)
+    x = [(scale * part).astype(np.float32) for part in np.split(wide, 8)]
+    found = moments(layer, x)
+    given = np.concatenate(x).astype(np.float64)
+    np.testing.assert_allclose(found.mean[0], given.mean(axis=0), rtol=1e-6)
+    spread = np.cov(given / scale, rowvar=False, bias=True)
+    np.testing.assert_allclose(found.covariance[0] / scale**2, spread, atol=1e-4)
+
+
 @pytest.mark.parametrize("groups", [1, 2, 6])
 def test_moments_of_a_layers_input(groups):
     network = model(

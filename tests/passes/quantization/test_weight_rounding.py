@@ -123,6 +123,31 @@ def test_a_product_without_a_bias_takes_the_one_added_behind_it():
     assert not np.array_equal(bias.const_value.numpy(), network.graph.initializers["b"].const_value)
 
 
+@pytest.mark.parametrize("learner", [LearnRounding, CorrectBias])
+def test_a_product_without_a_bias_stays_without(learner):
+    network = model(
+        "(float[1,6,8] x) => (float[1,6,8] y)",
+        "m = MatMul(x, w) r = Relu(m) y = MatMul(r, v)",
+        {"w": normal(8, 8), "v": normal(8, 8, seed=1)},
+    )
+    data = [{"x": normal(1, 6, 8, seed=seed)} for seed in range(12)]
+    after = network.clone()
+    calibrated(InsertQdq(), data)(after)
+    outcome = calibrated(learner(), data)(after)
+    assert len(outcome.declined) == 2
+    assert all(found.reason.startswith("it has no bias") for found in outcome.declined)
+    check_graph(after)
+    check_operators(after)
+    assert sqnr(network, after, data) > 30
+
+
+def test_moments_that_rounding_made_indefinite_are_rounded_to_nearest():
+    hessian = np.array([[[1.0, 3.0], [3.0, 1.0]]])
+    weights, scales = np.array([[[0.4, 0.6], [1.2, 2.4]]]), np.ones((1, 2))
+    integers = round_columns(weights, scales, hessian)
+    np.testing.assert_array_equal(integers, np.rint(weights))
+
+
 def test_the_scales_of_weights_stay_as_they_were_chosen():
     network = residual_network()
     calibrated(InsertQdq(InsertQdqOptions(dense_scales="layer")), images())(network)
