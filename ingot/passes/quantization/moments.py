@@ -69,7 +69,8 @@ def moments(layer: LinearLayer, values: Iterable[Array], seed: int = 0) -> Momen
                 frame = frame or _Frame.of(rows)
                 halves[half].add(frame.normalized(rows))
                 waiting.clear()
-    return _finish(*halves, frame or _Frame.of(np.zeros((layer.groups, 1, inputs), np.float32)))
+    frame = frame or _Frame.of(np.zeros((layer.groups, 1, inputs), np.float32))
+    return _finish(halves[0], halves[1], frame)
 
 
 def _in_halves(batches: Sequence[Array]) -> tuple[Sequence[Array], Sequence[Array]]:

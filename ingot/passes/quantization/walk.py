@@ -94,8 +94,8 @@ def patches_of(array: Array, node: ir.Node, kernel: Sequence[int]) -> Array:
     padded = np.pad(array, ((0, 0), (0, 0), *padding))
     view: Any = np.lib.stride_tricks.sliding_window_view
     windows: Array = view(padded, tuple(reach), axis=tuple(range(2, array.ndim)))
-    steps = tuple(slice(None, None, step) for step in (*strides, *dilations))
-    return windows[(slice(None), slice(None), *steps)]
+    steps = tuple(slice(None, None, step) for step in (1, 1, *strides, *dilations))
+    return windows[steps]
 
 
 def _padding(
