@@ -97,22 +97,30 @@ class Accumulators:
                     self.update(row - half, vector, functools.partial(combine, other))
             self.rows = half
 
-    def exchange(self, buffer: tirx.Buffer, first: Sequence[tirx.Expr], *, store: bool) -> None:
+    def exchange(
+        self, buffer: tirx.Buffer, first: Sequence[tirx.Expr], *, store: bool, column: int = 0
+    ) -> None:
         """Stores the tile as it is, or takes it over from a buffer.
 
         Args:
             buffer: Its last axis is as long as the tile's columns at least.
             first: The indices of the tile's first row, without the column.
             store: Whether to store.
+            column: The column of the buffer that the tile's first one is.
         """
         for row in range(self.rows):
             for vector in range(self.vectors):
-                own, column = self._buffers[row], vector_at(vector * self.lanes, self.lanes)
-                there = [*first[:-1], first[-1] + index(row), column]
+                own = self._buffers[row]
+                at = vector_at(vector * self.lanes, self.lanes)
+                there = [
+                    *first[:-1],
+                    first[-1] + index(row),
+                    vector_at(column + vector * self.lanes, self.lanes),
+                ]
                 if store:
-                    self._emitter.store(buffer, load(own, column), there)
+                    self._emitter.store(buffer, load(own, at), there)
                 else:
-                    self._emitter.store(own, load(buffer, *there), [column])
+                    self._emitter.store(own, load(buffer, *there), [at])
 
     def store(
         self,

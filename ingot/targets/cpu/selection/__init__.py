@@ -19,6 +19,7 @@ from ingot.targets.cpu.selection.convolution import CONVOLUTION_SELECTORS
 from ingot.targets.cpu.selection.matmul import MATMUL_SELECTORS
 from ingot.targets.cpu.selection.pooling import POOLING_SELECTORS
 from ingot.targets.cpu.selection.quantization import QUANTIZATION_SELECTORS
+from ingot.targets.cpu.selection.recurrent import RECURRENT_SELECTORS
 from ingot.targets.cpu.selection.reductions import REDUCTION_SELECTORS
 from ingot.targets.cpu.selection.rows import ROW_SELECTORS
 
@@ -30,8 +31,10 @@ SELECTORS: dict[str, Selector] = {
     **ROW_SELECTORS,
 }
 
-# Patterns of several calls come before rules for single ones, which would take them apart.
+# Patterns of several calls come before rules for single ones, which would take them apart, and what
+# leaves calls to other rules comes before these.
 PHASES: tuple[Mapping[str, Selector], ...] = (
+    RECURRENT_SELECTORS,
     *ATTENTION_SELECTORS,
     QUANTIZATION_SELECTORS,
     SELECTORS,

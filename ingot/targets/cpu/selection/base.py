@@ -39,17 +39,17 @@ class Selection:
         function: tirx.PrimFunc,
         name: str,
         inputs: Sequence[relax.Expr],
-        result: relax.TensorType,
+        result: relax.TensorType | list[relax.TensorType],
         *,
         pattern: int = OPAQUE,
     ) -> relax.Expr:
         """Adds a prim func to the module and returns the call of it.
 
         Args:
-            function: Takes the inputs' buffers, then the result's.
+            function: Takes the inputs' buffers, then the result's or the results'.
             name: The function's name; made unique.
             inputs: The tensors that it reads.
-            result: The type of what it writes.
+            result: The type of what it writes; a list makes the call's value a tuple.
             pattern: What FuseOps may do with it.
         """
         function = function.with_attr(OP_PATTERN, pattern)
