@@ -113,8 +113,6 @@ def read_recurrence(call: relax.Call) -> tuple[Recurrence, dict[str, relax.Expr]
         tuple(Activation(**function) for function in functions)
         for functions in fields.pop("activations")
     )
-    problem = Recurrence(
-        **{**fields, "reverse": tuple(fields["reverse"])}, activations=activations
-    )
+    problem = Recurrence(**{**fields, "reverse": tuple(fields["reverse"])}, activations=activations)
     names = str(call.attrs[_OPERANDS]).split(",")
     return problem, dict(zip(names, call.args, strict=True))

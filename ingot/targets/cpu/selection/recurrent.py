@@ -19,7 +19,7 @@ from ingot.targets.cpu.selection.base import Selection, Selector
 from ingot.targets.cpu.selection.dimensions import Dimensions, shape_of
 from ingot.targets.relax.recurrence import RECURRENCE, Recurrence, read_recurrence
 
-Array = npt.NDArray[np.generic]
+Order = npt.NDArray[np.int64]
 
 
 def select_recurrence(selection: Selection, call: relax.Call) -> relax.Expr | None:
@@ -80,7 +80,7 @@ def _project(
 
 
 def _bias(
-    selection: Selection, cell: Recurrence, units: Units, bias: relax.Expr, order: Array
+    selection: Selection, cell: Recurrence, units: Units, bias: relax.Expr, order: Order
 ) -> relax.Expr:
     """Adds the biases of W and of R, but for one that a reset gate scales."""
     half = cell.gates * units.hidden
@@ -109,13 +109,13 @@ def _recurrent_weights(
     return selection.builder.emit(relax.op.permute_dims(grouped, [0, 1, 3, 2]))
 
 
-def _padded(units: Units, number: int) -> npt.NDArray[np.int64]:
+def _padded(units: Units, number: int) -> Order:
     """Returns the order of one of several runs of units, padded at its end."""
     unit = np.arange(units.padded)
     return np.where(unit < units.hidden, unit + number * units.hidden, -1)
 
 
-def _rows(selection: Selection, tensor: relax.Expr, order: Array) -> relax.Expr:
+def _rows(selection: Selection, tensor: relax.Expr, order: Order) -> relax.Expr:
     """Picks rows along the second axis; -1 gives zeros."""
     if isinstance(tensor, tvm.ir.GenericConst):
         array = tensor.value.numpy()

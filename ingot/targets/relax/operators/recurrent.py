@@ -18,7 +18,7 @@ _DEFAULTS = {
     "RNN": ("tanh",),
 }
 # The parameters that each function takes, with ONNX Runtime's defaults. ONNX points to operators of
-# the same name, of which two do not exist.
+# the same names: ThresholdedRelu's would be 1, and Affine and ScaledTanh are none.
 _PARAMETERS: Mapping[str, Mapping[str, float]] = {
     "affine": {"alpha": 0.0, "beta": 0.0},
     "elu": {"alpha": 1.0},
@@ -30,7 +30,7 @@ _PARAMETERS: Mapping[str, Mapping[str, float]] = {
     "softplus": {},
     "softsign": {},
     "tanh": {},
-    "thresholdedrelu": {"alpha": 1.0},
+    "thresholdedrelu": {"alpha": 0.0},
 }
 _COMPUTED = "float32"
 _CAST = ("float16", "bfloat16")
@@ -75,14 +75,11 @@ def _convert(
     problem = _problem(cell, attributes)
     dtype = str(operands["x"].ty.dtype)
     if dtype != _COMPUTED and dtype not in _CAST:
-        raise UnsupportedOperatorError(f"{cell} of {dtype} is not lowered, only of float types "
-                                       "up to 32 bits")  # fmt: skip
+        raise UnsupportedOperatorError(f"{cell} of {dtype} is not lowered, of {_COMPUTED} it is")
     results = _result_types(problem, operands, attributes)
     if dtype != _COMPUTED:
         operands = {
-            name: given
-            if name == "lengths"
-            else builder.emit(relax.op.astype(given, _COMPUTED))
+            name: given if name == "lengths" else builder.emit(relax.op.astype(given, _COMPUTED))
             for name, given in operands.items()
         }
     call = builder.emit(recurrence_call(problem, operands, results))
@@ -162,12 +159,16 @@ def _result_types(
     first, second = list(shapes["x"])[:2]
     steps, batch = (second, first) if problem.batch_first else (first, second)
     if problem.batch_first:
-        every, last = [batch, steps, problem.directions, hidden], [batch, problem.directions, hidden]
+        every, last = (
+            [batch, steps, problem.directions, hidden],
+            [batch, problem.directions, hidden],
+        )
     else:
-        every, last = [steps, problem.directions, batch, hidden], [problem.directions, batch, hidden]
-    return [
-        relax.TensorType(shape, _COMPUTED) for shape in (every, last, last)[: problem.results]
-    ]
+        every, last = (
+            [steps, problem.directions, batch, hidden],
+            [problem.directions, batch, hidden],
+        )
+    return [relax.TensorType(shape, _COMPUTED) for shape in (every, last, last)[: problem.results]]
 
 
 def _text(value: bytes | str) -> str:

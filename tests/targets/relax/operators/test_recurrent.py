@@ -64,9 +64,7 @@ def test_without_optional_inputs(run_on_cpu: Run, cell: str) -> None:
         ("RNN", ("B", "lengths")),
     ],
 )
-def test_inputs_between_may_be_left_out(
-    run_on_cpu: Run, cell: str, names: tuple[str, ...]
-) -> None:
+def test_inputs_between_may_be_left_out(run_on_cpu: Run, cell: str, names: tuple[str, ...]) -> None:
     agrees(run_on_cpu, Layer(cell, given=names))
 
 
