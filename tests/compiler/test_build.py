@@ -122,12 +122,11 @@ def test_code_for_another_cpu_is_built_but_said_to_be_unchecked(
 
 
 def test_an_operator_without_lowering_is_named_with_its_node(tmp_path: Path) -> None:
-    model = parser.parse_model("""<ir_version: 10, opset_import: ["" : 20]>
-        g (float[5,1,4] x, float[1,12,4] w, float[1,12,3] r) => (float[5,1,1,3] y) {
-          [recurrent] y = LSTM <hidden_size = 3> (x, w, r)
-        }""")
+    model = parser.parse_model("""<ir_version: 10, opset_import: ["" : 20, "com.microsoft" : 1]>
+        g (float[5,4] x) => (float[5,5] y) { [distances] y = com.microsoft.CDist(x, x) }""")
     with pytest.raises(
-        UnsupportedOperatorError, match=r"node 'recurrent': operator LSTM .* cannot be lowered"
+        UnsupportedOperatorError,
+        match=r"node 'distances': operator com.microsoft.CDist .* cannot be lowered",
     ):
         compile_model(model, tmp_path / "m.ingot")
     assert os.listdir(tmp_path) == []

@@ -20,15 +20,15 @@ def parse(text: str, opsets: str = '"" : 20'):
 def test_each_node_without_lowering_is_named_before_anything_is_lowered() -> None:
     model = ir.from_proto(
         parse(
-            """g (float[5,1,4] x, float[1,3,4] w, float[1,3,3] r) => (float[5,1,1,3] y) {
-              [first] a = RNN <hidden_size = 3> (x, w, r)
+            """g (float[5,4] x) => (float[5,5] y) {
+              [first] a = com.microsoft.CDist(x, x)
               [second] y = com.acme.Magic(a)
             }""",
-            '"" : 20, "com.acme" : 1',
+            '"" : 20, "com.microsoft" : 1, "com.acme" : 1',
         )
     )
     assert [(entry.node, entry.operator) for entry in unsupported_nodes(model)] == [
-        ("first", "RNN"),
+        ("first", "com.microsoft.CDist"),
         ("second", "com.acme.Magic"),
     ]
     with pytest.raises(UnsupportedOperatorError, match="node 'first' and 1 more nodes"):
