@@ -1,0 +1,95 @@
+"""One case of the conformance suite through one engine, and what came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import TypeAlias
+
+import onnx
+
+from benchmarks.conformance_cases import Case, first_difference
+
+
+class Kind(str, Enum):
+    """What came of a case; the first three are all that may come of one."""
+
+    COMPILED = "compiled"
+    REGION = "region"
+    REFUSED = "refused"
+    WRONG = "wrong"
+    FOREIGN = "foreign exception"
+    HANG = "hang"
+    CRASH = "crash"
+
+
+PASSED = (Kind.COMPILED, Kind.REGION)
+ALLOWED = (*PASSED, Kind.REFUSED)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of a case, and why where it did not pass: one line."""
+
+    kind: Kind
+    reason: str = ""
+
+
+Engine: TypeAlias = Callable[[Case], Outcome]
+
+
+def run_ingot(case: Case) -> Outcome:
+    """Compiles a case as a user would, in memory to a file, and runs it on the case's inputs."""
+    from ingot.compiler.build import compile_model
+    from ingot.errors import IngotError
+    from ingot.runtime.session import Session
+
+    model = onnx.load_model_from_string(case.model)
+    with tempfile.TemporaryDirectory(prefix="ingot-conformance-") as folder:
+        try:
+            artifact = compile_model(model, Path(folder) / "case.ingot")
+            with Session(artifact.path) as session:
+                # The names of outputs are those of the model, and so is their order.
+                outputs = list(session.run(case.inputs).values())
+        except IngotError as error:
+            return Outcome(Kind.REFUSED, _line(error))
+        except Exception as error:  # noqa: BLE001  # what it is, is the outcome
+            return Outcome(Kind.FOREIGN, f"{type(error).__name__}: {_line(error)}")
+        difference = first_difference(case, outputs)
+        if difference is not None:
+            return Outcome(Kind.WRONG, difference)
+        regions = getattr(artifact.manifest, "regions", {})
+        return Outcome(Kind.REGION if regions else Kind.COMPILED)
+
+
+def run_onnxruntime(case: Case) -> Outcome:
+    """Runs a case by ONNX Runtime alone; all that it raises counts as a refusal."""
+    import onnxruntime
+
+    from ingot.runtime.onnxruntime_values import run_session
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(
+            case.model, options, providers=["CPUExecutionProvider"]
+        )
+        names = [output.name for output in session.get_outputs()]
+        outputs = run_session(session, names, case.inputs)
+    except Exception as error:  # noqa: BLE001
+        return Outcome(Kind.REFUSED, _line(error))
+    difference = first_difference(case, outputs)
+    return Outcome(Kind.COMPILED) if difference is None else Outcome(Kind.WRONG, difference)
+
+
+def _line(error: BaseException) -> str:
+    """The first line of what an error says, without addresses and folders that vary."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+ENGINE_NAMES: dict[Engine, str] = {run_ingot: "ingot", run_onnxruntime: "onnxruntime"}
