@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
@@ -31,7 +32,7 @@ def random_inputs(
 
     Floats are drawn from the standard normal distribution, masks (by name) are ones, booleans are
     fair coins, integers that index an embedding are drawn from its vocabulary, other signed
-    integers from {0, 1}, and 8-bit integers from their whole range.
+    integers from {0, 1}, and those of at most 8 bits from their whole range.
 
     Args:
         model: The model.
@@ -150,8 +151,8 @@ def _random_array(value: ir.Value, shape: tuple[int, ...], generator: np.random.
     limit = index_limit(value)
     if limit is not None:
         return np.asarray(generator.integers(0, limit, shape)).astype(kind)
-    if dtype in (ir.DataType.UINT8, ir.DataType.INT8):
-        limits = np.iinfo(kind)
+    if dtype.bitwidth <= 8:
+        limits = ml_dtypes.iinfo(kind)  # type: ignore[no-untyped-call]
         return np.asarray(generator.integers(limits.min, limits.max + 1, shape)).astype(kind)
     return np.asarray(generator.integers(0, 2, shape)).astype(kind)
 

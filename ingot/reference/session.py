@@ -17,6 +17,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from ingot.errors import InputError, ModelError, first_line
+from ingot.runtime.onnxruntime_values import run_session
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -102,7 +103,7 @@ class Reference:
             )
         names = list(self.outputs if outputs is None else outputs)
         try:
-            values = self._session.run(names, dict(inputs))
+            values = run_session(self._session, names, inputs)
         except Exception as error:
             raise ModelError(f"ONNX Runtime cannot run the model: {first_line(error)}") from error
         for name, value in zip(names, values, strict=True):

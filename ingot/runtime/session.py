@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -16,9 +15,11 @@ import numpy.typing as npt
 import tvm_ffi
 
 from ingot.errors import ArtifactError, InputError, UsageError
+from ingot.runtime.alignment import ALIGNMENT, aligned_empty
 from ingot.runtime.artifact import ArtifactReader
 from ingot.runtime.library import load_executable
 from ingot.runtime.manifest import CODE_MEMBER, WEIGHTS_MEMBER, Manifest, TensorSpec
+from ingot.runtime.narrow_types import from_code, to_code
 from ingot.runtime.safetensors import map_tensors
 from ingot.runtime.threads import resolve_threads, use_threads
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from ingot.runtime.npu.hosting import HostedRegions
 
 Array = npt.NDArray[Any]
-
-# Bytes; compiled code may load vectors up to this size without a check.
-_ALIGNMENT = 64
 
 
 class Session:
@@ -126,12 +124,12 @@ class Session:
             if self._machine is None:
                 raise InputError("the session is closed: open the artifact again")
             use_threads(self.threads)
-            tensors = [tvm_ffi.from_dlpack(array) for array in arrays]
+            tensors = [to_code(array) for array in arrays]
             results = self._call(tensors)
         if len(self.outputs) == 1 and not isinstance(results, (list, tuple, tvm_ffi.Array)):
             results = [results]
         produced = {
-            spec.name: np.from_dlpack(result)
+            spec.name: from_code(result, spec.dtype)
             for spec, result in zip(self.outputs, results, strict=True)
         }
         for name, array in provided.items():
@@ -219,9 +217,9 @@ class Session:
         symbols: dict[str, int] = {}
         for spec, array in zip(self.inputs, arrays, strict=True):
             _check_tensor("input", spec, array, symbols)
-            if 0 in array.shape:
+            if 0 in array.shape and 0 not in spec.shape:
                 raise InputError(f"input {spec} was given an empty array, {list(array.shape)}")
-            if spec.index_limit is not None:
+            if spec.index_limit is not None and array.size:
                 _check_indices(spec, spec.index_limit, array)
         return symbols
 
@@ -264,19 +262,11 @@ def _as_array(name: str, value: Any) -> Array:
     except ValueError as error:
         raise InputError(f"input {name} is not an array: {error}") from error
     # DLPack cannot express a read-only array, and compiled code loads whole aligned vectors.
-    if array.flags.c_contiguous and array.flags.writeable and array.ctypes.data % _ALIGNMENT == 0:
+    if array.flags.c_contiguous and array.flags.writeable and array.ctypes.data % ALIGNMENT == 0:
         return array
-    copy = _aligned_empty(array.shape, array.dtype)
+    copy = aligned_empty(array.shape, array.dtype)
     copy[...] = array
     return copy
-
-
-def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Returns an uninitialized C-contiguous array whose data begins at an aligned address."""
-    size = math.prod(shape) * dtype.itemsize
-    buffer = np.empty(size + _ALIGNMENT, dtype=np.uint8)
-    offset = -buffer.ctypes.data % _ALIGNMENT
-    return buffer[offset : offset + size].view(dtype).reshape(shape)
 
 
 def _check_indices(spec: TensorSpec, limit: int, array: Array) -> None:

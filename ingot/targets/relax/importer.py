@@ -20,7 +20,15 @@ from tvm import relax
 
 from ingot.errors import IngotError, ModelError, UnsupportedOperatorError, first_line
 from ingot.targets.base import Unsupported
+from ingot.targets.relax.narrow_types import (
+    HELD_TYPES,
+    held_array,
+    node_types,
+    require_movement,
+    unheld_type,
+)
 from ingot.targets.relax.operators import CONVERTERS, Converter
+from ingot.targets.relax.operators.narrow_cast import NARROW_CONVERTERS
 from ingot.targets.relax.shape_values import shape_arithmetic, shape_slice
 from ingot.targets.relax.tvm_internals import ONNXGraphImporter, end_open_block, tvm_converter
 
@@ -53,10 +61,13 @@ def unsupported_nodes(model: ir.Model, converters: Converters = CONVERTERS) -> l
     for node in model.graph.all_nodes():
         if node.op_type in _HANDLED_BY_IMPORTER and node.domain in _STANDARD_DOMAINS:
             continue
+        operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        if (kind := unheld_type(node)) is not None:
+            found.append(Unsupported(node.name or "", operator, f"{kind} has no lowering"))
+            continue
         if (node.domain, node.op_type) in converters:
             continue
         if _tvm_converter(node.domain, node.op_type) is None:
-            operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
             found.append(Unsupported(node.name or "", operator, "no lowering for this operator"))
     return found
 
@@ -68,6 +79,7 @@ class _Importer(ONNXGraphImporter):  # type: ignore[misc]
         super().__init__(shape_dict={}, dtype_dict={}, keep_params_in_input=False, sanitize=True)
         self._converters = converters
         self._domains = {node.name or "": node.domain for node in model.graph.all_nodes()}
+        self._types = {node.name or "": node_types(node) for node in model.graph.all_nodes()}
         self._weights = model.graph.initializers
 
     def _parse_graph_initializers(self, graph: onnx.GraphProto) -> None:
@@ -76,7 +88,8 @@ class _Importer(ONNXGraphImporter):  # type: ignore[misc]
         for name, value in self._weights.items():
             if value.const_value is None:
                 raise ModelError(f"weight {name!r} has no data")
-            array = np.asarray(value.const_value.numpy(), order="C")  # keeps a scalar a scalar
+            # Keeps a scalar a scalar.
+            array = held_array(np.asarray(value.const_value.numpy(), order="C"))
             self._nodes[name] = relax.const(tvm.runtime.tensor(array))
 
     def _check_for_unsupported_ops(self, graph: onnx.GraphProto) -> None:
@@ -137,7 +150,13 @@ class _Importer(ONNXGraphImporter):  # type: ignore[misc]
     ) -> relax.Expr:
         name = attrs["tvm_custom"]["name"]
         domain = self._domains.get(name, "")
+        types = self._types.get(name)
         try:
+            if types is not None and types.has_narrow:
+                if op_name in NARROW_CONVERTERS:
+                    convert = NARROW_CONVERTERS[op_name]
+                    return self.bb.normalize(convert(self.bb, list(inputs), attrs, types))
+                require_movement(op_name)
             own = self._converters.get((domain, op_name))
             if own is not None:
                 return self.bb.normalize(own(self.bb, list(inputs), attrs))
@@ -206,6 +225,9 @@ def import_graph(model: ir.Model, further: Converters | None = None) -> tvm.IRMo
 def _without_weights(model: ir.Model) -> onnx.ModelProto:
     copy = model.clone()
     copy.graph.initializers.clear()
+    for value in copy.graph.inputs:
+        if value.dtype is not None and value.dtype in HELD_TYPES:
+            value.type = ir.TensorType(HELD_TYPES[value.dtype])
     return ir.serde.serialize_model(copy)
 
 
