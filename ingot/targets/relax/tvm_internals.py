@@ -28,7 +28,8 @@ def convert_by_tvm(
         attributes: The node's attributes.
     """
     implementation = getattr(getattr(onnx_frontend, operator), f"_impl_v{since}")
-    return implementation(builder, inputs, attributes, None)
+    given = onnx_frontend.onnx_input(inputs)  # has None for what is left out at the end
+    return implementation(builder, given, attributes, None)
 
 
 def end_open_block(importer: Any) -> None:

@@ -8,10 +8,17 @@ from typing import Any
 from tvm import relax
 
 from ingot.targets.relax.operators.attention import attention
+from ingot.targets.relax.operators.batch_normalization import batch_normalization
+from ingot.targets.relax.operators.bit_cast import bit_cast
 from ingot.targets.relax.operators.clip import clip
+from ingot.targets.relax.operators.dropout import dropout
 from ingot.targets.relax.operators.expand import expand
+from ingot.targets.relax.operators.eye_like import eye_like
+from ingot.targets.relax.operators.hyperbolic import cosh
+from ingot.targets.relax.operators.lp_normalization import lp_normalization
 from ingot.targets.relax.operators.range import range_
 from ingot.targets.relax.operators.recurrent import gru, lstm, rnn
+from ingot.targets.relax.operators.reverse_sequence import reverse_sequence
 from ingot.targets.relax.operators.variadic import maximum, mean, minimum, total
 
 # A converter takes the block builder, the inputs (None where one is left out) and the attributes.
@@ -19,14 +26,21 @@ Converter = Callable[[relax.BlockBuilder, list[Any], dict[str, Any]], relax.Expr
 
 CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "Attention"): attention,
+    ("", "BatchNormalization"): batch_normalization,
+    ("", "BitCast"): bit_cast,
     ("", "Clip"): clip,
+    ("", "Cosh"): cosh,
+    ("", "Dropout"): dropout,
     ("", "Expand"): expand,
+    ("", "EyeLike"): eye_like,
     ("", "GRU"): gru,
     ("", "LSTM"): lstm,
+    ("", "LpNormalization"): lp_normalization,
     ("", "Max"): maximum,
     ("", "Mean"): mean,
     ("", "Min"): minimum,
     ("", "RNN"): rnn,
     ("", "Range"): range_,
+    ("", "ReverseSequence"): reverse_sequence,
     ("", "Sum"): total,
 }

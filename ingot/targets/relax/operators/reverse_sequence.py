@@ -1,0 +1,33 @@
+"""Reversing the beginning of each sequence, the ONNX operator ``ReverseSequence``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import relax, te, tirx
+
+
+def reverse_sequence(
+    builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]
+) -> relax.Expr:
+    """Converts ``ReverseSequence``: of each example as many entries as its length says.
+
+    Args:
+        builder: The block builder to emit to.
+        inputs: The data, and a length for each example.
+        attributes: ``batch_axis`` (1) and ``time_axis`` (0).
+    """
+    data, lengths = inputs
+    batch, time = attributes.get("batch_axis", 1), attributes.get("time_axis", 0)
+
+    def compute(tensor: te.Tensor, counts: te.Tensor) -> te.Tensor:
+        def element(*place: tirx.Var) -> tirx.Expr:
+            at = place[time].astype("int64")
+            # A length beyond the end is that of all.
+            length = tirx.min(counts(place[batch]), tensor.shape[time].astype("int64"))
+            turned = tirx.Select(at < length, length - 1 - at, at)
+            return tensor(*place[:time], turned, *place[time + 1 :])
+
+        return te.compute(tensor.shape, element, "reversed")
+
+    return builder.emit_te(compute, data, lengths, primfunc_name_hint="reverse_sequence")
