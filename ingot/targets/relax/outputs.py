@@ -23,12 +23,12 @@ def copy_borrowed_outputs(module: tvm.IRModule) -> tvm.IRModule:
     function = module["main"]
     body = function.body
     fields = _fields(body.body.ty)
-    owners: set[relax.Expr] = set()
+    owners: set[tuple[relax.Expr, int]] = set()
     borrowed = []
     definitions = _definitions(function)
     for index in range(len(fields)):
         owner = _owner(_output(body.body, index, definitions), definitions)
-        fresh = isinstance(definitions.get(owner), relax.Call) and owner not in owners
+        fresh = isinstance(definitions.get(owner[0]), relax.Call) and owner not in owners
         borrowed.append(not fresh)
         owners.add(owner)
     if not any(borrowed):
@@ -78,21 +78,23 @@ def _output(body: relax.Expr, index: int, definitions: dict[relax.Expr, relax.Ex
     return body.fields[index] if isinstance(body, relax.Tuple) else body
 
 
-def _owner(value: relax.Expr, definitions: dict[relax.Expr, relax.Expr]) -> relax.Expr:
-    """The variable that a value is a view of, or the value itself."""
+def _owner(
+    value: relax.Expr, definitions: dict[relax.Expr, relax.Expr]
+) -> tuple[relax.Expr, int]:
+    """The variable that a value is a view of, or the value itself, and which of its fields."""
     while True:
         definition = definitions.get(value)
         if isinstance(definition, relax.TupleGetItem):
             whole = _output(definition.tuple_value, definition.index, definitions)
-            if whole is definition.tuple_value:
-                return value
+            if whole.same_as(definition.tuple_value):
+                return whole, definition.index
             value = whole
         elif isinstance(definition, (relax.Var, relax.DataflowVar, tvm.ir.GenericConst)):
             value = definition
         elif isinstance(definition, relax.Call) and _is_view(definition):
             value = definition.args[0]
         else:
-            return value
+            return value, 0
 
 
 def _is_view(call: relax.Call) -> bool:

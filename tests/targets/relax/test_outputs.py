@@ -85,3 +85,21 @@ def test_no_two_arrays_share_memory(session: Session) -> None:
         if np.shares_memory(left, right)
     ]
     assert shared == []
+
+
+def test_results_of_one_kernel_are_not_copied(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model("""<ir_version: 10, opset_import: ["" : 21]>
+        g (float[N, 4] x) => (float[N, 2] a, float[N, 2] b, float[N, 2] again) {
+          y = Relu(x)
+          a, b = Split<axis = 1, num_outputs = 2>(y)
+          again = Identity(b)
+        }""")
+    artifact = compile_model(model, tmp_path / "split.ingot")
+    kernels = artifact.manifest.placement["cpu"]["kernels"]
+    assert {name: kernel["calls"] for name, kernel in kernels.items() if "copy" in name} == {
+        "copy": 1
+    }
+    x = np.array([[1, 2, 3, -4]], np.float32)
+    with artifact.session() as session:
+        results = session.run({"x": x})
+    assert [results[name].tolist() for name in ("a", "b", "again")] == [[[1, 2]], [[3, 0]], [[3, 0]]]
