@@ -41,6 +41,7 @@ OPTIONAL = ("lengths", "initial_h", "initial_c", "peepholes", "reset_bias")
 
 # Sequences of the tallest tile: with 32 registers it takes four vectors of weights, with 16 two.
 _TALLEST = 6
+_VECTORS_OF_GATES = 2
 
 
 def recurrence(problem: Problem, cpu: CpuDescription) -> tirx.PrimFunc:
@@ -207,7 +208,7 @@ class _Kernel:
             with self.emitter.loop(self.units.groups, "group") as group:
                 self._products(number, group, before)
                 with self.emitter.loop(self.rows, "row") as row:
-                    self._gates(number, group, row, step)
+                    self._row(number, group, row, step)
 
     def _products(self, number: int, group: tirx.Expr, before: tirx.Var) -> None:
         """Multiplies the state of all rows with a group's weights, into ``sums``."""
@@ -261,65 +262,70 @@ class _Kernel:
             for start in range(part.start, part.start + part.count * part.rows, part.rows):
                 yield range(start, start + part.rows)
 
-    def _gates(self, number: int, group: tirx.Expr, row: tirx.Expr, step: tirx.Expr) -> None:
+    def _row(self, number: int, group: tirx.Expr, row: tirx.Expr, step: tirx.Expr) -> None:
         """Makes a group's new states of one row's sums."""
         emitter, units = self.emitter, self.units
         sequence = emitter.bind("sequence", self.first + row)
         length = self._length(sequence)
         active = None if length is None else emitter.bind("active", step < length)
         time = emitter.bind("time", self._time(step, length))
-        inputs = [sequence, time] if self.cell.batch_first else [time, sequence]
-        cell = Cell(
-            emitter=emitter,
-            problem=self.problem,
-            gates=self.passes[number],
-            unit=group * index(units.width),
-            sums=(self.sums, [row]),
-            projected=(self.projected, inputs),
-            state=(self.state, [step % 2, row]),
-            kept={name: (buffer, [row]) for name, buffer in self.kept.items()},
-            optional=self.optional,
-            direction=self.direction,
-            active=active,
-        )
-        new = CELLS[self.cell.cell].step(cell, number)
-        if new is None:
-            return
-        if active is not None:
-            new = emitter.bind("held", tirx.Select(active, new, cell.state_before()))
-        after = [(step + 1) % 2, row]
-        emitter.store(self.state, new, [*after, vector_at(cell.unit, units.width)])
-        place = [sequence, time, self.direction]
-        if not self.cell.batch_first:
-            place = [time, self.direction, sequence]
-        self._write(place, after, new, group, active)
+        # More vectors side by side would not stay in registers.
+        width = min(units.vectors, _VECTORS_OF_GATES) * units.lanes
+        with emitter.loop(units.width // width, "part") as part:
+            cell = Cell(
+                emitter=emitter,
+                problem=self.problem,
+                gates=self.passes[number],
+                group=group,
+                offset=part * index(width),
+                width=width,
+                sums=(self.sums, [row]),
+                projected=(
+                    self.projected,
+                    [sequence, time] if self.cell.batch_first else [time, sequence],
+                ),
+                state=(self.state, [step % 2, row]),
+                kept={name: (buffer, [row]) for name, buffer in self.kept.items()},
+                optional=self.optional,
+                direction=self.direction,
+                active=active,
+            )
+            new = CELLS[self.cell.cell].step(cell, number)
+            if new is None:
+                return
+            if active is not None:
+                new = emitter.bind("held", tirx.Select(active, new, cell.state_before()))
+            after = [(step + 1) % 2, row]
+            emitter.store(self.state, new, [*after, vector_at(cell.unit, width)])
+            place = [sequence, time, self.direction]
+            if not self.cell.batch_first:
+                place = [time, self.direction, sequence]
+            self._write(place, after, new, cell)
 
     def _write(
         self,
         place: Sequence[tirx.Expr],
         after: Sequence[tirx.Expr],
-        new: tirx.Expr,
-        group: tirx.Expr,
-        active: tirx.Var | None,
+        new: tirx.Var,
+        cell: Cell,
     ) -> None:
-        """Writes a group's new states to Y; steps beyond a sequence's end are zero."""
-        emitter, units = self.emitter, self.units
+        """Writes new states to Y; steps beyond a sequence's end are zero."""
+        emitter, hidden, width = self.emitter, self.units.hidden, cell.width
 
         def write(unit: Dim, value: tirx.Expr, lanes: int) -> None:
-            if active is not None:
-                value = tirx.Select(active, value, splat(0.0, lanes))
+            if cell.active is not None:
+                value = tirx.Select(cell.active, value, splat(0.0, lanes))
             emitter.store(self.results["Y"], value, [*place, vector_at(unit, lanes)])
 
-        last = index(units.groups - 1)
-        if units.last == units.width:
-            write(group * index(units.width), new, units.width)
+        if hidden % width == 0:
+            write(cell.unit, new, width)
             return
-        if units.groups > 1:
-            with emitter.when(group < last):
-                write(group * index(units.width), new, units.width)
-        with emitter.when(group.equal(last)):
-            start = (units.groups - 1) * units.width
-            for unit, lanes in _narrow_vectors(start, units.last):
+        full = hidden // width * width
+        if full:
+            with emitter.when(cell.unit < full):
+                write(cell.unit, new, width)
+        with emitter.when(cell.unit.equal(index(full))):
+            for unit, lanes in _narrow_vectors(full, hidden % width):
                 write(unit, load(self.state, *after, vector_at(unit, lanes)), lanes)
 
     def _time(self, step: tirx.Expr, length: tirx.Var | None) -> tirx.Expr:

@@ -26,7 +26,9 @@ class Cell:
         emitter: Where the statements go.
         problem: The recurrence.
         gates: The gates of this pass.
-        unit: The first unit; a multiple of a group's width.
+        group: The group that they belong to.
+        offset: The first of them, of the group.
+        width: Their number.
         sums: Their products with R, [gate of the pass][unit].
         projected: Their inputs' products with W, [direction][group][gate][unit].
         state: Their state before the step.
@@ -39,7 +41,9 @@ class Cell:
     emitter: Emitter
     problem: Problem
     gates: Sequence[int]
-    unit: tirx.Expr
+    group: tirx.Expr
+    offset: tirx.Expr
+    width: int
     sums: Rows
     projected: Rows
     state: Rows
@@ -49,20 +53,20 @@ class Cell:
     active: tirx.Var | None
 
     @property
-    def width(self) -> int:
-        """Number of units."""
-        return self.problem.units.width
+    def unit(self) -> tirx.Expr:
+        """The first unit."""
+        return self.group * index(self.problem.units.width) + self.offset
 
     def product(self, gate: int) -> tirx.Expr:
         """Returns a gate's product of state and R."""
-        at = self.gates.index(gate) * self.width
-        return self._load(self.sums, at)
+        start = self.gates.index(gate) * self.problem.units.width
+        return self._load(self.sums, index(start) + self.offset)
 
     def input(self, gate: int) -> tirx.Expr:
         """Returns a gate's product of input and W, the biases added."""
         gates, units = self.problem.cell.gates, self.problem.units
-        start = self.direction * index(gates * units.padded) + self.unit * index(gates)
-        return self._load(self.projected, start + index(gate * self.width))
+        start = (self.direction * index(units.groups) + self.group) * index(gates) + index(gate)
+        return self._load(self.projected, start * index(units.width) + self.offset)
 
     def state_before(self) -> tirx.Expr:
         """Returns the state before the step."""
