@@ -78,9 +78,7 @@ def _output(body: relax.Expr, index: int, definitions: dict[relax.Expr, relax.Ex
     return body.fields[index] if isinstance(body, relax.Tuple) else body
 
 
-def _owner(
-    value: relax.Expr, definitions: dict[relax.Expr, relax.Expr]
-) -> tuple[relax.Expr, int]:
+def _owner(value: relax.Expr, definitions: dict[relax.Expr, relax.Expr]) -> tuple[relax.Expr, int]:
     """The variable that a value is a view of, or the value itself, and which of its fields."""
     while True:
         definition = definitions.get(value)

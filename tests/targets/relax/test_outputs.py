@@ -102,4 +102,8 @@ def test_results_of_one_kernel_are_not_copied(tmp_path: Path) -> None:
     x = np.array([[1, 2, 3, -4]], np.float32)
     with artifact.session() as session:
         results = session.run({"x": x})
-    assert [results[name].tolist() for name in ("a", "b", "again")] == [[[1, 2]], [[3, 0]], [[3, 0]]]
+    assert [results[name].tolist() for name in ("a", "b", "again")] == [
+        [[1, 2]],
+        [[3, 0]],
+        [[3, 0]],
+    ]
