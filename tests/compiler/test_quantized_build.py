@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
@@ -204,3 +205,32 @@ def test_volumes_sequences_and_products_without_bias_in_one_model(tmp_path: Path
     precisions = artifact.manifest.precision["layers"]
     assert sorted(precisions.values()) == ["fp32", "int8", "int8"]
     assert artifact.manifest.measured["verification"]["ran"]
+
+
+@pytest.mark.parametrize("zero_points", [128, 113, None, "per column"])
+def test_activations_quantized_as_they_come(zero_points: int | str | None, tmp_path: Path) -> None:
+    # Roundings drift apart over layers: the noise of the graph says how far they may.
+    network = Network()
+    x = network.input("N", 40)
+    for layer in range(3):
+        dtype = np.int8 if zero_points is None else np.uint8
+        limits = np.iinfo(dtype)
+        generator = np.random.default_rng(layer)
+        weights = generator.integers(limits.min, limits.max, (40, 40), dtype, endpoint=True)
+        zeros = []
+        if zero_points is not None:
+            each = generator.integers(0, 255, 40, np.uint8)
+            given = each if zero_points == "per column" else np.array(zero_points, np.uint8)
+            zeros = [network.constant(given)]
+        integers, scale, zero = network.apply_many("DynamicQuantizeLinear", 3, x)
+        sums = network.apply("MatMulInteger", integers, network.constant(weights), zero, *zeros)
+        real = network.apply("Cast", sums, to=onnx.TensorProto.FLOAT)
+        factor = network.apply("Mul", scale, network.constant(0.002))
+        x = network.apply("Tanh", network.apply("Mul", real, factor))
+    network.output(x)
+    artifact = compile_model(network.model(), tmp_path / "m.ingot")
+    outcome = artifact.manifest.measured["verification"]
+    assert outcome["reference"] == "quantized graph"
+    assert outcome["rms_error"] <= outcome["rms_noise"]
+    smooth = without_rounding(ir.from_proto(network.model()))
+    assert "MatMulInteger" not in {node.op_type for node in smooth.graph}

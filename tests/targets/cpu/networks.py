@@ -58,9 +58,16 @@ class Network:
         return self.constant(normal(*shape, seed=100 + self._count) / scale)
 
     def apply(self, operator: str, *inputs: str, **attributes: object) -> str:
+        return self.apply_many(operator, 1, *inputs, **attributes)[0]
+
+    def apply_many(
+        self, operator: str, outputs: int, *inputs: str, **attributes: object
+    ) -> list[str]:
+        """Applies an operator of several outputs."""
         name = self._name(operator)
-        self._nodes.append(helper.make_node(operator, inputs, [name], name, **attributes))
-        return name
+        names = [name, *(f"{name}_{index}" for index in range(1, outputs))]
+        self._nodes.append(helper.make_node(operator, inputs, names, name, **attributes))
+        return names
 
     def output(self, name: str) -> None:
         self._outputs.append(name)

@@ -318,6 +318,13 @@ class TestWhatStaysInFloats:
         network.output(network.apply("MatMul", x, weights))
         self.check(compile_for_cpu, network)
 
+    def test_real_filters_of_an_image_whose_scale_is_one(self, compile_for_cpu: Compile) -> None:
+        network = QuantizedNetwork()
+        x = network.apply("Conv", network.input(1, 16, 8, 8), network.weight(16, 16, 1, 1))
+        x = network.quantized(x, Affine(1.0, 121))
+        network.output(network.apply("Conv", x, network.weight(16, 1, 3, 3), group=16))
+        self.check(compile_for_cpu, network)
+
     def test_two_activations(self, compile_for_cpu: Compile) -> None:
         network = QuantizedNetwork()
         left = network.quantized(network.input(2, 5, 12), ACTIVATIONS)

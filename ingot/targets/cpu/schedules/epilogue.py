@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import tvm_ffi
-from tvm import s_tir, tirx
+from tvm import ir, s_tir, tirx
 from tvm.tirx import stmt as statements
 
 from ingot.targets.cpu.machine import CACHE_LINE_BYTES
@@ -275,12 +275,16 @@ def take_apart(function: tirx.PrimFunc, *, packs: bool = False) -> FusedKernel:
     coordinates = tuple(tirx.Var(f"axis_{axis}", "int64") for axis in range(len(shape)))
     accumulator = tirx.Var("accumulated", str(result.ty.dtype))
     values = {result: accumulator}
+    small: dict[tirx.Buffer, _Small] = {}
     steps = []
     for block in following:
+        if (found := _Small.of(block, values, small)) is not None:
+            small[found.buffer] = found
+            continue
         store = _elementwise_store(block, coordinates, shape)
         axes = [variable.var for variable in block.iter_vars]
         expression = substitute(store.value, dict(zip(axes, coordinates, strict=True)))
-        expression = _with_values(expression, values, coordinates, shape)
+        expression = _with_values(_inlined(expression, small), values, coordinates, shape)
         result = store.buffer
         values[result] = tirx.Var(store.buffer.name, str(expression.ty.dtype))
         steps.append((values[result], expression))
@@ -289,6 +293,76 @@ def take_apart(function: tirx.PrimFunc, *, packs: bool = False) -> FusedKernel:
     epilogue = Epilogue(accumulator, coordinates, tuple(steps), result, packs=packs)
     operands = _operands(function, blocks, anchor)
     return FusedKernel(tuple(function.params), anchor, epilogue, tuple(prologue), operands)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Small:
+    """A tensor of fewer elements than the result, such as the product of a bias with a factor.
+
+    It is computed again wherever it is read, which costs less than what else an epilogue does.
+
+    Attributes:
+        buffer: The tensor.
+        axes: Stand for a position in it.
+        value: Its element there.
+    """
+
+    buffer: tirx.Buffer
+    axes: tuple[tirx.Var, ...]
+    value: tirx.Expr
+
+    @classmethod
+    def of(
+        cls,
+        block: s_tir.SBlock,
+        values: Mapping[tirx.Buffer, tirx.Var],
+        known: Mapping[tirx.Buffer, _Small],
+    ) -> _Small | None:
+        """Reads a block; None where it is none of these, or reads what the epilogue computes."""
+        store = block.body
+        if not isinstance(store, statements.BufferStore) or block.init is not None:
+            return None
+        (result, *_) = values
+        # The block of a scalar has an axis of one that nothing is indexed by.
+        axes = tuple(variable.var for variable in block.iter_vars if store.indices)
+        fewer = _has_fewer_elements(store.buffer, result)
+        if not (fewer and _same_position(store.indices, axes, store.buffer.shape)):
+            return None
+        reads = [region.source for region in block.reads]
+        if any(read.same_as(value) for read in reads for value in values):
+            return None
+        value = _inlined(store.value, known)
+        return cls(store.buffer, axes, value) if _is_cheap(value) else None
+
+
+def _has_fewer_elements(buffer: tirx.Buffer, result: tirx.Buffer) -> bool:
+    """Whether a tensor is a scalar, a vector of columns, or has one element per row."""
+    shape, rank = list(buffer.shape), len(result.shape)
+    ones = [_is_one(size) for size in shape]
+    if len(shape) < rank and all(ones[:-1]):
+        return True
+    return len(shape) == rank > 0 and ones[-1] and not _is_one(result.shape[-1])
+
+
+def _is_one(size: tirx.Expr) -> bool:
+    return isinstance(size, tirx.IntImm) and int(size) == 1
+
+
+def _is_cheap(expression: tirx.Expr) -> bool:
+    """Whether an expression is arithmetic alone, without functions."""
+    calls: list[tirx.Expr] = []
+    tvm_ffi.structural_walk(expression, (ir.Call, calls.append))
+    return not calls
+
+
+def _inlined(expression: tirx.Expr, small: Mapping[tirx.Buffer, _Small]) -> tirx.Expr:
+    def read(node: tirx.Expr) -> tirx.Expr:
+        for buffer, found in small.items():
+            if node.source.same_as(buffer):
+                return substitute(found.value, dict(zip(found.axes, node.indices, strict=True)))
+        return node
+
+    return rewrite_loads(expression, read) if small else expression
 
 
 def _read_by(anchor: s_tir.SBlock, earlier: Sequence[s_tir.SBlock]) -> list[s_tir.SBlock]:

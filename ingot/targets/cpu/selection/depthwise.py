@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from tvm import relax, te
 
 from ingot.targets.cpu.schedules.emission import as_float, index
@@ -37,7 +38,7 @@ def select_depthwise(selection: Selection, call: relax.Call) -> relax.Expr | Non
         return None
     source = dequantized_source(selection, image)
     centre = []
-    if source is not None and source.scale == 1:
+    if source is not None and source.scale == 1 and _are_bytes(array):
         image, array = source.values, array.astype(np.int8)
         if source.zero_point:
             # Not part of the code, or equal layers would be compiled one by one.
@@ -51,6 +52,12 @@ def select_depthwise(selection: Selection, call: relax.Call) -> relax.Expr | Non
         primfunc_name_hint="depthwise",
         primfunc_attrs={OP_PATTERN: OUT_ELEMENTWISE_FUSABLE},
     )
+
+
+def _are_bytes(weights: npt.NDArray[np.float32]) -> bool:
+    """Whether weights are integers of 8 bits; real ones may meet an image whose scale is one."""
+    within = bool(np.all(np.abs(weights) <= np.iinfo(np.int8).max))
+    return within and bool(np.all(weights == np.rint(weights)))
 
 
 def _anchor(window: Window, shape: list[Any]) -> Any:

@@ -15,7 +15,13 @@ from ingot.targets.relax.operators.dropout import dropout
 from ingot.targets.relax.operators.expand import expand
 from ingot.targets.relax.operators.eye_like import eye_like
 from ingot.targets.relax.operators.hyperbolic import cosh
+from ingot.targets.relax.operators.integer_products import matmul_integer
 from ingot.targets.relax.operators.lp_normalization import lp_normalization
+from ingot.targets.relax.operators.quantization import (
+    dequantize_linear,
+    dynamic_quantize_linear,
+    quantize_linear,
+)
 from ingot.targets.relax.operators.range import range_
 from ingot.targets.relax.operators.recurrent import gru, lstm, rnn
 from ingot.targets.relax.operators.reverse_sequence import reverse_sequence
@@ -31,14 +37,18 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "Clip"): clip,
     ("", "Cosh"): cosh,
     ("", "Dropout"): dropout,
+    ("", "DequantizeLinear"): dequantize_linear,
+    ("", "DynamicQuantizeLinear"): dynamic_quantize_linear,
     ("", "Expand"): expand,
     ("", "EyeLike"): eye_like,
     ("", "GRU"): gru,
     ("", "LSTM"): lstm,
     ("", "LpNormalization"): lp_normalization,
+    ("", "MatMulInteger"): matmul_integer,
     ("", "Max"): maximum,
     ("", "Mean"): mean,
     ("", "Min"): minimum,
+    ("", "QuantizeLinear"): quantize_linear,
     ("", "RNN"): rnn,
     ("", "Range"): range_,
     ("", "ReverseSequence"): reverse_sequence,
