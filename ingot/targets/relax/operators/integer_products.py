@@ -1,7 +1,7 @@
 """Exact products of 8-bit integers, the ONNX operator ``MatMulInteger``.
 
-Sums of int32 over ``(a - a_zero) * (b - b_zero)``. Of constant weights the zero points are taken out
-of the product: what is multiplied are bytes, unsigned ones by signed ones, as processors do.
+Sums of int32 over ``(a - a_zero) * (b - b_zero)``. Of constant weights the zero points are taken
+out of the product: what is multiplied are bytes, unsigned ones by signed ones, as processors do.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def matmul_integer(
     Args:
         builder: The block builder to emit to.
         inputs: A [..., M, K] and B [..., K, N] of int8 or uint8, and, if there, their zero points:
-            of one element, or of A per row, [M] or [..., M, 1], of B per column, [N] or [..., 1, N].
+            of one element, of A per row, [M] or [..., M, 1], of B per column, [N] or [..., 1, N].
         attributes: None.
     """
     del attributes
