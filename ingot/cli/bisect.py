@@ -22,7 +22,6 @@ from ingot.compiler.data import open_calibration
 from ingot.compiler.ingest import Ingested, ingest
 from ingot.compiler.quantization import make_passes
 from ingot.compiler.recipe import Recipe, load_recipe
-from ingot.compiler.verification import runnable_inputs
 from ingot.data import Dataset
 from ingot.data.metrics import Metric
 from ingot.errors import DataError
@@ -86,9 +85,12 @@ def bisect(
     plan = load_recipe(recipe)
     source = find_model(model)
     shapes = plan.shapes | parse_shapes(shape or [])
-    ingested = ingest(source.path, shapes=shapes, simplified=plan.simplify)
+    ingested = ingest(
+        source.path, shapes=shapes, simplified=plan.simplify, seed=plan.verify.seed,
+        verify_data=plan.verify.data,
+    )  # fmt: skip
     if data is None:
-        criterion = _by_outputs(ingested, plan)
+        criterion = _by_outputs(ingested)
     else:
         dataset = open_data(data, ingested, source.path, source.preprocessing, limit)
         assert dataset is not None
@@ -126,8 +128,8 @@ class _Criterion:
     words: str = ""
 
 
-def _by_outputs(source: Ingested, plan: Recipe) -> _Criterion:
-    return _Criterion([runnable_inputs(source.model, seed=plan.verify.seed)])
+def _by_outputs(source: Ingested) -> _Criterion:
+    return _Criterion([sample.inputs for sample in source.require_samples()])
 
 
 def _by_accuracy(source: Ingested, dataset: Dataset, max_drop: float) -> _Criterion:

@@ -53,6 +53,9 @@ def compile_command(
     data: Annotated[
         Path | None, typer.Option(help="Labelled data that the budget is held on.")
     ] = None,
+    verify_data: Annotated[
+        Path | None, typer.Option(help="Real inputs to compare outputs on, before random ones.")
+    ] = None,
     shape: Annotated[
         list[str] | None,
         typer.Option(help="NAME=SIZES binds an input's symbolic dimensions; repeatable."),
@@ -81,6 +84,7 @@ def compile_command(
             calibration=_calibration(source, calibration, recipe, quantize is not None),
             accuracy_budget=accuracy_budget,
             data=source.default_dataset if data is None and accuracy_budget is not None else data,
+            verify_data=verify_data,
             dump_passes=dump_passes,
             progress=tell,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,8 +66,17 @@ def _facts(path: Path, manifest: Manifest) -> Table:
         table.add_row(key, value)
     outcome = manifest.measured.get("verification")
     if outcome and outcome["ran"]:
-        table.add_row("checked", f"max difference {outcome['max_rel_error']:.1e} of scale")
+        inputs = f" on {outcome['samples']} inputs" if "samples" in outcome else ""
+        table.add_row("checked", f"max difference {outcome['max_rel_error']:.1e} of scale{inputs}")
+        if outcome.get("sizes"):
+            table.add_row("checked at", _sizes(outcome["sizes"]))
     return table
+
+
+def _sizes(sizes: Sequence[Mapping[str, int]]) -> str:
+    """The sizes of each open dimension that the code was checked at, ``N = 1, 2, 3``."""
+    found = {symbol: sorted({one[symbol] for one in sizes}) for symbol in sizes[0]}
+    return "; ".join(f"{name} = {', '.join(map(str, values))}" for name, values in found.items())
 
 
 def _npu(npu: Mapping[str, Any], cpu: Mapping[str, Any]) -> Table:

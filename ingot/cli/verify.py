@@ -19,6 +19,9 @@ def verify(
         str | None,
         typer.Option(help="The source model; outputs are then compared with ONNX Runtime's."),
     ] = None,
+    verify_data: Annotated[
+        Path | None, typer.Option(help="Real inputs to compare outputs on, before random ones.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
     rtol: Annotated[
         float, typer.Option(help="Largest difference, as a part of the output's magnitude.")
@@ -34,7 +37,7 @@ def verify(
     reader.check_machine()
     outcome: dict[str, Any] = {"artifact": str(artifact), "members": len(reader.manifest.members)}
     if model is not None:
-        outcome["reference"] = _compare(artifact, model, seed, rtol)
+        outcome["reference"] = _compare(artifact, model, verify_data, seed, rtol)
     if as_json:
         typer.echo(json.dumps(outcome, indent=2))
         return
@@ -44,20 +47,21 @@ def verify(
         typer.echo(f"agrees with ONNX Runtime on {model}: max difference {error:.1e} of scale")
 
 
-def _compare(artifact: Path, model: str, seed: int, rtol: float) -> dict[str, Any]:
+def _compare(
+    artifact: Path, model: str, data: Path | None, seed: int, rtol: float
+) -> dict[str, Any]:
     # The compile side is loaded only when it is asked for.
     from ingot.cli.source import find_model
     from ingot.compiler.agreement import compare_with_reference
     from ingot.compiler.ingest import ingest
-    from ingot.compiler.verification import runnable_inputs
 
     with Session(artifact) as session:
         shapes = session.manifest.recipe["shapes"]
-        source = ingest(find_model(model).path, shapes=shapes, simplified=False)
+        path = find_model(model).path
+        source = ingest(path, shapes=shapes, simplified=False, seed=seed, verify_data=data)
         if source.sha256 != session.manifest.source["sha256"]:
             raise VerificationError(
                 f"{artifact} was made from another model than {model}: its source has SHA-256 "
                 f"{session.manifest.source['sha256'][:16]}…, this one {source.sha256[:16]}…"
             )
-        inputs = runnable_inputs(source.original, seed=seed)
-        return compare_with_reference(session, source.original, [inputs], rtol)
+        return compare_with_reference(session, source.original, source.require_samples(), rtol)

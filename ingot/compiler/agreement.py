@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from ingot.compiler.comparison import compare_tensors
+from ingot.compiler.comparison import compare_tensors, compare_values, rounding_unit
+from ingot.compiler.reference_samples import Sample
 from ingot.compiler.smoothing import without_rounding
-from ingot.errors import VerificationError
+from ingot.errors import IngotError, VerificationError
 from ingot.onnx_graph.matching import producer
 from ingot.reference.session import Array, Reference
 from ingot.runtime.cpu_features import machine_architecture, missing_features
@@ -41,37 +42,60 @@ def runs_here(manifest: Manifest) -> bool:
 
 
 def compare_with_reference(
-    session: Session, model: ir.Model, inputs: Sequence[Mapping[str, Any]], rtol: float
+    session: Session, model: ir.Model, samples: Sequence[Sample], rtol: float
 ) -> dict[str, Any]:
-    """Compares an artifact with ONNX Runtime on its source model, output by output.
+    """Compares an artifact with what ONNX Runtime computed of its source model, output by output.
 
     Args:
         session: The loaded artifact.
         model: The source model.
-        inputs: Complete inputs, one mapping per run.
-        rtol: Largest difference allowed, as a part of the output's largest magnitude.
+        samples: Runs of it.
+        rtol: Largest difference allowed, as a part of the output's largest magnitude; where the
+            model computes in a coarser type than float32, some roundings of that.
 
     Returns:
-        ``ran``, ``rtol``, and the largest ``max_abs_error`` and ``max_rel_error``.
+        ``ran``, ``rtol``, the largest ``max_abs_error`` and ``max_rel_error``, how many ``samples``
+        were compared and at which ``sizes`` of open dimensions.
 
     Raises:
-        VerificationError: An output differs by more; names it.
+        VerificationError: An output differs by more, or the code fails; names the sample.
     """
     worst_abs = worst_rel = 0.0
-    reference = Reference(model)
-    for sample in inputs:
-        expected, actual = reference.run(sample), session.run(sample)
-        for name, array in expected.items():
-            difference = compare_tensors(name, array, actual[name])
-            allowed = rtol * max(difference.scale, _SMALLEST_SCALE)
-            if difference.detail or difference.max_abs_error > allowed:
-                raise VerificationError(
-                    f"the compiled code is not right: {difference}, allowed is {rtol:g} of the "
-                    "largest magnitude; please report this with the model"
-                )
-            worst_abs = max(worst_abs, difference.max_abs_error)
-            worst_rel = max(worst_rel, difference.max_rel_error)
-    return {"ran": True, "rtol": rtol, "max_abs_error": worst_abs, "max_rel_error": worst_rel}
+    unit = rounding_unit(model)
+    for sample in samples:
+        actual = _run(session, sample)
+        for name, expected in sample.outputs.items():
+            for difference in compare_values(name, expected, actual[name], unit):
+                allowed = difference.coarsened(rtol)
+                largest = allowed * max(difference.scale, _SMALLEST_SCALE)
+                if difference.detail or difference.max_abs_error > largest:
+                    raise VerificationError(
+                        f"the compiled code is not right: {difference}, allowed is {allowed:g} of "
+                        f"the largest magnitude, on {sample}; please report this with the model"
+                    )
+                worst_abs = max(worst_abs, difference.max_abs_error)
+                worst_rel = max(worst_rel, difference.max_rel_error)
+    return {
+        "ran": True,
+        "rtol": rtol,
+        "max_abs_error": worst_abs,
+        "max_rel_error": worst_rel,
+        "samples": len(samples),
+        "sizes": [dict(sample.sizes) for sample in samples if sample.sizes],
+    }
+
+
+def _run(session: Session, sample: Sample) -> dict[str, Any]:
+    try:
+        return session.run(sample.inputs)
+    except Exception as error:
+        # Compiled code raises what TVM's runtime does, for what it takes for a wrong shape.
+        advice = "; bind its open dimensions with --shape" if sample.sizes else ""
+        said = f": {error}" if isinstance(error, IngotError) else ""
+        raise VerificationError(
+            f"the compiled code fails on {sample}, which ONNX Runtime runs{said}{advice}; please "
+            "report this with the model"
+        ) from error
 
 
 def compare_with_quantized(
@@ -99,8 +123,8 @@ def compare_with_quantized(
     totals: dict[str, npt.NDArray[np.float64]] = {}
     worst_abs = worst_rel = 0.0
     for sample in inputs:
-        expected, actual = reference.run(sample), session.run(sample)
-        ideal = smooth.run(sample)
+        expected, ideal = reference.run(sample), smooth.run(sample)
+        actual = session.run(sample)
         for name, array in expected.items():
             difference = compare_tensors(name, array, actual[name])
             if difference.detail or not np.isfinite(difference.max_abs_error):

@@ -23,7 +23,7 @@ from ingot.compiler.artifact_writer import (
 )
 from ingot.compiler.data import DataLike, open_calibration, open_model_data
 from ingot.compiler.ingest import Ingested, ingest
-from ingot.compiler.inputs import index_limit
+from ingot.compiler.operand_values import index_limit
 from ingot.compiler.quantization import (
     Quantized,
     finish_quantization,
@@ -33,7 +33,6 @@ from ingot.compiler.quantization import (
 )
 from ingot.compiler.recipe import Recipe, load_recipe
 from ingot.compiler.smoothing import has_quantized_activations
-from ingot.compiler.verification import runnable_inputs
 from ingot.data import Dataset
 from ingot.errors import UsageError, VerificationError
 from ingot.passes.manager import PassManager
@@ -96,6 +95,7 @@ def compile_model(
     calibration: DataLike | None = None,
     accuracy_budget: float | None = None,
     data: Dataset | str | Path | None = None,
+    verify_data: DataLike | None = None,
     dump_passes: str | Path | None = None,
     save_graph: str | Path | None = None,
     progress: Progress = no_progress,
@@ -118,6 +118,8 @@ def compile_model(
             as many layers as it takes stay in float.
         data: Labelled data to hold the budget on, over the recipe's; by default the calibration
             data, where that carries labels.
+        verify_data: Real inputs that outputs are compared on before random ones, over the recipe's:
+            a path, a data set, or any iterable of mappings from input name to array.
         dump_passes: A folder that receives the graph after each pass.
         save_graph: An ``.onnx`` file that receives the graph that code is generated from.
         progress: Told what is being done (each stage, pass, sample and layer), how much of it is
@@ -148,12 +150,18 @@ def compile_model(
         batch=chosen.batch,
         simplified=plan.simplify,
         seed=plan.verify.seed,
+        verify_data=plan.verify.data if verify_data is None else verify_data,
     )
+    if plan.verify.enabled and source.unverifiable:
+        raise VerificationError(
+            f"{source.name} cannot be verified: {source.unverifiable}; to compile it all the same, "
+            "set verify.enabled = false in the recipe"
+        )
     path = _output_path(output, source.name)
     samples = _open_calibration(calibration, plan, source, model, progress)
     passes = make_passes(plan, chosen, samples)
     begin_stage("passes")
-    check = source.check if plan.verify.enabled else None
+    check = source.first_check() if plan.verify.enabled else None
     dumps = None if dump_passes is None else Path(dump_passes)
     manager = PassManager(passes, check=check, dump_dir=dumps, progress=progress)
     run = manager.run(source.model)
@@ -165,11 +173,6 @@ def compile_model(
         save(outcome.model, Path(save_graph))
     begin_stage("lower")
     lowered = chosen.lower(outcome.model.clone())
-    if plan.verify.enabled and source.check is None:
-        raise VerificationError(
-            f"{source.name} cannot be verified: {source.notes[0]}; to compile it all the same, "
-            "set verify.enabled = false in the recipe"
-        )
     begin_stage("write")
     members: dict[str, Content] = {
         CODE_MEMBER: lowered.code,
@@ -357,7 +360,6 @@ def _compare(
     session: Session, source: Ingested, plan: Recipe, outcome: Quantized
 ) -> dict[str, Any]:
     if not outcome.lossy and not has_quantized_activations(outcome.model):
-        inputs = runnable_inputs(source.original, seed=plan.verify.seed)
-        return compare_with_reference(session, source.original, [inputs], plan.verify.rtol)
-    samples = outcome.samples or [runnable_inputs(source.original, seed=plan.verify.seed)]
+        return compare_with_reference(session, source.original, source.samples, plan.verify.rtol)
+    samples = [*outcome.samples, *(sample.inputs for sample in source.samples)]
     return compare_with_quantized(session, outcome.model, samples)

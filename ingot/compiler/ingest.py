@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,12 +14,22 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 from onnx_ir.passes.common import NameFixPass, ShapeInferencePass
 
+from ingot.compiler.data import DataLike, open_calibration
 from ingot.compiler.open_dimensions import batch_shapes, bind_shapes, name_open_dimensions
+from ingot.compiler.reference_samples import (
+    Inputs,
+    ReferenceSamples,
+    Sample,
+    reference_samples,
+)
 from ingot.compiler.simplification import raise_opset, simplify
-from ingot.compiler.verification import ReferenceCheck, runnable_inputs
-from ingot.errors import ModelError, first_line, root_cause
+from ingot.compiler.verification import ReferenceCheck
+from ingot.data import Dataset
+from ingot.errors import ModelError, VerificationError, first_line, root_cause
 
 _CHUNK = 1 << 20
+# Of the user's own inputs; each is run several times.
+_MOST_GIVEN = 16
 
 # onnx_ir warns of what it works around; without a handler Python prints that to standard error.
 logging.getLogger("onnx_ir").addHandler(logging.NullHandler())
@@ -35,8 +46,9 @@ class Ingested:
         sha256: Digest of the source, external data included.
         opset: Opset version of the source.
         notes: What was tried and dropped, and why.
-        check: The numeric check, which knows the model's outputs on its reference inputs; None
-            where ONNX Runtime cannot run it on random inputs, and ``notes`` says why.
+        samples: What ONNX Runtime computes of the original, on seeded inputs and given ones; empty
+            where nothing can be compared, and ``unverifiable`` says why.
+        unverifiable: Why nothing can be compared; empty where something can.
     """
 
     name: str
@@ -45,7 +57,24 @@ class Ingested:
     sha256: str
     opset: int
     notes: tuple[str, ...]
-    check: ReferenceCheck | None
+    samples: tuple[Sample, ...] = ()
+    unverifiable: str = ""
+
+    def require_samples(self) -> tuple[Sample, ...]:
+        """Returns the samples.
+
+        Raises:
+            VerificationError: There are none; says why.
+        """
+        if self.unverifiable:
+            raise VerificationError(f"{self.name} cannot be verified: {self.unverifiable}")
+        return self.samples
+
+    def first_check(self) -> ReferenceCheck | None:
+        """The check that passes are held to, on the first sample; None where nothing can be."""
+        if not self.samples:
+            return None
+        return ReferenceCheck([self.samples[0].inputs])
 
 
 def ingest(
@@ -55,6 +84,7 @@ def ingest(
     batch: int | None = None,
     simplified: bool = True,
     seed: int = 0,
+    verify_data: DataLike | None = None,
 ) -> Ingested:
     """Reads, checks and prepares a model.
 
@@ -64,8 +94,11 @@ def ingest(
         batch: What a symbolic first dimension of an input is bound to, unless ``shapes`` say.
         simplified: Whether onnxsim runs; its result is dropped if it fails or changes outputs.
         seed: Seed of the random reference inputs.
+        verify_data: Real inputs to compare results on, before random ones: a path, a data set, or
+            any iterable of mappings from input name to array.
 
     Raises:
+        DataError: The real inputs are missing, damaged or do not fit the model.
         ModelError: Not ONNX, damaged, cut short, or invalid; says where.
         UsageError: A shape names no input or does not fit.
     """
@@ -76,14 +109,17 @@ def ingest(
     opset = original.opset_imports.get("", 0)
     model = original.clone()
     notes: list[str] = []
-    check: ReferenceCheck | None = None
+    unverifiable = ""
+    given, described = _real_inputs(verify_data, original, source)
     try:
-        check = ReferenceCheck([runnable_inputs(original, seed=seed)])
-        check.remember(model)
-    except ModelError as error:
-        check = None
-        notes.append(f"nothing can be checked on random inputs: {error}")
-    if check is not None:
+        found = reference_samples(original, given=given, described=described, seed=seed)
+    except (ModelError, VerificationError) as error:
+        found = ReferenceSamples(())
+        unverifiable = str(error)
+        notes.append(f"nothing can be checked: {error}")
+    notes += found.notes
+    if found.samples:
+        check = ReferenceCheck.on(model, found.samples)
         if simplified:
             model, note = simplify(model, check)
             notes += note
@@ -91,7 +127,20 @@ def ingest(
         notes += note
     NameFixPass()(model)
     ShapeInferencePass()(model)
-    return Ingested(name, model, original, digest, opset, tuple(notes), check)
+    return Ingested(name, model, original, digest, opset, tuple(notes), found.samples, unverifiable)
+
+
+def _real_inputs(
+    data: DataLike | None, model: ir.Model, source: str | Path | onnx.ModelProto | ir.Model
+) -> tuple[list[Inputs], str]:
+    """The user's own inputs, fitted to the model, and what they are."""
+    if data is None:
+        return [], ""
+    if not isinstance(data, (Dataset, str, Path)):
+        return list(itertools.islice(data, _MOST_GIVEN)), "the data given to verify"
+    folder = Path(source).parent if isinstance(source, (str, Path)) else Path()
+    opened = open_calibration(data, model, folder, limit=_MOST_GIVEN)
+    return list(opened.fitted(model)), opened.description
 
 
 def _load(source: str | Path | onnx.ModelProto | ir.Model) -> tuple[str, ir.Model, str]:

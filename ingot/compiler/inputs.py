@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import enum
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
+from ingot.compiler.open_dimensions import real_inputs
+from ingot.compiler.operand_values import operand_values
+from ingot.compiler.sizes import BATCH, OpenSizes, Sizes, default_size, dimensions, size_of
 from ingot.errors import InputError, ModelError
-from ingot.reference.session import Array
+from ingot.reference.session import Array, Value
 
-# Sizes for dimensions that the model leaves open. Two for the batch, so that a result that mixes
-# examples shows; 64 pixels, so that five halvings leave more than one.
-BATCH = 2
-PIXELS = 64
-SEQUENCE = 16
+_WORDS = ("", "a", "the", "Ingot", "0", "42", "größe", "two words")
+# Of an input that is called a length, such as ``x_lens``.
+_SEQUENCE_ELEMENTS = 3
+# The shape of elements of a sequence, or of an optional, whose rank is not said.
+_UNKNOWN_ELEMENT = (2, 3)
+_LENGTH_NAMES = ("length", "lens", "_len")
 
-# Operators that hand indices on as they are, on the way from an input to a Gather.
-_TRANSPARENT = {"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose"}
+
+class Spread(enum.Enum):
+    """What floats are drawn from: a distribution, and what it is multiplied by.
+
+    A logarithm wants positive numbers, a frequency is in the hundreds, and an activation behind a
+    large sum saturates on all but small ones.
+    """
+
+    NORMAL = ("standard_normal", 1.0)
+    POSITIVE = ("random", 1.0)
+    SMALL = ("standard_normal", 0.01)
+    LARGE = ("standard_normal", 100.0)
+    LARGE_POSITIVE = ("random", 1000.0)
+
+    def draw(self, generator: np.random.Generator, shape: Sequence[int]) -> Array:
+        """Draws float64 numbers."""
+        method, factor = self.value
+        return np.asarray(getattr(generator, method)(tuple(shape))) * factor
 
 
 def random_inputs(
@@ -27,12 +49,15 @@ def random_inputs(
     seed: int = 0,
     *,
     batch: int = BATCH,
-) -> dict[str, Array]:
+    sizes: Sizes | None = None,
+    spread: Spread = Spread.NORMAL,
+    masked: bool = False,
+) -> dict[str, Value]:
     """Makes one array for each input of a model.
 
     Floats are drawn from the standard normal distribution, masks (by name) are ones, booleans are
-    fair coins, integers that index an embedding are drawn from its vocabulary, other signed
-    integers from {0, 1}, and those of at most 8 bits from their whole range.
+    fair coins, indices are drawn from what they index, other operands from what their operators
+    accept, other signed integers from {0, 1}, and those of at most 8 bits from their whole range.
 
     Args:
         model: The model.
@@ -41,40 +66,53 @@ def random_inputs(
             equal sizes.
         seed: Equal seeds give equal arrays.
         batch: Size of an open first dimension.
+        sizes: Sizes of symbols, over those above.
+        spread: What floats are drawn from.
+        masked: Whether masks end in zeros, row by row after a random length; else they are ones.
 
     Returns:
-        Arrays by input name, of the inputs' dtypes.
+        Arrays by input name, of the inputs' dtypes; a list of three of them for a sequence.
 
     Raises:
         InputError: A given shape does not fit the input, or names no input.
-        ModelError: The model does not say an input's rank or dtype, or it is no number.
+        ModelError: The model does not say an input's rank or dtype, or no values can be made.
     """
     shapes = shapes or {}
-    values = [value for value in model.graph.inputs if not value.is_initializer()]
+    values = real_inputs(model)
     names = [value.name for value in values]
     for name in shapes:
         if name not in names:
             raise InputError(
                 f"no input is named '{name}'; the inputs are {', '.join(map(str, names))}"
             )
-    sizes = _symbol_sizes(values, shapes, batch)
+    chosen = {**_symbol_sizes(model, shapes, batch), **(sizes or {})}
     generator = np.random.default_rng(seed)
-    return {
-        str(value.name): _random_array(value, _concrete(value, shapes, sizes, batch), generator)
-        for value in values
-    }
+    drawn = {}
+    for value in values:
+        is_sequence = isinstance(value.type, ir.SequenceType)
+        count = _SEQUENCE_ELEMENTS if is_sequence else 1
+        arrays = []
+        for _ in range(count):
+            shape = _concrete(value, shapes, chosen, batch)
+            if masked and len(shape) > 1 and "mask" in str(value.name).lower():
+                arrays.append(_random_mask(shape, generator).astype(_numpy_type(value)))
+            else:
+                arrays.append(_random_array(value, shape, chosen, spread, generator))
+        drawn[str(value.name)] = arrays if is_sequence else arrays[0]
+    return drawn
 
 
 def _symbol_sizes(
-    values: Sequence[ir.Value], shapes: Mapping[str, Sequence[int]], batch: int
+    model: ir.Model, shapes: Mapping[str, Sequence[int]], batch: int
 ) -> dict[str, int]:
     """Binds each symbol: first from the given shapes, then by the place where it stands."""
     sizes: dict[str, int] = {}
-    for value in values:
+    for value in real_inputs(model):
         given = shapes.get(str(value.name))
         if given is None:
             continue
-        dims = _dims(value)
+        _require_rank(value)
+        dims = () if value.shape is None else dimensions(value)
         if len(dims) != len(given):
             raise InputError(
                 f"input '{value.name}' has {len(dims)} dimensions, the given shape {list(given)} "
@@ -86,22 +124,27 @@ def _symbol_sizes(
                     f"dimension '{dim}' of input '{value.name}' is given as {size} and, elsewhere, "
                     f"as {sizes[dim]}"
                 )
-    for value in values:
-        for axis, dim in enumerate(_dims(value)):
-            if isinstance(dim, str):
-                sizes.setdefault(dim, _default_size(value, axis, batch))
-    return sizes
+    open_sizes = OpenSizes.of(model)
+    first = {**open_sizes.first, **dict.fromkeys(open_sizes.batches, batch)}
+    return {**first, **sizes}
+
+
+def _require_rank(value: ir.Value) -> None:
+    if value.shape is None and isinstance(value.type, ir.TensorType):
+        raise ModelError(
+            f"input '{value.name}' has no rank; give the model a shape for it (--shape)"
+        )
 
 
 def _concrete(
-    value: ir.Value,
-    shapes: Mapping[str, Sequence[int]],
-    sizes: Mapping[str, int],
-    batch: int,
+    value: ir.Value, shapes: Mapping[str, Sequence[int]], sizes: Sizes, batch: int
 ) -> tuple[int, ...]:
+    _require_rank(value)
+    if value.shape is None:
+        return _UNKNOWN_ELEMENT
     given = shapes.get(str(value.name))
     shape: list[int] = []
-    for axis, dim in enumerate(_dims(value)):
+    for axis, dim in enumerate(dimensions(value)):
         if isinstance(dim, int):
             if given is not None and given[axis] != dim:
                 raise InputError(
@@ -111,72 +154,60 @@ def _concrete(
         elif given is not None:
             shape.append(given[axis])
         else:
-            shape.append(_default_size(value, axis, batch) if dim is None else sizes[dim])
+            shape.append(default_size(value, axis, batch) if dim is None else size_of(dim, sizes))
     return tuple(shape)
 
 
-def _dims(value: ir.Value) -> tuple[int | str | None, ...]:
-    if value.shape is None:
-        raise ModelError(
-            f"input '{value.name}' has no rank; give the model a shape for it (--shape)"
-        )
-    return tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
-
-
-def _default_size(value: ir.Value, axis: int, batch: int) -> int:
-    if axis == 0:
-        return batch
-    image = len(_dims(value)) == 4 and value.dtype is not None and value.dtype.is_floating_point()
-    return PIXELS if image else SEQUENCE
-
-
-def _random_array(value: ir.Value, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
-    dtype = value.dtype
-    if dtype is None or dtype in (ir.DataType.STRING, ir.DataType.UNDEFINED):
-        raise ModelError(
-            f"input '{value.name}' has dtype {dtype}, for which no random values can be made; "
-            "give real inputs"
-        )
-    mask = "mask" in str(value.name).lower()
-    kind = dtype.numpy()
-    if dtype == ir.DataType.BOOL:
-        return np.ones(shape, bool) if mask else np.asarray(generator.random(shape) < 0.5)
-    if dtype.is_floating_point():
-        normal = np.asarray(generator.standard_normal(shape))
-        return np.ones(shape, kind) if mask else normal.astype(kind)
-    if not dtype.is_integer():
-        raise ModelError(f"input '{value.name}' has dtype {dtype}; give real inputs")
-    if mask:
+def _random_array(
+    value: ir.Value,
+    shape: tuple[int, ...],
+    sizes: Sizes,
+    spread: Spread,
+    generator: np.random.Generator,
+) -> Array:
+    kind, dtype = _numpy_type(value), value.dtype
+    assert dtype is not None
+    if dtype == ir.DataType.STRING:
+        return np.asarray(generator.choice(np.array(_WORDS, object), shape))
+    name = str(value.name).lower()
+    if "mask" in name:
         return np.ones(shape, kind)
-    limit = index_limit(value)
-    if limit is not None:
-        return np.asarray(generator.integers(0, limit, shape)).astype(kind)
+    demanded = operand_values(value, shape, sizes, generator)
+    if demanded is not None:
+        return demanded
+    if dtype == ir.DataType.BOOL:
+        return np.asarray(generator.random(shape) < 0.5)
+    if dtype.is_floating_point():
+        return spread.draw(generator, shape).astype(kind)
+    if not dtype.is_integer():
+        imaginary = 1j * spread.draw(generator, shape)
+        return np.asarray(spread.draw(generator, shape) + imaginary).astype(kind)
+    if any(part in name for part in _LENGTH_NAMES):
+        return _random_lengths(sizes, shape, generator).astype(kind)
     if dtype.bitwidth <= 8:
         limits = ml_dtypes.iinfo(kind)  # type: ignore[no-untyped-call]
         return np.asarray(generator.integers(limits.min, limits.max + 1, shape)).astype(kind)
     return np.asarray(generator.integers(0, 2, shape)).astype(kind)
 
 
-def index_limit(value: ir.Value) -> int | None:
-    """Returns the number of entries that an input selects from, or None where it is no index.
+def _numpy_type(value: ir.Value) -> np.dtype[Any]:
+    if value.dtype is None or value.dtype == ir.DataType.UNDEFINED:
+        raise ModelError(
+            f"input '{value.name}' has no element type, so that no random values can be made; "
+            "give real inputs"
+        )
+    kind: np.dtype[Any] = value.dtype.numpy()
+    return kind
 
-    Indices from ``-limit`` to ``limit - 1`` are valid for ONNX's Gather; ``limit`` is the smallest
-    of the axes that the input indexes.
-    """
-    return min(_vocabularies(value), default=None)
+
+def _random_mask(shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+    """Ones up to a length of at least one, then zeros, along the last axis."""
+    lengths = generator.integers(1, max(shape[-1], 1) + 1, shape[:-1])
+    return np.asarray(np.arange(shape[-1]) < lengths[..., np.newaxis])
 
 
-def _vocabularies(value: ir.Value) -> Iterator[int]:
-    """Sizes of the axes that the value indexes by Gather, also through shape changes and casts."""
-    for node, position in value.uses():
-        if node.domain != "":
-            continue
-        if node.op_type in _TRANSPARENT and position == 0:
-            yield from _vocabularies(node.outputs[0])
-        elif node.op_type == "Gather" and position == 1:
-            data = node.inputs[0]
-            axis = node.attributes.get_int("axis", 0)
-            if data is not None and data.shape is not None:
-                size = data.shape[axis]
-                if isinstance(size, int):
-                    yield size
+def _random_lengths(sizes: Sizes, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+    """Lengths within the shortest open dimension that is no batch; the first is the whole of it."""
+    longest = min((size for size in sizes.values() if size > BATCH), default=1)
+    lengths = generator.integers(max(longest // 2, 1), longest + 1, shape)
+    return np.asarray(np.where(np.arange(lengths.size).reshape(shape) == 0, longest, lengths))

@@ -32,10 +32,12 @@ class VerifyOptions(_Section):
         seed: Seed of the random reference inputs.
         rtol: Largest difference between the compiled model and the reference, as a part of the
             output's largest magnitude.
+        data: Where real inputs lie that outputs are compared on, before random ones.
     """
 
     enabled: bool = True
     seed: int = 0
+    data: str | None = None
     rtol: float = pydantic.Field(default=1e-4, gt=0)
 
 

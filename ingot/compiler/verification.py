@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
 
-from ingot.compiler.comparison import compare_tensors
-from ingot.compiler.inputs import random_inputs
-from ingot.errors import ModelError, VerificationError
+from ingot.compiler.comparison import compare_tensors, compare_values, rounding_unit
+from ingot.compiler.reference_samples import Inputs, Outputs, Sample, reference_samples
+from ingot.errors import VerificationError
 from ingot.passes.base import Tolerance, ToleranceKind
 from ingot.passes.record import CheckResult, PassCheckError, TensorDifference
 from ingot.reference.session import Array, Reference
-
-Inputs = Mapping[str, Array]
-Outputs = dict[str, Array]
 
 # Intermediate tensors fetched per run while the first that differs is searched for: all at once
 # would hold every activation of the model in memory, twice.
@@ -40,24 +37,24 @@ class ReferenceCheck:
 
     @classmethod
     def for_model(
-        cls,
-        model: ir.Model,
-        *,
-        shapes: Mapping[str, Sequence[int]] | None = None,
-        samples: Sequence[Inputs] = (),
-        seed: int = 0,
-        threads: int = 0,
+        cls, model: ir.Model, *, given: Sequence[Inputs] = (), seed: int = 0, threads: int = 0
     ) -> ReferenceCheck:
-        """A check on seeded random inputs and, after them, on real samples.
+        """A check on seeded inputs of several sizes, after those that are given.
 
         Args:
-            model: The model whose inputs are made by ``runnable_inputs``.
-            shapes: Shapes of the random inputs by name.
-            samples: Real inputs, each complete.
+            model: The model; see :func:`~ingot.compiler.reference_samples.reference_samples`.
+            given: Real inputs, each complete.
             seed: Equal seeds give equal inputs.
             threads: Threads within an operator; 0 for one per core.
         """
-        return cls([runnable_inputs(model, shapes, seed), *samples], threads=threads)
+        return cls.on(model, reference_samples(model, given=given, seed=seed).samples, threads)
+
+    @classmethod
+    def on(cls, model: ir.Model, samples: Sequence[Sample], threads: int = 0) -> ReferenceCheck:
+        """A check on samples whose outputs are those of ``model``, which is not run again."""
+        check = cls([sample.inputs for sample in samples], threads=threads)
+        check._last = (model, [sample.outputs for sample in samples])
+        return check
 
     def compare(
         self, before: ir.Model, after: ir.Model, tolerance: Tolerance, *, pass_name: str
@@ -70,24 +67,18 @@ class ReferenceCheck:
         """
         expected = self._outputs(before)
         actual = self._outputs(after)
+        unit = rounding_unit(before)
         differences = [
-            compare_tensors(name, reference[name], output[name])
+            difference
             for reference, output in zip(expected, actual, strict=True)
             for name in reference
+            for difference in compare_values(name, reference[name], output[name], unit)
         ]
         if not all(difference.within(tolerance) for difference in differences):
             self._last = None
             first = self.first_difference(before, after, tolerance)
             raise PassCheckError(pass_name, first, describe(tolerance))
         return summarize(differences, tolerance)
-
-    def remember(self, model: ir.Model) -> None:
-        """Runs a model and keeps its outputs for the next comparison.
-
-        Raises:
-            ModelError: ONNX Runtime cannot load or run it.
-        """
-        self._outputs(model)
 
     def first_difference(
         self, before: ir.Model, after: ir.Model, tolerance: Tolerance
@@ -103,9 +94,10 @@ class ReferenceCheck:
         names = _common_tensors(before, after)
         old = Reference(before, threads=self._threads, expose=names)
         new = Reference(after, threads=self._threads, expose=names)
+        unit = rounding_unit(before)
         for inputs in self._inputs:
             for name, left, right in _paired_values(old, new, inputs, names):
-                difference = compare_tensors(name, left, right)
+                difference = compare_tensors(name, left, right, unit)
                 if not difference.within(tolerance):
                     return difference
         raise VerificationError("no tensor of the two models is out of tolerance")
@@ -117,35 +109,6 @@ class ReferenceCheck:
         outputs = [reference.run(inputs) for inputs in self._inputs]
         self._last = (model, outputs)
         return outputs
-
-
-def runnable_inputs(
-    model: ir.Model, shapes: Mapping[str, Sequence[int]] | None = None, seed: int = 0
-) -> dict[str, Array]:
-    """Random inputs that the model also runs on: with a batch of one where two do not fit.
-
-    Exporters call the batch symbolic and yet write its size of one into a Reshape. A model whose
-    first dimensions are fixed is not run.
-
-    Args:
-        model: The model.
-        shapes: Shapes by input name; see :func:`~ingot.compiler.inputs.random_inputs`.
-        seed: Equal seeds give equal inputs.
-
-    Raises:
-        ModelError: The model runs on neither; the message is that of the batch of one.
-    """
-    inputs = random_inputs(model, shapes, seed)
-    alone = random_inputs(model, shapes, seed, batch=1)
-    if all(inputs[name].shape == array.shape for name, array in alone.items()):
-        return inputs
-    reference = Reference(model)
-    try:
-        reference.run(inputs)
-    except ModelError:
-        reference.run(alone)
-        return alone
-    return inputs
 
 
 def summarize(differences: Sequence[TensorDifference], tolerance: Tolerance) -> CheckResult:

@@ -8,11 +8,16 @@ from __future__ import annotations
 import dataclasses
 from typing import Protocol
 
+import numpy as np
 import onnx_ir as ir
 import pydantic
 
 from ingot.errors import VerificationError
 from ingot.passes.base import Tolerance, ToleranceKind
+
+FLOAT32_UNIT = float(np.finfo(np.float32).eps)
+# Of float16 or bfloat16, in a row: what two right implementations may differ by.
+_ROUNDINGS = 8
 
 
 class _Record(pydantic.BaseModel):
@@ -94,6 +99,7 @@ class TensorDifference:
         is_float: Whether its elements are floating-point or complex numbers.
         loses_finite: Whether an element that was finite is so no more.
         detail: A difference that is not numeric ("shape [2, 3] became [3, 2]"), or empty.
+        unit: Relative size of a rounding in the coarsest type that the model computes in.
     """
 
     tensor: str
@@ -103,6 +109,7 @@ class TensorDifference:
     is_float: bool = False
     loses_finite: bool = False
     detail: str = ""
+    unit: float = 0.0
 
     def __str__(self) -> str:
         if self.detail:
@@ -120,7 +127,11 @@ class TensorDifference:
             return not self.loses_finite
         if tolerance.kind is ToleranceKind.EXACT or not self.is_float:
             return self.max_abs_error == 0.0
-        return self.max_abs_error <= tolerance.atol + tolerance.rtol * self.scale
+        return self.max_abs_error <= tolerance.atol + self.coarsened(tolerance.rtol) * self.scale
+
+    def coarsened(self, rtol: float) -> float:
+        """A relative tolerance that is meant for float32, or some roundings of a coarser type."""
+        return max(rtol, _ROUNDINGS * self.unit) if self.unit > FLOAT32_UNIT else rtol
 
 
 class PassCheckError(VerificationError):

@@ -20,6 +20,7 @@ def test_inspect_shows_what_the_manifest_holds(ingot: Ingot, small_artifact: Art
     assert "image: float32[N, 3, 16, 16]" in out
     assert small_artifact.manifest.source["sha256"] in out
     assert "fusion.conv-batch-norm" in out
+    assert "checked at" in out and "N = 1, 2, 3, 4" in out
 
 
 def test_inspect_json_is_the_manifest(ingot: Ingot, small_artifact: Artifact) -> None:

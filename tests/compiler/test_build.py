@@ -13,7 +13,7 @@ from onnx import parser
 
 import ingot.targets.cpu.target as cpu_target
 from ingot.compiler.build import Artifact, compile_model
-from ingot.errors import UnsupportedOperatorError, UsageError, VerificationError
+from ingot.errors import DataError, UnsupportedOperatorError, UsageError, VerificationError
 from ingot.runtime.artifact import ArtifactReader
 from tests.conftest import small_network
 
@@ -155,6 +155,41 @@ def test_what_cannot_be_verified_is_compiled_only_when_asked_for(tmp_path: Path)
     assert os.listdir(tmp_path) == []
     compile_model(model, tmp_path / "m.ingot", recipe={"verify": {"enabled": False}})
     assert os.listdir(tmp_path) == ["m.ingot"]
+
+
+def test_what_cannot_be_verified_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingot.compiler.build.PassManager", None)
+    for text, reason in (
+        (UNRUNNABLE, "ONNX Runtime cannot run the model"),
+        (NO_NUMBER, "output 'y' has no finite number on any input"),
+    ):
+        with pytest.raises(VerificationError, match=reason):
+            compile_model(parser.parse_model(text), tmp_path / "m.ingot")
+
+
+NO_NUMBER = """<ir_version: 10, opset_import: ["" : 20]>
+    g (float[2, 8] x) => (float[2, 8] y) { s = Mul(x, x)  n = Neg(s)  y = Log(n) }"""
+
+
+def test_real_inputs_make_a_model_verifiable(tmp_path: Path) -> None:
+    inputs = {"x": np.arange(3, dtype=np.float32), "n": np.array([-99, -98])}
+    model = parser.parse_model(UNRUNNABLE)
+    artifact = compile_model(model, tmp_path / "m.ingot", verify_data=[inputs])
+    assert artifact.manifest.measured["verification"]["samples"] == 1
+    assert artifact.manifest.source["notes"][0].startswith("checked on the given inputs alone")
+    with pytest.raises(DataError, match="example 0 of the data given to verify does not fit"):
+        compile_model(model, tmp_path / "m.ingot", verify_data=[{"x": inputs["x"]}])
+
+
+def test_real_inputs_by_a_path_of_the_recipe(small_model: Path, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).normal(size=(3, 3, 16, 16)).astype(np.float32)
+    np.savez(tmp_path / "real.npz", image=images)
+    recipe = {"verify": {"data": str(tmp_path / "real.npz")}}
+    artifact = compile_model(small_model, tmp_path / "m.ingot", recipe=recipe)
+    found = artifact.manifest.measured["verification"]
+    assert found["samples"] == 3 + len(found["sizes"])
 
 
 @pytest.mark.parametrize(

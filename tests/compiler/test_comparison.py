@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ingot.compiler.comparison import compare_tensors
+from ingot.compiler.comparison import compare_tensors, compare_values
 from ingot.passes.base import EXACT, FLOAT_ROUNDING, LOSSY, Tolerance, ToleranceKind
 
 inf, nan = np.inf, np.nan
@@ -45,6 +45,24 @@ def test_shape_and_dtype_are_named():
     assert str(found) == "tensor 't': float32[2, 3] has become float32[3, 2]"
     found = compare_tensors("t", np.zeros(2, np.float32), np.zeros(2, np.float64))
     assert str(found) == "tensor 't': float32[2] has become float64[2]"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ([np.zeros(2)], [np.ones(2)], "tensor 'y[0]' differs by 1 absolute"),
+        ([np.zeros(2)], [], "tensor 'y': 1 elements have become 0"),
+        ([{"a": 1.0, "b": 2.0}], [{"a": 1.0, "b": 2.5}], "tensor 'y[0]['b']' differs by 0.5"),
+        ({"a": 1.0}, {"b": 1.0}, "tensor 'y': the keys differ: 'a', 'b'"),
+        ({"a": np.array(["x"], object)}, {"a": np.array(["z"], object)}, "1 strings differ"),
+        (np.zeros(2), [np.zeros(2)], "tensor 'y': a tensor has become a sequence"),
+        (None, np.zeros(2), "tensor 'y': nothing has become a tensor"),
+    ],
+)
+def test_values_that_hold_others(before, after, said):
+    assert all(d.within(EXACT) for d in compare_values("y", before, before))
+    (found,) = [d for d in compare_values("y", before, after) if not d.within(EXACT)]
+    assert said in str(found)
 
 
 def test_integers_beyond_the_precision_of_doubles():

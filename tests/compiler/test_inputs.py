@@ -1,10 +1,13 @@
 """Random inputs that a model accepts."""
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
-from ingot.compiler.inputs import BATCH, PIXELS, SEQUENCE, index_limit, random_inputs
+from ingot.compiler.inputs import random_inputs
+from ingot.compiler.operand_values import index_limit
+from ingot.compiler.sizes import BATCH, PIXELS, SEQUENCE
 from ingot.errors import InputError, ModelError
 from tests.graphs import assert_bit_equal, outputs_of, parse
 
@@ -133,10 +136,80 @@ def test_shapes_that_do_not_fit_are_named(shapes, message):
         random_inputs(model_with("float[N, 8] x, int64[N] i"), shapes)
 
 
-@pytest.mark.parametrize("dtype", ["string", "complex64"])
-def test_types_without_random_values_ask_for_real_inputs(dtype):
-    with pytest.raises(ModelError, match=r"input 'x' has dtype .*give real inputs"):
-        random_inputs(model_with(f"{dtype}[2] x"))
+def test_an_input_of_no_type_asks_for_real_inputs():
+    model = model_with("float[2] x")
+    model.graph.inputs[0].type = None
+    with pytest.raises(ModelError, match=r"input 'x' has no element type.*give real inputs"):
+        random_inputs(model)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind"),
+    [("string", "O"), ("complex64", "c"), ("bfloat16", "V"), ("float8e4m3fn", "V")],
+)
+def test_types_beyond_numbers_of_numpy(dtype, kind):
+    array = random_inputs(model_with(f"{dtype}[2, 3] x"))["x"]
+    assert (array.shape, array.dtype.kind) == ((2, 3), kind) or dtype.startswith("float8")
+
+
+def test_sequences_are_lists():
+    arrays = random_inputs(model_with("seq(float[N, 3]) x"))["x"]
+    assert [array.shape for array in arrays] == [(BATCH, 3)] * 3
+
+
+def test_masks_may_end_in_zeros_but_never_begin_with_one():
+    mask = random_inputs(model_with("int64[64, S] attention_mask"), masked=True)["attention_mask"]
+    lengths = mask.sum(axis=1)
+    assert (np.sort(mask, axis=1)[:, ::-1] == mask).all()
+    assert lengths.min() >= 1
+    assert len(set(lengths.tolist())) > 4
+
+
+def test_lengths_are_within_the_sequence():
+    lengths = random_inputs(model_with("float[N, T, 8] x, int64[N] x_lens"))["x_lens"]
+    assert lengths[0] == SEQUENCE
+    assert (lengths >= 1).all() and (lengths <= SEQUENCE).all()
+
+
+def test_a_dimension_may_be_computed_from_others():
+    model = model_with("float[N, past, 2] x, float[N, S] z, float[N, T] m, float[U] odd")
+    for value, *shape in zip(model.graph.inputs[2:], ("past + S", "seq-len"), strict=True):
+        value.shape = ir.Shape(["N"] * (len(value.shape) - 1) + shape)
+    inputs = random_inputs(model, sizes={"past": 5, "S": 1})
+    assert [array.shape for array in inputs.values()] == [(2, 5, 2), (2, 1), (2, 6), (BATCH,)]
+
+
+DEMANDING = """<ir_version: 10, opset_import: ["":21]>
+g (int32[N, 9] a, int32[N, 9] b, int64[N, 4] rows, int64[3] shape, int64[2] wide, int32[N] lens,
+   float[5, N, 4] x, int64[1] axes, float[N, 9] data, int64[N, 9] spots, int64[M, 2] pairs,
+   float[M] updates, int64[1] k, int64[2] parts, float[1, 16, 4] w, float[1, 16, 4] r)
+=> (int32[N, 9] quotient, int32[N, 9] rest, float[N, 4] element, float[N, 3, 3] reshaped,
+    float[N, 9] expanded, float[1, N, 4] hidden, float[N] reduced, float[N, 9] scattered,
+    float[N, 9] spotted, float[N, 3] top, float[N, 4] left, float[N, 5] right)
+<float[16] bias = {0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0}> {
+  quotient = Div(a, b)
+  rest = Mod(a, b)
+  element = GatherElements<axis = 1>(data, rows)
+  reshaped = Reshape(data, shape)
+  expanded = Expand(data, wide)
+  nothing, hidden = LSTM<hidden_size = 4>(x, w, r, , lens)
+  reduced = ReduceSum<keepdims = 0>(data, axes)
+  scattered = ScatterElements<axis = 1>(data, spots, data)
+  spotted = ScatterND(data, pairs, updates)
+  top, places = TopK(data, k)
+  left, right = Split<axis = 1>(data, parts)
+}"""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_operands_are_what_their_operators_accept(seed):
+    """Divisors, indices, shapes, lengths, axes: ONNX Runtime takes all of them."""
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(onnx.parser.parse_model(DEMANDING)))
+    inputs = random_inputs(model, seed=seed, sizes={"N": 2 + seed, "M": 7})
+    assert (inputs["b"] != 0).all()
+    found = outputs_of(model, inputs)
+    assert found["reshaped"].size == inputs["data"].size
+    assert [found[name].shape[1] for name in ("top", "left", "right")] == [3, 4, 5]
 
 
 def test_unknown_rank_asks_for_a_shape():

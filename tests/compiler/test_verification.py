@@ -5,8 +5,8 @@ import onnx_ir as ir
 import pytest
 
 from ingot.compiler.inputs import random_inputs
-from ingot.compiler.verification import ReferenceCheck, runnable_inputs
-from ingot.errors import ModelError, VerificationError
+from ingot.compiler.verification import ReferenceCheck
+from ingot.errors import VerificationError
 from ingot.passes.base import EXACT, FLOAT_ROUNDING, LOSSY, ToleranceKind
 from ingot.passes.record import PassCheckError
 from ingot.reference.session import Reference
@@ -94,7 +94,7 @@ def test_long_graphs_are_searched_in_parts(before):
     assert caught.value.first.tensor == "n140"
 
 
-def test_real_samples_are_run_after_the_random_inputs(before, after):
+def test_every_sample_is_run(before, after):
     """A difference that shows for one value only is found on the sample that has it."""
     for model in (before, after):
         with_operator(model, "second", "Relu")
@@ -104,7 +104,7 @@ def test_real_samples_are_run_after_the_random_inputs(before, after):
         ReferenceCheck([random, {"x": -random["x"]}]).compare(before, after, EXACT, pass_name="p")
     ReferenceCheck([random]).compare(before, after, EXACT, pass_name="p")
     sample = {"x": np.full((3, 4), -1, np.float32)}
-    assert len(check(before, samples=[sample])._inputs) == 2
+    check(before, given=[sample]).compare(before, before.clone(), EXACT, pass_name="p")
 
 
 def test_lossy_is_held_to_finite_outputs(before, after):
@@ -139,29 +139,3 @@ def test_no_inputs_is_an_error():
 def test_nothing_out_of_tolerance_has_no_first_difference(before, after):
     with pytest.raises(VerificationError, match="no tensor of the two models"):
         check(before).first_difference(before, after, EXACT)
-
-
-class TestRunnableInputs:
-    @staticmethod
-    def reshaping(target):
-        return parse(
-            '<ir_version: 10, opset_import: ["":21]> '
-            f"g (float[N, 4] x) => (float[M] y) <int64[1] s = {{{target}}}> {{ y = Reshape(x, s) }}"
-        )
-
-    def test_two_examples_where_they_fit(self):
-        assert runnable_inputs(self.reshaping(-1))["x"].shape == (2, 4)
-
-    def test_one_where_the_graph_has_a_batch_of_one_written_into_it(self):
-        assert runnable_inputs(self.reshaping(4))["x"].shape == (1, 4)
-
-    def test_neither_fits(self):
-        with pytest.raises(ModelError, match="ONNX Runtime cannot run the model"):
-            runnable_inputs(self.reshaping(7))
-
-    def test_shapes_and_seed_are_handed_on(self):
-        model = self.reshaping(-1)
-        assert runnable_inputs(model, {"x": (3, 4)})["x"].shape == (3, 4)
-        np.testing.assert_array_equal(
-            runnable_inputs(model, seed=5)["x"], random_inputs(model, seed=5)["x"]
-        )

@@ -12,7 +12,7 @@ import onnx_ir as ir
 import pytest
 
 from ingot.compiler.build import compile_model
-from ingot.compiler.verification import runnable_inputs
+from ingot.compiler.inputs import random_inputs
 from ingot.models.catalog import REFERENCE_MODELS, resolve
 from ingot.reference.session import Reference
 
@@ -37,7 +37,7 @@ def test_artifact_matches_onnxruntime(name: str, tmp_path: Path) -> None:
     source = resolve(name)
     artifact = compile_model(source.path, tmp_path / f"{name}.ingot")
     reference = Reference(source.path)
-    inputs = runnable_inputs(ir.load(source.path), seed=1)
+    inputs = random_inputs(ir.load(source.path), seed=1)
     expected = reference.run(inputs)
     np.savez(tmp_path / "in.npz", **inputs)
     done = subprocess.run(

@@ -167,13 +167,16 @@ def test_refused_model_is_one_line(model, tmp_path):
         Reference(Path(tmp_path / "absent.onnx"))
 
 
-def test_sequence_as_output_is_refused():
+def test_sequences_and_maps_are_lists_and_dicts():
     model = parse(
         '<ir_version: 10, opset_import: ["":21]> '
-        "g (float[4] x) => (seq(float[2]) y) { y = SplitToSequence(x) }"
+        "g (seq(float[2]) x) => (seq(float[2]) y, float[4] z) "
+        "{ y = Identity(x)  z = ConcatFromSequence<axis = 0>(x) }"
     )
-    with pytest.raises(ModelError, match="output 'y' is no tensor"):
-        Reference(model).run({"x": np.zeros(4, np.float32)})
+    given = [np.zeros(2, np.float32), np.ones(2, np.float32)]
+    found = Reference(model).run({"x": given})
+    assert [array.tolist() for array in found["y"]] == [[0, 0], [1, 1]]
+    assert found["z"].tolist() == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("optimize", [False, True])
