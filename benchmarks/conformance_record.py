@@ -28,7 +28,8 @@ _PAGE = """# Operators
 
 What becomes of each operator, by ONNX's own conformance cases ({cases} of onnx {version}):
 *compiled* is code of Ingot's own, *by region* is run by ONNX Runtime inside of the same artifact
-([how](architecture.md)), *refused* says why. Generated from the recorded outcomes by
+([how](architecture.md)), *refused* says why, and *as ONNX Runtime* are results that are those of
+ONNX Runtime where it and the suite differ. Generated from the recorded outcomes by
 
     python -m benchmarks.conformance --markdown
 

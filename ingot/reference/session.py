@@ -15,8 +15,10 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
 
 from ingot.errors import InputError, ModelError, first_line
+from ingot.reference.evaluator import Evaluator
 from ingot.runtime.onnxruntime_values import run_session
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -37,7 +39,7 @@ _LENT_DTYPES = (
 
 
 class Reference:
-    """A model in ONNX Runtime.
+    """A model in ONNX Runtime or, where that has no kernel, in onnx's own evaluator.
 
     Args:
         model: The model; not changed. A path is opened where it lies, external data beside it.
@@ -73,11 +75,15 @@ class Reference:
                 source: str | bytes = str(model)
             else:
                 source, self._lent = _lend_weights(model, options)
-            self._session = ort.InferenceSession(
+            self._session: ort.InferenceSession | Evaluator = ort.InferenceSession(
                 source, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:
-            raise ModelError(f"ONNX Runtime cannot load the model: {first_line(error)}") from error
+            if not (isinstance(error, NoKernel) and isinstance(model, ir.Model)):
+                raise ModelError(
+                    f"ONNX Runtime cannot load the model: {first_line(error)}"
+                ) from error
+            self._session = Evaluator(ir.to_proto(model))
         self.inputs = tuple(value.name for value in self._session.get_inputs())
         self.outputs = tuple(
             value.name for value in self._session.get_outputs() if value.name not in exposed
@@ -105,9 +111,14 @@ class Reference:
             )
         names = list(self.outputs if outputs is None else outputs)
         try:
-            values = run_session(self._session, names, inputs)
+            if isinstance(self._session, Evaluator):
+                values = self._session.run(names, inputs)
+            else:
+                values = run_session(self._session, names, inputs)
         except Exception as error:
-            raise ModelError(f"ONNX Runtime cannot run the model: {first_line(error)}") from error
+            own = isinstance(self._session, Evaluator)
+            runner = "onnx's evaluator" if own else "ONNX Runtime"
+            raise ModelError(f"{runner} cannot run the model: {first_line(error)}") from error
         return dict(zip(names, values, strict=True))
 
 

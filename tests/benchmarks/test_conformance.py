@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from benchmarks.conformance_cases import Case, first_difference
+from benchmarks.conformance_cases import Case, first_difference, load_cases
 from benchmarks.conformance_engines import Kind, Outcome
 from benchmarks.conformance_record import (
     Outcomes,
@@ -121,3 +121,16 @@ def test_the_page_says_how_each_operator_runs() -> None:
         "| Loop | 1 of 1 | by region |",
         "| Mix | 1 of 2 | 1 compiled; 1 refused: no such thing |",
     ]
+
+
+def test_of_random_outputs_shapes_and_types_count() -> None:
+    case = dataclasses.replace(CASE, random=True)
+    assert first_difference(case, [np.float32([7, 8])]) is None
+    assert first_difference(case, [np.float32([7])]) is not None
+
+
+def test_cases_say_which_are_random() -> None:
+    kinds = {case.name: case.random for case in load_cases().values() if "dropout" in case.name}
+    assert kinds["test_training_dropout_mask"]
+    assert not kinds["test_training_dropout_zero_ratio"]
+    assert not kinds["test_dropout_default"]

@@ -30,7 +30,7 @@ class NarrowFloat:
         bias: What its exponent is stored with.
         largest: The code of the largest finite number.
         overflow: The code of what lies above it without saturation, but for the sign.
-        nan: The code of not a number; None where there is none.
+        nan: The code of what is not a number.
         infinite: Whether ``overflow`` is an infinity.
         signed_nan: Whether a NaN has a sign, too, and there is a zero of either sign. Without, the
             code of minus zero is the NaN.
@@ -41,7 +41,7 @@ class NarrowFloat:
     bias: int
     largest: int
     overflow: int
-    nan: int | None
+    nan: int
     infinite: bool = False
     signed_nan: bool = True
 
@@ -56,7 +56,8 @@ NARROW_FLOATS: Mapping[ir.DataType, NarrowFloat] = {
     ir.DataType.FLOAT8E4M3FNUZ: NarrowFloat(4, 3, 8, 0x7F, 0x80, 0x80, signed_nan=False),
     ir.DataType.FLOAT8E5M2: NarrowFloat(5, 2, 15, 0x7B, 0x7C, 0x7E, infinite=True),
     ir.DataType.FLOAT8E5M2FNUZ: NarrowFloat(5, 2, 16, 0x7F, 0x80, 0x80, signed_nan=False),
-    ir.DataType.FLOAT4E2M1: NarrowFloat(2, 1, 1, 0x7, 0x7, None),
+    # It has no NaN, which becomes a zero.
+    ir.DataType.FLOAT4E2M1: NarrowFloat(2, 1, 1, 0x7, 0x7, 0x8),
 }
 
 
@@ -72,7 +73,7 @@ def decode(code: tirx.Expr, kind: NarrowFloat) -> tirx.Expr:
         value = tirx.Select(
             magnitude >= _bits(kind.overflow), _float(placed | _bits(_INFINITY)), value
         )
-    elif kind.nan is not None:
+    else:
         value = tirx.Select(
             (magnitude if kind.signed_nan else byte) == _bits(kind.nan),
             _float(_bits(_INFINITY | 1 << 22)),
@@ -110,9 +111,8 @@ def encode(value: tirx.Expr, kind: NarrowFloat, *, saturate: bool) -> tirx.Expr:
     else:
         finite = tirx.Select(code == _bits(0), code, code | sign)
         code = tirx.Select(overflows, _bits(above) | (sign if saturate else _bits(0)), finite)
-    if kind.nan is not None:
-        not_a_number = _bits(kind.nan) | (sign if kind.signed_nan else _bits(0))
-        code = tirx.Select(magnitude > _bits(_INFINITY), not_a_number, code)
+    not_a_number = _bits(kind.nan) | (sign if kind.signed_nan else _bits(0))
+    code = tirx.Select(magnitude > _bits(_INFINITY), not_a_number, code)
     return code.astype("uint8")
 
 
