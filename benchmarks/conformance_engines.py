@@ -91,7 +91,7 @@ def _is_as_onnxruntime(case: Case, outputs: list[Any]) -> bool:
 def _onnxruntime_outputs(case: Case) -> list[Any] | Exception:
     import onnxruntime
 
-    from ingot.runtime.onnxruntime_values import run_session
+    from ingot.runtime.onnxruntime.values import run_session
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4

@@ -33,6 +33,10 @@ class UnsupportedOperatorError(ModelError):
     """An operator (or its opset version) cannot be lowered to the target."""
 
 
+class CompilationError(ModelError):
+    """No code can be generated for a graph, though each of its operators has a lowering."""
+
+
 class VerificationError(IngotError):
     """An optimization changed the outputs by more than its tolerance allows."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import enum
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -60,6 +62,13 @@ def compile_command(
         list[str] | None,
         typer.Option(help="NAME=SIZES binds an input's symbolic dimensions; repeatable."),
     ] = None,
+    fallback: Annotated[
+        bool | None,
+        typer.Option(
+            "--fallback/--no-fallback",
+            help="Whether ONNX Runtime may run what cannot be compiled; by default it may.",
+        ),
+    ] = None,
     dump_passes: Annotated[
         Path | None, typer.Option(help="A folder that receives the graph after each pass.")
     ] = None,
@@ -86,12 +95,26 @@ def compile_command(
             data=source.default_dataset if data is None and accuracy_budget is not None else data,
             verify_data=verify_data,
             dump_passes=dump_passes,
+            fallback=fallback,
             progress=tell,
         )
     if as_json:
         typer.echo(json.dumps(_summary(artifact), indent=2))
     else:
         _print(artifact)
+
+
+def _fallback(placement: Mapping[str, Any]) -> str:
+    """What is left to ONNX Runtime, in a sentence."""
+    counts = collections.Counter(entry["operator"] for entry in placement["left"])
+    operators = ", ".join(
+        kind if count == 1 else f"{kind} ({count})" for kind, count in counts.most_common()
+    )
+    regions = len(placement["regions"])
+    return (
+        f"{placement['nodes']} nodes in {regions} region{'s' * (regions > 1)} are left to ONNX "
+        f"Runtime, for {operators}; `ingot inspect` says why"
+    )
 
 
 def _calibration(
@@ -113,6 +136,10 @@ def _summary(artifact: Artifact) -> dict[str, object]:
         "stage_seconds": manifest.measured["stage_seconds"],
         "verification": manifest.measured.get("verification"),
         "passes": manifest.passes,
+        "regions": {
+            name: {"executor": region.executor, "nodes": list(region.nodes)}
+            for name, region in manifest.regions.items()
+        },
         "notes": _notes(manifest),
     }
 
@@ -143,6 +170,8 @@ def _print(artifact: Artifact) -> None:
         f"{artifact.path}: {artifact.size / _MIB:.2f} MiB for {manifest.target.spec} ({parts})",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
+    if "onnxruntime" in manifest.placement:
+        console.print(_fallback(manifest.placement["onnxruntime"]), highlight=False, soft_wrap=True)
     outcome = manifest.measured.get("verification", {"ran": False, "reason": "switched off"})
     if outcome["ran"] and "rms_error" in outcome:
         said = (

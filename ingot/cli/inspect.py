@@ -15,6 +15,8 @@ from ingot.runtime.artifact import ArtifactReader
 from ingot.runtime.manifest import Manifest
 
 _KIB = 1024
+# Of the manifest's placement: what ONNX Runtime runs.
+_FALLBACK = "onnxruntime"
 
 
 def inspect(
@@ -34,6 +36,8 @@ def inspect(
     if "npu" in manifest.placement:
         console.print(_npu(manifest.placement["npu"], manifest.placement["cpu"]))
         console.print(_layers(read_estimate(artifact)))
+    if _FALLBACK in manifest.placement:
+        console.print(_left(manifest))
     console.print(_members(manifest))
     if manifest.passes:
         console.print(_passes(manifest))
@@ -103,6 +107,19 @@ def _npu(npu: Mapping[str, Any], cpu: Mapping[str, Any]) -> Table:
         rows[f"on the CPU: {entry['node']}"] = f"{entry['operator']}: {entry['reason']}"
     for key, value in rows.items():
         table.add_row(key, value)
+    return table
+
+
+def _left(manifest: Manifest) -> Table:
+    """What ONNX Runtime runs, and why."""
+    table = Table("left to ONNX Runtime", "operator", "reason", box=None, header_style="bold")
+    own = {name: r for name, r in manifest.regions.items() if r.executor == _FALLBACK}
+    for name, region in own.items():
+        values = [spec.name for spec in region.inputs], [spec.name for spec in region.outputs]
+        borders = " -> ".join(", ".join(names) or "nothing" for names in values)
+        table.add_row(name, f"{len(region.nodes)} nodes", borders, style="bold")
+    for entry in manifest.placement[_FALLBACK]["left"]:
+        table.add_row(entry["node"], entry["operator"], entry["reason"])
     return table
 
 

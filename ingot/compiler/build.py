@@ -23,7 +23,6 @@ from ingot.compiler.artifact_writer import (
 )
 from ingot.compiler.data import DataLike, open_calibration, open_model_data
 from ingot.compiler.ingest import Ingested, ingest
-from ingot.compiler.operand_values import index_limit
 from ingot.compiler.quantization import (
     Quantized,
     finish_quantization,
@@ -43,11 +42,12 @@ from ingot.runtime.manifest import (
     FORMAT_VERSION,
     WEIGHTS_MEMBER,
     Manifest,
-    TensorSpec,
 )
 from ingot.runtime.session import Session
 from ingot.targets.base import Lowered, Target
+from ingot.targets.fallback import lower_with_regions
 from ingot.targets.registry import parse_target
+from ingot.targets.tensor_specs import tensor_specs
 
 ARTIFACT_SUFFIX = ".ingot"
 _TOOLS = ("ingot", "apache-tvm", "apache-tvm-ffi", "onnx", "onnx-ir", "onnxscript", "onnxsim",
@@ -98,6 +98,7 @@ def compile_model(
     verify_data: DataLike | None = None,
     dump_passes: str | Path | None = None,
     save_graph: str | Path | None = None,
+    fallback: bool | None = None,
     progress: Progress = no_progress,
 ) -> Artifact:
     """Compiles a model to an artifact.
@@ -122,6 +123,7 @@ def compile_model(
             a path, a data set, or any iterable of mappings from input name to array.
         dump_passes: A folder that receives the graph after each pass.
         save_graph: An ``.onnx`` file that receives the graph that code is generated from.
+        fallback: Whether ONNX Runtime may run what cannot be compiled, over the recipe's.
         progress: Told what is being done (each stage, pass, sample and layer), how much of it is
             done, and of how much (0 where that is not known).
 
@@ -140,7 +142,7 @@ def compile_model(
         >>> artifact = ingot.compile("model.onnx", "model.ingot")  # doctest: +SKIP
         >>> artifact.session(threads=2).run({"image": image})  # doctest: +SKIP
     """
-    plan = _plan(recipe, target, shapes, quantize, accuracy_budget)
+    plan = _plan(recipe, target, shapes, quantize, accuracy_budget, fallback)
     chosen = parse_target(plan.target)
     begin_stage = _Stages(progress)
     begin_stage("ingest")
@@ -172,11 +174,14 @@ def compile_model(
     if save_graph is not None:
         save(outcome.model, Path(save_graph))
     begin_stage("lower")
-    lowered = chosen.lower(outcome.model.clone())
+    # ONNX Runtime alone is best given what it has seen from others: its fusions know those forms.
+    unchanged = not outcome.lossy and not has_quantized_activations(outcome.model)
+    whole = source.original if unchanged else outcome.model
+    lowered = lower_with_regions(chosen, outcome.model, whole, fallback=plan.fallback)
     begin_stage("write")
     members: dict[str, Content] = {
-        CODE_MEMBER: lowered.code,
-        WEIGHTS_MEMBER: serialize_weights(lowered.weights),
+        **({} if lowered.code is None else {CODE_MEMBER: lowered.code}),
+        WEIGHTS_MEMBER: serialize_weights({**lowered.weights, **lowered.region_weights}),
         **lowered.members,
     }
     measured = {
@@ -205,6 +210,7 @@ def _plan(
     shapes: Mapping[str, Sequence[int]] | None,
     quantize: str | None,
     accuracy_budget: float | None,
+    fallback: bool | None,
 ) -> Recipe:
     """The recipe with what the call says over it."""
     plan = load_recipe(recipe)
@@ -215,6 +221,7 @@ def _plan(
     plan = plan.model_copy(
         update={
             "target": target or plan.target,
+            "fallback": plan.fallback if fallback is None else fallback,
             "accuracy_budget": (
                 plan.accuracy_budget if accuracy_budget is None else accuracy_budget
             ),
@@ -300,8 +307,8 @@ def _manifest(
     return Manifest(
         format_version=FORMAT_VERSION,
         name=source.name,
-        inputs=tensor_specs(outcome.model.graph.inputs),
-        outputs=tensor_specs(outcome.model.graph.outputs),
+        inputs=tensor_specs(outcome.model.graph.inputs, in_code=lowered.code is not None),
+        outputs=tensor_specs(outcome.model.graph.outputs, in_code=lowered.code is not None),
         parameters=tuple(lowered.weights),
         target=lowered.info,
         precision=precision_facts(plan, outcome.model),
@@ -309,26 +316,11 @@ def _manifest(
         source={"sha256": source.sha256, "opset": source.opset, "notes": list(source.notes)},
         calibration={},
         placement=lowered.placement,
+        regions=lowered.regions,
         members=describe_members(members),
         tools={name: importlib.metadata.version(name) for name in _TOOLS},
         measured=measured,
     )
-
-
-def tensor_specs(values: Sequence[ir.Value]) -> tuple[TensorSpec, ...]:
-    """Returns the specs of a graph's inputs or outputs; an unknown dimension gets a symbol."""
-    specs = []
-    for value in values:
-        if value.is_graph_input() and value.is_initializer():
-            continue
-        assert value.dtype is not None and value.shape is not None
-        shape = tuple(
-            dimension if isinstance(dimension, int) else dimension.value or f"{value.name}_{axis}"
-            for axis, dimension in enumerate(value.shape)
-        )
-        limit = index_limit(value) if value.is_graph_input() and value.dtype.is_integer() else None
-        specs.append(TensorSpec(str(value.name), value.dtype.numpy().name, shape, limit))
-    return tuple(specs)
 
 
 def _verified(

@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
-from onnx_ir.passes.common import NameFixPass, ShapeInferencePass
+from onnx_ir.passes.common import NameFixPass
 
 from ingot.compiler.data import DataLike, open_calibration
 from ingot.compiler.open_dimensions import batch_shapes, bind_shapes, name_open_dimensions
@@ -26,6 +26,7 @@ from ingot.compiler.simplification import raise_opset, simplify
 from ingot.compiler.verification import ReferenceCheck
 from ingot.data import Dataset
 from ingot.errors import ModelError, VerificationError, first_line, root_cause
+from ingot.onnx_graph.shape_inference import infer_shapes
 
 _CHUNK = 1 << 20
 # Of the user's own inputs; each is run several times.
@@ -105,7 +106,7 @@ def ingest(
     name, original, digest = _load(source)
     name_open_dimensions(original)
     bind_shapes(original, {**batch_shapes(original, batch), **(shapes or {})})
-    ShapeInferencePass()(original)
+    infer_shapes(original)
     opset = original.opset_imports.get("", 0)
     model = original.clone()
     notes: list[str] = []
@@ -126,7 +127,7 @@ def ingest(
         model, note = raise_opset(model, check)
         notes += note
     NameFixPass()(model)
-    ShapeInferencePass()(model)
+    infer_shapes(model)
     return Ingested(name, model, original, digest, opset, tuple(notes), found.samples, unverifiable)
 
 

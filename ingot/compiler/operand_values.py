@@ -7,7 +7,7 @@ and position; what is not told is free.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,10 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from ingot.compiler.sizes import Sizes, dimensions, size_of
+from ingot.onnx_graph.indices import index_limit, places
 
 Array = npt.NDArray[Any]
 
-# Operators that hand values on as they are, on the way from an input to where they count.
-_TRANSPARENT = frozenset({
-    "Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze",
-})  # fmt: skip
 _ARITHMETIC = frozenset({
     "Abs", "Add", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Equal", "Greater",
     "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mul", "Neg", "ReduceMax", "ReduceMin",
@@ -90,7 +87,7 @@ def operand_values(
     limit = index_limit(value)
     if limit is not None:
         return generator.integers(0, limit, shape).astype(dtype)
-    for node, position in _places(value):
+    for node, position in places(value):
         makers = _MAKERS.get(node.op_type, {}) if node.domain == "" else {}
         maker = makers.get(position)
         if maker is not None:
@@ -101,35 +98,6 @@ def operand_values(
     if dtype.kind in "iu" and dtype.itemsize > 1 and readers and readers <= _ARITHMETIC:
         return generator.integers(0 if dtype.kind == "u" else -9, 10, shape).astype(dtype)
     return None
-
-
-def index_limit(value: ir.Value) -> int | None:
-    """Returns the number of entries that an input selects from, or None where it is no index.
-
-    Indices from ``-limit`` to ``limit - 1`` are valid for ONNX's Gather; ``limit`` is the smallest
-    of the axes that the input indexes.
-    """
-    return min(_vocabularies(value), default=None)
-
-
-def _vocabularies(value: ir.Value) -> Iterator[int]:
-    """Sizes of the axes that the value indexes by Gather, also through shape changes and casts."""
-    for node, position in _places(value):
-        if node.domain == "" and node.op_type == "Gather" and position == 1:
-            data = node.inputs[0]
-            axis = node.attributes.get_int("axis", 0)
-            if data is not None and data.shape is not None:
-                size = data.shape[axis]
-                if isinstance(size, int):
-                    yield size
-
-
-def _places(value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
-    """Where a value counts, also behind shape changes and casts."""
-    for node, position in value.uses():
-        if node.domain == "" and node.op_type in _TRANSPARENT and position == 0:
-            yield from _places(node.outputs[0])
-        yield node, position
 
 
 def _divisor(place: Place) -> Array | None:

@@ -60,6 +60,7 @@ class Recipe(_Section):
         name: The recipe's name in reports.
         passes: The passes in order; a group's name stands for all of its passes.
         target: ``cpu``, or with options ``cpu:mcpu=znver4``; see ``ingot targets``.
+        fallback: Whether ONNX Runtime may run what the target cannot compile.
         precision: Precision of weights and activations, except of layers that stay float.
         calibration: What quantization is calibrated with; a path alone will do.
         accuracy_budget: Largest loss of accuracy by quantization, in the unit of the data's metric;
@@ -77,6 +78,7 @@ class Recipe(_Section):
         PassSpec(name="cleanup"),
     )
     target: str = "cpu"
+    fallback: bool = True
     precision: Literal["fp32", "int8"] = "fp32"
     calibration: CalibrationOptions = CalibrationOptions()
     accuracy_budget: float | None = pydantic.Field(default=None, ge=0)

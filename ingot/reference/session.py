@@ -18,24 +18,13 @@ import onnxruntime as ort
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
 
 from ingot.errors import InputError, ModelError, first_line
+from ingot.onnx_graph.detached_weights import detach_weights
 from ingot.reference.evaluator import Evaluator
-from ingot.runtime.onnxruntime_values import run_session
+from ingot.runtime.onnxruntime.values import run_session
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Value: TypeAlias = Any
 """An array; a list for a sequence, a dict for a map, None for an optional that is empty."""
-
-# Smaller weights stay in the message, where shape inference looks for the contents of shapes.
-_LENT_FROM = 1024
-_LENT_DTYPES = (
-    ir.DataType.FLOAT,
-    ir.DataType.FLOAT16,
-    ir.DataType.DOUBLE,
-    ir.DataType.INT8,
-    ir.DataType.UINT8,
-    ir.DataType.INT32,
-    ir.DataType.INT64,
-)
 
 
 class Reference:
@@ -74,7 +63,10 @@ class Reference:
             if isinstance(model, Path):
                 source: str | bytes = str(model)
             else:
-                source, self._lent = _lend_weights(model, options)
+                source, weights = detach_weights(model)
+                self._lent = [ort.OrtValue.ortvalue_from_numpy(w) for w in weights.values()]
+                if weights:
+                    options.add_external_initializers(list(weights), self._lent)
             self._session: ort.InferenceSession | Evaluator = ort.InferenceSession(
                 source, options, providers=["CPUExecutionProvider"]
             )
@@ -139,52 +131,3 @@ def _with_outputs(model: ir.Model, names: set[str]) -> ir.Model:
     for node in copy.graph:
         copy.graph.outputs.extend(value for value in node.outputs if value.name in names)
     return copy
-
-
-def _lend_weights(model: ir.Model, options: ort.SessionOptions) -> tuple[bytes, list[ort.OrtValue]]:
-    """Serializes a model without its large weights, which the session reads where they lie.
-
-    Returns the message and those weights, which have to outlive the session.
-
-    Copying hundreds of megabytes into a message and out of it again would take longer than the
-    run, and a message ends at 2 GB. Weights that nothing reads are left out: ONNX Runtime looks
-    for each one that is lent in the graph, from which it has removed these.
-    """
-    copy = model.clone()
-    for graph in copy.graphs():
-        for name in [name for name, weight in graph.initializers.items() if _is_unread(weight)]:
-            del graph.initializers[name]
-    names, values = [], []
-    for graph in copy.graphs():
-        for name, weight in graph.initializers.items():
-            tensor = weight.const_value
-            if tensor is None:
-                continue
-            if graph is copy.graph and _can_be_lent(tensor):
-                names.append(name)
-                array = np.ascontiguousarray(tensor.numpy())
-                values.append(ort.OrtValue.ortvalue_from_numpy(array))
-                weight.const_value = ir.ExternalTensor(
-                    "lent",
-                    0,
-                    tensor.nbytes,
-                    tensor.dtype,
-                    shape=ir.Shape(tensor.shape.numpy()),
-                    name=name,
-                )
-            elif isinstance(tensor, ir.ExternalTensor):
-                weight.const_value = ir.Tensor(
-                    tensor.numpy(), dtype=tensor.dtype, shape=tensor.shape, name=name
-                )
-    if names:
-        options.add_external_initializers(names, values)
-    serialized: bytes = ir.to_proto(copy).SerializeToString()
-    return serialized, values
-
-
-def _is_unread(weight: ir.Value) -> bool:
-    return not (weight.uses() or weight.is_graph_output() or weight.is_graph_input())
-
-
-def _can_be_lent(tensor: ir.TensorProtocol) -> bool:
-    return tensor.nbytes >= _LENT_FROM and tensor.dtype in _LENT_DTYPES

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pydantic
-from onnx_ir.passes.common import ShapeInferencePass
 
 from ingot.compiler.ingest import Ingested, ingest
 from ingot.compiler.open_dimensions import bind_shapes
 from ingot.errors import UsageError
+from ingot.onnx_graph.shape_inference import infer_shapes
 from ingot.passes.storage import save
 from ingot.progress import Progress, no_progress
 from ingot.report import statistics
@@ -175,7 +175,7 @@ def bound_model(source: Ingested, model: Path, inputs: Mapping[str, Array], outp
         return model
     bound = source.original.clone()
     bind_shapes(bound, {name: array.shape for name, array in inputs.items()})
-    ShapeInferencePass()(bound)
+    infer_shapes(bound)
     save(bound, output)
     return output
 

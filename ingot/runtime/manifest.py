@@ -9,10 +9,14 @@ from typing import Any
 
 from ingot.errors import ArtifactError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_MEMBER = "manifest.json"
 CODE_MEMBER = "lib.so"
 WEIGHTS_MEMBER = "params.safetensors"
+# What compiled code calls a region by: this and its name.
+REGION_PREFIX = "ingot.region."
+# The same for a region that writes its outputs where it is told to, as TVM's own kernels do.
+NPU_PREFIX = "ingot.npu."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,15 +29,22 @@ class TensorSpec:
         shape: Its dimensions; a string is a symbol that is bound when the model runs.
         index_limit: For an input that selects entries (token ids), their number: its values must
             lie in ``[-index_limit, index_limit)``. The code does not check them again.
+        in_code: Whether compiled code holds the value. Others only regions read or make.
+        onnx_type: Of a value that is not a tensor of known rank, its type as ONNX Runtime writes
+            it, ``seq(tensor(float))``; dtype and shape say nothing then.
     """
 
     name: str
     dtype: str
     shape: tuple[int | str, ...]
     index_limit: int | None = None
+    in_code: bool = True
+    onnx_type: str | None = None
 
     def __str__(self) -> str:
         """Returns the spec as ``name: dtype[N, 3, 224, 224]``."""
+        if self.onnx_type is not None:
+            return f"{self.name}: {self.onnx_type}"
         return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"
 
 
@@ -81,6 +92,23 @@ class KernelCost:
 
 
 @dataclasses.dataclass(frozen=True)
+class RegionInfo:
+    """A part of the model that something other than the artifact's code runs.
+
+    Attributes:
+        executor: ``npu`` or ``onnxruntime``.
+        nodes: Names of the source graph's nodes that it computes.
+        inputs: What it reads, in order.
+        outputs: What it makes, in order.
+    """
+
+    executor: str
+    nodes: tuple[str, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Manifest:
     """The contents of ``manifest.json``.
 
@@ -99,6 +127,7 @@ class Manifest:
         source: SHA-256 of the source model and its graph facts.
         calibration: SHA-256 of the calibration data, where there was any.
         placement: Which nodes run where.
+        regions: What other things than the code run, by name.
         members: The other members of the file.
         tools: Versions of the tools that made it.
         measured: What was measured at build time: stage seconds, pass records.
@@ -115,6 +144,7 @@ class Manifest:
     source: Mapping[str, Any]
     calibration: Mapping[str, Any]
     placement: Mapping[str, Any]
+    regions: Mapping[str, RegionInfo]
     members: Mapping[str, Member]
     tools: Mapping[str, str]
     measured: Mapping[str, Any]
@@ -128,7 +158,7 @@ class Manifest:
     @property
     def npu_regions(self) -> tuple[str, ...]:
         """Names of the regions that an NPU runs; none where the artifact is for the CPU alone."""
-        return tuple(self.placement.get("npu", {}).get("regions", ()))
+        return tuple(name for name, region in self.regions.items() if region.executor == "npu")
 
     @property
     def kernels(self) -> dict[str, KernelCost]:
@@ -185,11 +215,21 @@ class Manifest:
                     "target": TargetInfo(
                         **{**raw["target"], "features": tuple(raw["target"]["features"])}
                     ),
+                    "regions": {name: _region(entry) for name, entry in raw["regions"].items()},
                     "members": {name: Member(**m) for name, m in raw["members"].items()},
                 }
             )
         except (KeyError, TypeError) as error:
             raise ArtifactError(f"the artifact's manifest is damaged: {error}") from error
+
+
+def _region(entry: Mapping[str, Any]) -> RegionInfo:
+    return RegionInfo(
+        entry["executor"],
+        tuple(entry["nodes"]),
+        tuple(_tensor_spec(spec) for spec in entry["inputs"]),
+        tuple(_tensor_spec(spec) for spec in entry["outputs"]),
+    )
 
 
 def _tensor_spec(entry: Mapping[str, Any]) -> TensorSpec:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 import pydantic
 
-from ingot.runtime.manifest import TargetInfo
+from ingot.runtime.manifest import RegionInfo, TargetInfo
 
 
 class TargetOptions(pydantic.BaseModel):
@@ -35,20 +35,24 @@ class Lowered:
     """What lowering gives: everything of an artifact that depends on the target.
 
     Attributes:
-        code: The linked shared library.
+        code: The linked shared library; None where a region is the whole model.
         weights: The weights by name, in the order in which the code takes them after the inputs.
         info: What the code was made for.
         placement: Which nodes run where, for the manifest.
         stage_seconds: How long each stage of the lowering took.
         members: Further members of the artifact, by name.
+        regions: What other things than the code run, by name.
+        region_weights: Weights that only regions read, by name.
     """
 
-    code: bytes
+    code: bytes | None
     weights: dict[str, npt.NDArray[np.generic]]
     info: TargetInfo
     placement: Mapping[str, Any]
     stage_seconds: Mapping[str, float]
     members: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    regions: Mapping[str, RegionInfo] = dataclasses.field(default_factory=dict)
+    region_weights: Mapping[str, npt.NDArray[np.generic]] = dataclasses.field(default_factory=dict)
 
 
 class Target(abc.ABC):
@@ -79,13 +83,21 @@ class Target(abc.ABC):
         """The target as one string with its defaults filled in, ``cpu:mcpu=znver3``."""
 
     @property
+    @abc.abstractmethod
+    def info(self) -> TargetInfo:
+        """What code is made for: the target, the architecture and the features that it needs."""
+
+    @property
     def pass_options(self) -> Mapping[str, Mapping[str, Any]]:
         """Options that suit this target, by pass; what a recipe says itself goes first."""
         return {"quantization.qdq": {"profile": self.kind}}
 
     @abc.abstractmethod
     def unsupported(self, model: ir.Model) -> Sequence[Unsupported]:
-        """Returns the nodes that this target cannot run, in graph order."""
+        """Returns the nodes of the main graph that nothing of this target compiles, in order.
+
+        What is left out becomes regions that ONNX Runtime runs.
+        """
 
     @abc.abstractmethod
     def lower(self, model: ir.Model) -> Lowered:
@@ -93,4 +105,13 @@ class Target(abc.ABC):
 
         Raises:
             UnsupportedOperatorError: A node cannot be lowered; names it.
+            CompilationError: Code cannot be generated, though each node has a lowering.
         """
+
+    def try_lower(self, model: ir.Model) -> None:
+        """Lowers a graph for the sake of the errors alone; as far as they may come from it.
+
+        Raises:
+            ModelError: It cannot be lowered.
+        """
+        self.lower(model)

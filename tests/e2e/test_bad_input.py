@@ -57,14 +57,16 @@ def test_a_wrong_digest(ingot: Ingot, small_artifact: Artifact, tmp_path: Path) 
     assert_one_line(ingot("run", path), 1, "member lib.so does not have the digest", "damaged")
 
 
-def test_an_operator_that_cannot_be_lowered(ingot: Ingot, tmp_path: Path) -> None:
+def test_an_operator_that_cannot_be_compiled_and_may_not_be_left(
+    ingot: Ingot, tmp_path: Path
+) -> None:
     path = save(
-        tmp_path / "lstm.onnx",
-        """g (float[5,1,4] x, float[1,12,4] w, float[1,12,3] r) => (float[5,1,1,3] y) {
-          [recurrent] y = LSTM <hidden_size = 3> (x, w, r) }""",
+        tmp_path / "det.onnx",
+        "g (float[2,3,3] x) => (float[2] y) { [determinant] d = Det(x) y = Neg(d) }",
     )
-    outcome = ingot("compile", path, "-o", tmp_path / "m.ingot")
-    assert_one_line(outcome, 1, "node 'recurrent'", "operator LSTM", "opset")
+    outcome = ingot("compile", path, "-o", tmp_path / "m.ingot", "--no-fallback")
+    assert_one_line(outcome, 1, "'determinant' (Det)", "no lowering", "fallback")
+    assert not (tmp_path / "m.ingot").exists()
 
 
 def test_an_opset_that_does_not_exist(ingot: Ingot, tmp_path: Path) -> None:
@@ -73,15 +75,6 @@ def test_an_opset_that_does_not_exist(ingot: Ingot, tmp_path: Path) -> None:
     model.opset_import[0].version = 99
     onnx.save(model, path)
     assert_one_line(ingot("compile", path, "-o", tmp_path / "m.ingot"), 1, "99")
-
-
-def test_a_dynamic_dimension_that_needs_a_shape(ingot: Ingot, tmp_path: Path) -> None:
-    path = save(
-        tmp_path / "dynamic.onnx",
-        "g (float[N, M] x, int64[3] t) => (float[A, B, C] y) { [shape] y = Reshape(x, t) }",
-    )
-    outcome = ingot("compile", path, "-o", tmp_path / "m.ingot")
-    assert_one_line(outcome, 1, "node 'shape'", "--shape x=NxN")
 
 
 @pytest.mark.parametrize(

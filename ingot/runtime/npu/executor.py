@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import abc
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ingot.errors import IngotError, InputError, UsageError
+from ingot.runtime.artifact import ArtifactReader
+from ingot.runtime.manifest import RegionInfo
 from ingot.runtime.npu.region import Region, RegionTensor
 
 Array = npt.NDArray[Any]
@@ -110,3 +112,24 @@ def make_executor(kind: str, region: Region) -> RegionExecutor:
             "`pip install 'ingot[npu]'`"
         ) from error
     return executor(region)
+
+
+def make_executors(
+    regions: Mapping[str, RegionInfo],
+    reader: ArtifactReader,
+    weights: Mapping[str, Array],
+    threads: int,
+    kind: str | None,
+) -> dict[str, RegionExecutor]:
+    """Makes the executors of an artifact's NPU regions.
+
+    Raises:
+        ArtifactError: A region is damaged.
+        UsageError: No such kind of executor.
+        IngotError: What the executor needs is not installed.
+    """
+    del weights, threads  # a region has its own weights, and runs on one thread
+    return {
+        name: make_executor(kind or DEFAULT_EXECUTOR, Region.read(name, reader.member))
+        for name in regions
+    }

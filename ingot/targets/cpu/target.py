@@ -12,15 +12,16 @@ from typing import Any, ClassVar
 import onnx_ir as ir
 import pydantic
 
-from ingot.errors import IngotError, ModelError, UnsupportedOperatorError, first_line
+from ingot.errors import CompilationError, IngotError, first_line
 from ingot.runtime.manifest import TargetInfo
 from ingot.runtime.threads import available_cores, use_threads
 from ingot.targets.base import Lowered, Target, TargetOptions, Unsupported
 from ingot.targets.cpu.lowering import build_module, lower_module
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.cpu.schedules.integer.dot import DotProduct
-from ingot.targets.relax.importer import import_graph, unsupported_nodes
+from ingot.targets.relax.importer import import_graph, refused_nodes
 from ingot.targets.relax.linking import link_executable
+from ingot.targets.relax.regions import DOMAIN as REGION_DOMAIN
 
 
 class CpuOptions(TargetOptions):
@@ -41,14 +42,14 @@ def _errors_named(model: ir.Model) -> Iterator[None]:
     """Makes one line of whatever TVM raises, with advice where dimensions are dynamic."""
     try:
         yield
-    except UnsupportedOperatorError as error:
-        raise UnsupportedOperatorError(f"{error}{_shape_advice(model)}") from error
     except IngotError:
         raise
     except Exception as error:
         # TVM raises errors of many types from its passes and from LLVM.
         said = first_line(error)
-        raise ModelError(f"TVM cannot compile the graph: {said}{_shape_advice(model)}") from error
+        raise CompilationError(
+            f"TVM cannot compile the graph: {said}{_shape_advice(model)}"
+        ) from error
 
 
 def _shape_advice(model: ir.Model) -> str:
@@ -87,6 +88,11 @@ class CpuTarget(Target):
         return f"cpu:mcpu={self.cpu.mcpu}{threads}"
 
     @property
+    def info(self) -> TargetInfo:
+        """The processor, its architecture and the features that code for it needs."""
+        return TargetInfo(self.kind, self.spec, self.cpu.architecture, self.cpu.features)
+
+    @property
     def pass_options(self) -> Mapping[str, Mapping[str, Any]]:
         """The profile, and weights that leave 16-bit sums room where products are added in them."""
         sums = 4 if DotProduct.of(self.cpu).saturates else 1
@@ -94,7 +100,14 @@ class CpuTarget(Target):
 
     def unsupported(self, model: ir.Model) -> Sequence[Unsupported]:
         """Returns the nodes that have no lowering to the CPU, in graph order."""
-        return unsupported_nodes(model)
+        with _errors_named(model):
+            return refused_nodes(model)
+
+    def try_lower(self, model: ir.Model) -> None:
+        """Lowers a graph up to machine code, which is not linked."""
+        use_threads(available_cores())
+        with _errors_named(model):
+            build_module(lower_module(import_graph(model), self.cpu), self.cpu)
 
     def lower(self, model: ir.Model) -> Lowered:
         """Lowers a graph through Relax and LLVM to a linked library.
@@ -114,11 +127,11 @@ class CpuTarget(Target):
             marks.append(time.perf_counter())
         code = link_executable(executable, self.cpu.architecture)
         marks.append(time.perf_counter())
-        nodes = sum(1 for _ in model.graph.all_nodes())
+        nodes = sum(node.domain != REGION_DOMAIN for node in model.graph.all_nodes())
         return Lowered(
             code=code,
             weights=lowered.weights,
-            info=TargetInfo(self.kind, self.spec, self.cpu.architecture, self.cpu.features),
+            info=self.info,
             placement={
                 "cpu": {
                     "executor": "tvm",

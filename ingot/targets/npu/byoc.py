@@ -18,6 +18,7 @@ import tvm_ffi
 from tvm import relax
 from tvm.relax.dpl import is_op
 
+from ingot.runtime.manifest import NPU_PREFIX
 from ingot.targets.npu.composites import Composite
 from ingot.targets.npu.partition import DOMAIN, INDEX
 from ingot.targets.npu.rules import RULES
@@ -25,8 +26,6 @@ from ingot.targets.npu.rules.base import to_nhwc
 from ingot.targets.relax.tvm_internals import register_operator
 
 CODEGEN = "ingot_npu"
-# Prefix of the functions that host code calls; the rest is the region's name.
-FUNCTION_PREFIX = "ingot.npu."
 _REGION_NAME = "region{}"
 # RunCodegen keeps a region's constants here, to be linked; they are only indices.
 _LINKED_CONSTANTS = "const_name_to_constant"
@@ -79,7 +78,7 @@ def _composite_index(function: relax.Function) -> int:
     for block in function.body.blocks:
         for binding in block.bindings:
             call = binding.value
-            if isinstance(call, relax.Call) and str(call.op.name).startswith(FUNCTION_PREFIX):
+            if isinstance(call, relax.Call) and str(call.op.name).startswith(NPU_PREFIX):
                 return int(call.args[-1].value.numpy())
     raise AssertionError("a composite function without an operator of the NPU")
 
@@ -87,7 +86,7 @@ def _composite_index(function: relax.Function) -> int:
 @functools.cache
 def _operator(name: str) -> tvm.ir.Op:
     """Returns the Relax operator of a family, whose result has the type that it is called with."""
-    full = f"{FUNCTION_PREFIX}{name}"
+    full = f"{NPU_PREFIX}{name}"
     register_operator(full, "A layer that an NPU computes.")
     tvm.ir.register_op_attr(full, "FInferType", lambda call, _: call.ty_args[0])
     tvm.ir.register_op_attr(full, "FPurity", True)
@@ -139,7 +138,7 @@ def partition(module: tvm.IRModule, emit: Emit) -> tvm.IRModule:
 
     def codegen(functions: Sequence[relax.Function], _: Any, __: Any) -> list[Any]:
         for function in sorted(functions, key=lambda f: _order(f.attrs["global_symbol"])):
-            name = str(function.attrs["global_symbol"]).removeprefix(FUNCTION_PREFIX)
+            name = str(function.attrs["global_symbol"]).removeprefix(NPU_PREFIX)
             emit(name, RegionFunction(function))
         return []
 
@@ -164,6 +163,6 @@ def _with_short_names(module: tvm.IRModule) -> tvm.IRModule:
                     regions.setdefault(callee.name_hint)
     for index, name in enumerate(regions):
         var = module.get_global_var(name)
-        symbol = FUNCTION_PREFIX + _REGION_NAME.format(index)
+        symbol = NPU_PREFIX + _REGION_NAME.format(index)
         module.update_func(var, module[var].with_attr("global_symbol", symbol))
     return module

@@ -12,7 +12,13 @@ import numpy.typing as npt
 import onnx_ir as ir
 import tvm
 
-from ingot.errors import IngotError, ModelError, UnsupportedOperatorError, first_line
+from ingot.errors import (
+    CompilationError,
+    IngotError,
+    ModelError,
+    UnsupportedOperatorError,
+    first_line,
+)
 from ingot.runtime.npu.region import Configuration, Region
 from ingot.targets.base import Unsupported
 from ingot.targets.cpu.lowering import build_module, lower_module
@@ -171,4 +177,4 @@ def _errors_named() -> Iterator[None]:
         raise
     except Exception as error:
         # TVM raises errors of many types from its passes and from LLVM.
-        raise ModelError(f"TVM cannot compile the CPU's part: {first_line(error)}") from error
+        raise CompilationError(f"TVM cannot compile the CPU's part: {first_line(error)}") from error

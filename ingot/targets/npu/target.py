@@ -11,8 +11,8 @@ import onnx_ir as ir
 import pydantic
 
 from ingot.errors import ModelError
-from ingot.runtime.manifest import TargetInfo
-from ingot.runtime.npu.region import Configuration
+from ingot.runtime.manifest import RegionInfo, TargetInfo, TensorSpec
+from ingot.runtime.npu.region import Configuration, Region, RegionTensor
 from ingot.runtime.threads import available_cores, use_threads
 from ingot.targets.base import Lowered, Target, TargetOptions, Unsupported
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
@@ -85,6 +85,11 @@ class NpuTarget(Target):
         return f"npu:{','.join(parts)}"
 
     @property
+    def info(self) -> TargetInfo:
+        """The NPU, and the architecture and features that the code beside it needs."""
+        return TargetInfo(self.kind, self.spec, self.cpu.architecture, self.cpu.features)
+
+    @property
     def pass_options(self) -> Mapping[str, Mapping[str, Any]]:
         """The profile; and no multiplication by a vector of factors, which is a layer."""
         without = {"insert": False}
@@ -95,10 +100,10 @@ class NpuTarget(Target):
         }
 
     def unsupported(self, model: ir.Model) -> Sequence[Unsupported]:
-        """Returns the nodes that are left to the CPU, in graph order."""
-        from ingot.targets.npu.composites import find_composites
+        """Returns the nodes that neither the NPU nor the CPU beside it takes, in graph order."""
+        from ingot.targets.relax.importer import refused_nodes
 
-        return find_composites(model.graph).unfit
+        return refused_nodes(model)
 
     def lower(self, model: ir.Model) -> Lowered:
         """Lowers a QDQ graph to regions of the NPU and linked code for the rest.
@@ -124,13 +129,21 @@ class NpuTarget(Target):
         return Lowered(
             code=host.code,
             weights=host.weights,
-            info=TargetInfo(self.kind, self.spec, self.cpu.architecture, self.cpu.features),
+            info=self.info,
             placement={"npu": parts.npu, "cpu": {**parts.cpu, "kernels": host.kernels}},
             stage_seconds={"npu": marks[1] - marks[0], "host": marks[2] - marks[1]},
+            regions={region.name: _described(region) for region in parts.regions},
             members={
                 name: data for region in parts.regions for name, data in region.members().items()
             },
         )
+
+
+def _described(region: Region) -> RegionInfo:
+    def specs(tensors: Sequence[RegionTensor]) -> tuple[TensorSpec, ...]:
+        return tuple(TensorSpec(tensor.name, tensor.dtype, tensor.shape) for tensor in tensors)
+
+    return RegionInfo("npu", region.nodes, specs(region.inputs), specs(region.outputs))
 
 
 def _require_static(model: ir.Model) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import tvm
-from tvm import relax
+from tvm import relax, tirx
 
 from ingot.errors import IngotError, ModelError, UnsupportedOperatorError, first_line
 from ingot.targets.base import Unsupported
@@ -29,8 +29,11 @@ from ingot.targets.relax.narrow_types import (
 )
 from ingot.targets.relax.operators import CONVERTERS, Converter
 from ingot.targets.relax.operators.narrow_cast import NARROW_CONVERTERS
+from ingot.targets.relax.regions import DOMAIN as REGION_DOMAIN
+from ingot.targets.relax.regions import call_region
 from ingot.targets.relax.shape_values import shape_arithmetic, shape_slice
 from ingot.targets.relax.tvm_internals import ONNXGraphImporter, end_open_block, tvm_converter
+from ingot.targets.relax.types import is_foreign
 
 _STANDARD_DOMAINS = ("", "ai.onnx")
 _CONTRIB_DOMAIN = "com.microsoft"
@@ -44,6 +47,8 @@ _TAKES_SHAPES = frozenset({
     "Where", "Cast", "CastLike", "Squeeze",
 })  # fmt: skip
 _HANDLED_BY_IMPORTER = frozenset({"Constant", "If"})
+
+_NO_LOWERING = "no lowering for this operator"
 
 Converters = Mapping[tuple[str, str], Converter]
 
@@ -61,31 +66,70 @@ def unsupported_nodes(model: ir.Model, converters: Converters = CONVERTERS) -> l
     for node in model.graph.all_nodes():
         if node.op_type in _HANDLED_BY_IMPORTER and node.domain in _STANDARD_DOMAINS:
             continue
-        operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        if node.domain == REGION_DOMAIN:
+            continue
         if (kind := unheld_type(node)) is not None:
-            found.append(Unsupported(node.name or "", operator, f"{kind} has no lowering"))
+            found.append(Unsupported(node.name or "", _qualified(node), f"{kind} has no lowering"))
             continue
         if (node.domain, node.op_type) in converters:
             continue
         if _tvm_converter(node.domain, node.op_type) is None:
-            found.append(Unsupported(node.name or "", operator, "no lowering for this operator"))
+            found.append(Unsupported(node.name or "", _qualified(node), _NO_LOWERING))
     return found
 
 
-class _Importer(ONNXGraphImporter):  # type: ignore[misc]
-    """TVM's importer with the lookup by domain and errors that name the node."""
+class _RefusedError(UnsupportedOperatorError):
+    """A node that cannot be lowered.
 
-    def __init__(self, model: ir.Model, converters: Converters) -> None:
+    Attributes:
+        reason: Why not, without the node's name.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class _Probed(Exception):  # noqa: N818 - it ends a trial, it is no error
+    """Ends a trial import: every node has been visited."""
+
+
+class _Importer(ONNXGraphImporter):  # type: ignore[misc]
+    """TVM's importer with the lookup by domain, errors that name the node, and regions.
+
+    Args:
+        model: The graph.
+        converters: Converters by domain and operator, before TVM's own.
+        trial: Whether nodes that cannot be lowered are noted and stood in for, so that those behind
+            them are tried too; :class:`_Probed` ends such an import.
+
+    Attributes:
+        refused: In a trial, the reasons by the node's name.
+        foreign: Names of values that compiled code cannot hold.
+    """
+
+    def __init__(self, model: ir.Model, converters: Converters, *, trial: bool = False) -> None:
         super().__init__(shape_dict={}, dtype_dict={}, keep_params_in_input=False, sanitize=True)
         self._converters = converters
         self._domains = {node.name or "": node.domain for node in model.graph.all_nodes()}
         self._types = {node.name or "": node_types(node) for node in model.graph.all_nodes()}
         self._weights = model.graph.initializers
+        self._trial = trial
+        self.refused: dict[str, str] = {}
+        # What nodes of the main graph compute, by name.
+        self._values = {
+            str(value.name): value for node in model.graph for value in node.outputs if value.name
+        }
+        self.foreign = {str(value.name) for value in model.graph.inputs if is_foreign(value)}
+        self._source_inputs = [value for value in model.graph.inputs if not is_foreign(value)]
 
     def _parse_graph_initializers(self, graph: onnx.GraphProto) -> None:
         # From the graph itself: a proto holds no more than 2 GB, and none of what is external.
         del graph
         for name, value in self._weights.items():
+            if self._trial and is_foreign(value):
+                self.foreign.add(name)
+                continue
             if value.const_value is None:
                 raise ModelError(f"weight {name!r} has no data")
             # Keeps a scalar a scalar.
@@ -97,12 +141,71 @@ class _Importer(ONNXGraphImporter):  # type: ignore[misc]
 
     def _construct_nodes(self, graph: onnx.GraphProto) -> None:
         for node in graph.node:
-            if self._compute_on_shapes(node):
+            if node.domain == REGION_DOMAIN:
+                self._stand_in(node.op_type, node)
                 continue
-            with self._shapes_as_tensors(node):
-                super()._construct_nodes(onnx.GraphProto(node=[node]))
+            try:
+                self._construct(node)
+            except UnsupportedOperatorError as error:
+                if not self._trial:
+                    raise
+                self.refused[node.name] = getattr(error, "reason", str(error))
+                self._stand_in(node.name, node)
+        if self._trial:
+            raise _Probed
         for output in graph.output:
             self._nodes[output.name] = self._as_tensor(self._nodes[output.name])
+
+    def _construct(self, node: onnx.NodeProto) -> None:
+        foreign = [name for name in node.input if name in self.foreign]
+        if foreign:
+            reason = f"{foreign[0]!r} is no tensor of a type and rank that compiled code knows"
+            raise _RefusedError(f"node {node.name!r} ({node.op_type}): {reason}", reason)
+        if self._compute_on_shapes(node):
+            return
+        with self._shapes_as_tensors(node):
+            try:
+                super()._construct_nodes(onnx.GraphProto(node=[node]))
+            except IngotError:
+                raise
+            except Exception as error:
+                # The importer raises whatever its assertions, look-ups and FFI calls raise; each
+                # means that this node cannot be lowered.
+                raise self._cannot_be_lowered(node.name, node.op_type, first_line(error)) from error
+
+    def _cannot_be_lowered(self, name: str, operator: str, reason: str) -> _RefusedError:
+        return _RefusedError(
+            f"node {name!r}: operator {operator} (opset {self.opset}) cannot be lowered to the "
+            f"CPU: {reason}",
+            reason,
+        )
+
+    def _stand_in(self, function: str, node: onnx.NodeProto) -> None:
+        """Calls what runs outside of the compiled code, in a node's place."""
+        values = {name: self._values[name] for name in node.output if name}
+        held = [value for value in values.values() if not is_foreign(value)]
+        self.foreign |= {name for name, value in values.items() if is_foreign(value)}
+        arguments = [
+            self._as_tensor(self._nodes[name])
+            for name in node.input
+            if name and name not in self.foreign
+        ]
+        if not held:
+            return
+        results = call_region(self.bb, function, arguments, held, self._symbols())
+        self._nodes.update({str(v.name): r for v, r in zip(held, results, strict=True)})
+
+    def _symbols(self) -> dict[str, tirx.Var]:
+        """Returns the variables of the symbolic dimensions of the graph's inputs."""
+        return {
+            str(size.value): dimension
+            for value in self._source_inputs
+            if value.name in self._inputs and value.shape is not None
+            for size, dimension in zip(
+                value.shape, self._inputs[str(value.name)].ty.shape.values, strict=True
+            )
+            if not isinstance(size, int) and isinstance(dimension, tirx.Var)
+        }
 
     def _compute_on_shapes(self, node: onnx.NodeProto) -> bool:
         """Computes a node whose inputs are shapes; returns whether that was possible."""
@@ -160,17 +263,14 @@ class _Importer(ONNXGraphImporter):  # type: ignore[misc]
             own = self._converters.get((domain, op_name))
             if own is not None:
                 return self.bb.normalize(own(self.bb, list(inputs), attrs))
+            if _tvm_converter(domain, op_name) is None:
+                raise UnsupportedOperatorError(_NO_LOWERING)
             converted = super()._convert_operator(op_name, inputs, attrs, opset)
             return self.bb.normalize(_within_bounds(converted))
         except UnsupportedOperatorError as error:
-            raise UnsupportedOperatorError(f"node {name!r} ({op_name}): {error}") from error
+            raise _RefusedError(f"node {name!r} ({op_name}): {error}", str(error)) from error
         except Exception as error:
-            # The importer raises whatever its assertions, look-ups and FFI calls raise; each
-            # means that this node cannot be lowered.
-            raise UnsupportedOperatorError(
-                f"node {name!r}: operator {op_name} (opset {opset}) cannot be lowered to the CPU: "
-                f"{first_line(error)}"
-            ) from error
+            raise self._cannot_be_lowered(name, op_name, first_line(error)) from error
 
 
 def _within_bounds(expression: relax.Expr) -> relax.Expr:
@@ -209,17 +309,50 @@ def import_graph(model: ir.Model, further: Converters | None = None) -> tvm.IRMo
                 f"input {value.name!r} has no known rank: give its shape with "
                 f"--shape {value.name}=SIZES"
             )
-    opset = model.opset_imports.get("", 1)
     importer = _Importer(model, converters)
-    # The importer prints and warns on its own; what matters of that is in the exception.
+    with _quietly(importer):
+        return importer.from_onnx(proto.graph, model.opset_imports.get("", 1))
+
+
+def refused_nodes(model: ir.Model, further: Converters | None = None) -> list[Unsupported]:
+    """Returns every node of the main graph that cannot be lowered, with the reason, in graph order.
+
+    Each node is tried, also those behind one that cannot be lowered: they get a tensor of the type
+    that shape inference gives it. A node is refused that reads what compiled code cannot hold.
+
+    Args:
+        model: A graph whose shapes have been inferred.
+        further: Converters for operators of other domains, by domain and operator.
+    """
+    importer = _Importer(model, {**CONVERTERS, **(further or {})}, trial=True)
+    proto = _without_weights(model)
+    held = [value for value in proto.graph.input if value.name not in importer.foreign]
+    del proto.graph.input[:]
+    proto.graph.input.extend(held)
+    with contextlib.suppress(_Probed), _quietly(importer):
+        importer.from_onnx(proto.graph, model.opset_imports.get("", 1))
+    return [
+        Unsupported(node.name or "", _qualified(node), importer.refused[node.name or ""])
+        for node in model.graph
+        if node.name in importer.refused
+    ]
+
+
+@contextlib.contextmanager
+def _quietly(importer: _Importer) -> Iterator[None]:
+    """Keeps to itself what the importer prints and warns: what matters is in the exception."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
-            return importer.from_onnx(proto.graph, opset)
-        except IngotError:
+            yield
+        except (IngotError, _Probed):
             # A builder that is dropped with a block open complains on standard error.
             end_open_block(importer)
             raise
+
+
+def _qualified(node: ir.Node) -> str:
+    return f"{node.domain}.{node.op_type}" if node.domain else node.op_type
 
 
 def _without_weights(model: ir.Model) -> onnx.ModelProto:

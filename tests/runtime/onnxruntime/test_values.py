@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from ingot.runtime.onnxruntime_values import from_value, needs_value, run_session, to_value
+from ingot.runtime.onnxruntime.values import from_value, needs_value, run_session, to_value
 
 DTYPES = ["bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "int4", "uint4", "int2"]
 

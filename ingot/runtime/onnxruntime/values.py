@@ -82,17 +82,18 @@ def run_session(
 
     What NumPy has goes by NumPy, which takes sequences and strings too.
     """
-    special = any(
-        isinstance(array, np.ndarray) and needs_value(array.dtype) for array in feeds.values()
-    )
-    kinds = {output.name: output.type for output in session.get_outputs()}
-    if not special and not any(_is_special(kinds[name]) for name in names):
+    if not has_special_types(session):
         return list(session.run(list(names), dict(feeds)))
     pairs = {name: to_value(array) for name, array in feeds.items()}
     results = session.run_with_ort_values(
         list(names), {name: value for name, (value, _) in pairs.items()}
     )
     return [from_value(result) for result in results]
+
+
+def has_special_types(session: ort.InferenceSession) -> bool:
+    """Whether an input or output of a session is of a type that NumPy lacks."""
+    return any(_is_special(value.type) for value in (*session.get_inputs(), *session.get_outputs()))
 
 
 _SPECIAL_KINDS = ("bfloat16", "float8", "float4", "int4", "uint4", "int2", "uint2")

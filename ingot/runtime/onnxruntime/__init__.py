@@ -1,0 +1,1 @@
+"""Regions that ONNX Runtime runs; needs the extra `fallback`."""

@@ -1,0 +1,1 @@
+"""Regions that ONNX Runtime runs: what no target compiles."""

@@ -1,0 +1,54 @@
+"""What a manifest says of the inputs and outputs of a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from ingot.onnx_graph.indices import index_limit
+from ingot.runtime.manifest import TensorSpec
+from ingot.targets.relax.types import is_foreign
+
+# ONNX Runtime's names of element types, where they are not ONNX's in small letters.
+_ELEMENTS = {ir.DataType.FLOAT: "float", ir.DataType.DOUBLE: "double"}
+
+
+def tensor_specs(values: Sequence[ir.Value], *, in_code: bool = True) -> tuple[TensorSpec, ...]:
+    """Returns the specs of a graph's inputs or outputs; an unknown dimension gets a symbol.
+
+    Args:
+        values: The values; an input that has a default is left out.
+        in_code: Whether compiled code takes what it can hold of them; else a region is all.
+    """
+    return tuple(
+        _spec(value, in_code and not is_foreign(value))
+        for value in values
+        if not value.is_initializer()
+    )
+
+
+def _spec(value: ir.Value, in_code: bool) -> TensorSpec:
+    name = str(value.name)
+    is_tensor = isinstance(value.type, ir.TensorType)
+    if not is_tensor or value.shape is None or value.dtype is None:
+        dtype = "" if value.dtype is None or not is_tensor else value.dtype.numpy().name
+        return TensorSpec(name, dtype, (), in_code=in_code, onnx_type=_described(value.type))
+    shape = tuple(
+        dimension if isinstance(dimension, int) else dimension.value or f"{name}_{axis}"
+        for axis, dimension in enumerate(value.shape)
+    )
+    limit = index_limit(value) if value.is_graph_input() and value.dtype.is_integer() else None
+    return TensorSpec(name, value.dtype.numpy().name, shape, limit, in_code)
+
+
+def _described(kind: ir.TypeProtocol | None) -> str:
+    """A type as ONNX Runtime writes it."""
+    if isinstance(kind, ir.SequenceType):
+        return f"seq({_described(kind.elem_type)})"
+    if isinstance(kind, ir.OptionalType):
+        return f"optional({_described(kind.elem_type)})"
+    if kind is None:
+        return "unknown"
+    element = _ELEMENTS.get(kind.dtype, kind.dtype.name.lower())
+    return f"{'sparse_tensor' if isinstance(kind, ir.SparseTensorType) else 'tensor'}({element})"
