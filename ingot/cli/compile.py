@@ -185,6 +185,12 @@ def _print(artifact: Artifact) -> None:
     else:
         said = f"not checked numerically: {outcome['reason']}"
     console.print(said, highlight=False, soft_wrap=True)
+    for name, relative in outcome.get("magnified", {}).items():
+        console.print(
+            f"note: output '{name}' differs by {relative:.1e} of scale, as the model magnifies "
+            "rounding: no more than it does in ONNX Runtime itself",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
     for name, decibels in (
         manifest.measured.get("quantization", {}).get("output_sqnr_db", {}).items()
     ):

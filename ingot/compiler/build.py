@@ -167,6 +167,7 @@ def compile_model(
     dumps = None if dump_passes is None else Path(dump_passes)
     manager = PassManager(passes, check=check, dump_dir=dumps, progress=progress)
     run = manager.run(source.model)
+    source = dataclasses.replace(source, notes=(*source.notes, *run.notes))
     labelled = _open_labelled(data, calibration, plan, source, model)
     outcome = finish_quantization(
         run.model, passes, samples, plan.accuracy_budget, labelled, progress

@@ -127,8 +127,8 @@ def _require_determinism(runs: _Runs) -> None:
             )
 
 
-def _depending(graph: ir.Graph) -> frozenset[str]:
-    """Outputs that depend on what inputs hold, and not on their shapes alone."""
+def depending_values(graph: ir.Graph) -> set[ir.Value]:
+    """Values that depend on what a graph's inputs hold, and not on their shapes alone."""
     reached = set(graph.inputs)
     for node in graph:
         if node.op_type in ("Shape", "Size") and node.domain == "":
@@ -139,7 +139,7 @@ def _depending(graph: ir.Graph) -> frozenset[str]:
             read.update(inner.outputs)
         if not reached.isdisjoint(read):
             reached.update(node.outputs)
-    return frozenset(str(value.name) for value in graph.outputs if value in reached)
+    return reached
 
 
 def _subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
@@ -169,7 +169,8 @@ class _Runs:
         self._open = OpenSizes.of(model)
         self._seed = seed
         self._base: Sizes = {}
-        self._computed = _depending(model.graph)
+        computed = depending_values(model.graph)
+        self._computed = {value.name for value in model.graph.outputs if value in computed}
 
     def add_given(self, inputs: Inputs, origin: str) -> None:
         try:

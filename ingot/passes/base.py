@@ -70,10 +70,13 @@ class PassOutcome(ir.passes.PassResult):
     Attributes:
         applied: Number of places where the pass applied.
         declined: Places where it matched in part, with the reason why it was left.
+        places: Names of the nodes at the roots of the places where it applied, of a pass that can
+            leave places out.
     """
 
     applied: int = 0
     declined: Sequence[Declined] = ()
+    places: Sequence[str] = ()
 
 
 OptionsT = TypeVar("OptionsT", bound=PassOptions)
@@ -89,6 +92,8 @@ class IngotPass(ir.passes.InPlacePass, Generic[OptionsT]):
         tolerance: What the manager compares the outputs under.
         by_name_only: Left out where a recipe names the pass's whole group: an alternative to
             others of the group.
+        left_out: Nodes at the roots of places to leave as they are, set by the manager for a pass
+            that tells its places.
     """
 
     name: ClassVar[str]
@@ -96,6 +101,7 @@ class IngotPass(ir.passes.InPlacePass, Generic[OptionsT]):
     options_type: ClassVar[type[PassOptions]] = PassOptions
     tolerance: ClassVar[Tolerance] = FLOAT_ROUNDING
     by_name_only: ClassVar[bool] = False
+    left_out: frozenset[str] = frozenset()
 
     def __init__(self, options: OptionsT | None = None) -> None:
         """Takes validated options, or the defaults of ``options_type``."""

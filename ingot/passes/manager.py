@@ -9,21 +9,29 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from ingot.errors import IngotError, first_line, root_cause
-from ingot.passes.base import PassOutcome, pass_name, pass_tolerance
+from ingot.errors import IngotError
+from ingot.passes.base import Declined, PassOutcome, pass_name
+from ingot.passes.checking import call_pass, check_pass
 from ingot.passes.difference import GraphState, compare_graphs
 from ingot.passes.invariants import Interface, check_graph, check_operators
-from ingot.passes.record import CheckResult, DeclinedRecord, PassCheck, PassRecord
+from ingot.passes.record import DeclinedRecord, PassCheck, PassRecord
 from ingot.passes.storage import save
 from ingot.progress import Progress, no_progress
 
 
 @dataclasses.dataclass(frozen=True)
 class PipelineRun:
-    """The model that came out of the passes, and one record for each pass."""
+    """What came out of the passes.
+
+    Attributes:
+        model: The model.
+        records: One record for each pass.
+        notes: What a user should know of them, a line each.
+    """
 
     model: ir.Model
     records: list[PassRecord]
+    notes: tuple[str, ...] = ()
 
 
 class PassManager:
@@ -32,7 +40,8 @@ class PassManager:
     After each pass that changed the graph: values are defined before they are used, initializers
     have data, names are unique, operators fit their schemas, and the model's inputs and outputs
     keep their names, dtypes and shapes. With a ``check``, the outputs on reference inputs agree
-    with those before the pass under the tolerance that the pass declares.
+    with those before the pass under the tolerance that the pass declares; a rewrite that only
+    rounds otherwise, which the graph behind it magnifies, is taken back.
 
     Args:
         passes: Any ``onnx_ir`` passes, in place or functional; Ingot's own tell more.
@@ -67,6 +76,7 @@ class PassManager:
         """
         interface = Interface.of(model)
         records: list[PassRecord] = []
+        notes: list[str] = []
         state = GraphState.capture(model)
         snapshot = model.clone() if self._check is not None else None
         self._dump(model, 0, "input")
@@ -74,7 +84,7 @@ class PassManager:
             name = pass_name(pass_)
             self._progress(f"pass {name}", 0, 0)
             started = time.perf_counter()
-            result = _call(pass_, name, model)
+            result = call_pass(pass_, model)
             seconds = time.perf_counter() - started
             model = result.model
             before, state = state, GraphState.capture(model)
@@ -83,19 +93,19 @@ class PassManager:
             if record.changed or result.modified:
                 _check_valid(model, interface, name)
                 if self._check is not None and snapshot is not None:
-                    previous, snapshot = snapshot, model.clone()
                     started = time.perf_counter()
-                    record.check = self._compare(previous, snapshot, pass_)
+                    kept = check_pass(pass_, snapshot, model, result, self._check)
+                    if kept.result is not result:
+                        model, state = kept.result.model, GraphState.capture(kept.result.model)
+                        _check_valid(model, interface, name)
+                        record = _record(name, seconds, kept.result, before, state)
+                    record.check = kept.check
+                    record.declined += map(_declined_record, kept.left_out)
+                    notes += [f"{name}, '{one.node}': {one.reason}" for one in kept.left_out]
                     record.check_seconds = time.perf_counter() - started
+                    snapshot = kept.snapshot
             records.append(record)
-        return PipelineRun(model, records)
-
-    def _compare(
-        self, before: ir.Model, after: ir.Model, pass_: ir.passes.PassBase
-    ) -> CheckResult | None:
-        if self._check is None:
-            return None
-        return self._check.compare(before, after, pass_tolerance(pass_), pass_name=pass_name(pass_))
+        return PipelineRun(model, records, tuple(notes))
 
     def _dump(self, model: ir.Model, index: int, name: str) -> None:
         if self._dump_dir is None:
@@ -106,15 +116,6 @@ class PassManager:
             save(model, path)
         except OSError as error:
             raise IngotError(f"cannot write '{path}': {error.strerror or error}") from error
-
-
-def _call(pass_: ir.passes.PassBase, name: str, model: ir.Model) -> ir.passes.PassResult:
-    try:
-        return pass_(model)
-    except IngotError as error:
-        raise type(error)(f"pass '{name}': {error}") from error
-    except Exception as error:
-        raise IngotError(f"pass '{name}' failed: {_described_cause(error)}") from error
 
 
 def _check_valid(model: ir.Model, interface: Interface, name: str) -> None:
@@ -138,7 +139,7 @@ def _record(
     applied = int(bool(difference))
     if isinstance(result, PassOutcome):
         applied = result.applied
-        declined = [DeclinedRecord(node=d.node, reason=d.reason) for d in result.declined]
+        declined = [_declined_record(declined) for declined in result.declined]
     return PassRecord(
         name=name,
         seconds=seconds,
@@ -156,8 +157,5 @@ def _record(
     )
 
 
-def _described_cause(error: BaseException) -> str:
-    """The innermost cause in one line: onnx_ir wraps a pass's error once per level of nesting."""
-    cause = root_cause(error)
-    said, kind = first_line(cause), type(cause).__name__
-    return said if said == kind else f"{kind}: {said}"
+def _declined_record(declined: Declined) -> DeclinedRecord:
+    return DeclinedRecord(node=declined.node, reason=declined.reason)

@@ -131,20 +131,27 @@ class FusionPass(IngotPass[OptionsT], abc.ABC):
         """Applies the fusion wherever it matches, until it matches nowhere."""
         names = Names(model)
         opset = model.opset_imports.get("", 1)
-        applied = 0
+        places: list[str] = []
         while True:
             declined: list[Declined] = []
-            found = sum(self._walk(graph, names, opset, declined) for graph in model.graphs())
-            applied += found
+            found = [
+                p for graph in model.graphs() for p in self._walk(graph, names, opset, declined)
+            ]
+            places += found
             if not found:
-                return PassOutcome(model, applied > 0, applied, declined)
+                return PassOutcome(model, bool(places), len(places), declined, places)
 
-    def _walk(self, graph: ir.Graph, names: Names, opset: int, declined: list[Declined]) -> int:
+    def _walk(
+        self, graph: ir.Graph, names: Names, opset: int, declined: list[Declined]
+    ) -> list[str]:
+        """Applies the fusion where it matches; returns the names of the roots."""
         self.prepare(graph)
-        applied = 0
+        places = []
         for node in list(graph) if self.forward else list(reversed(graph)):
             removed_meanwhile = node.graph is not graph
             if removed_meanwhile or node.domain != "" or node.op_type not in self.candidates:
+                continue
+            if node.name in self.left_out:
                 continue
             try:
                 fusion = self.match(node)
@@ -155,9 +162,9 @@ class FusionPass(IngotPass[OptionsT], abc.ABC):
             except Unfit as unfit:
                 declined.append(Declined(node.name or "", str(unfit)))
                 continue
+            places.append(fusion.root.name or "")
             _apply(graph, fusion, names)
-            applied += 1
-        return applied
+        return places
 
 
 def _require_opset(fusion: Fusion, opset: int) -> None:
