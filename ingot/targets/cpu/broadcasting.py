@@ -14,10 +14,20 @@ import numpy as np
 import tvm
 from tvm import ir, relax
 
-# Axes of an image.
-_RANK = 4
+# Axes of an image, of one to three spatial ones.
+_RANKS = (3, 4, 5)
 _COMMUTATIVE = frozenset({"relax.add", "relax.multiply", "relax.maximum", "relax.minimum"})
-_BINARY = _COMMUTATIVE | {"relax.subtract", "relax.divide", "relax.power"}
+BINARY = _COMMUTATIVE | {"relax.subtract", "relax.divide", "relax.power"}
+"""Element-wise operators of two operands."""
+UNARY = frozenset(
+    f"relax.{name}"
+    for name in (
+        "abs", "astype", "ceil", "clip", "erf", "exp", "floor", "log", "negative", "nn.gelu",
+        "nn.gelu_tanh", "nn.leakyrelu", "nn.relu", "nn.selu", "nn.silu", "nn.softplus", "round",
+        "rsqrt", "sigmoid", "sqrt", "square", "tanh",
+    )
+)  # fmt: skip
+"""Element-wise operators of one operand."""
 _PRELU = "relax.nn.prelu"
 
 # Operators of one operand for which TVM does not say that any layout suits them.
@@ -32,27 +42,28 @@ class _Aligner(relax.PyExprMutator):  # type: ignore[misc]
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = self.visit_expr_post_order(call)
         name = getattr(call.op, "name", "")
-        if name not in _BINARY | {_PRELU} or _rank(call) != _RANK:
+        rank = _rank(call)
+        if name not in BINARY | {_PRELU} or rank not in _RANKS:
             return call
         if name == _PRELU:
             return _prelu(call)
-        operands = [self._aligned(*pair) for pair in (call.args, reversed(call.args))]
-        if _is_image(call.args[1]) and not _is_image(call.args[0]):
+        operands = [self._aligned(*pair, rank) for pair in (call.args, reversed(call.args))]
+        if _is_image(call.args[1], rank) and not _is_image(call.args[0], rank):
             operands = (
                 operands[::-1] if name in _COMMUTATIVE else [_scalar(operands[0]), operands[1]]
             )
         same = all(new.same_as(old) for new, old in zip(operands, call.args, strict=True))
         return call if same else relax.Call(call.op, operands, call.attrs)
 
-    def _aligned(self, operand: relax.Expr, other: relax.Expr) -> relax.Expr:
+    def _aligned(self, operand: relax.Expr, other: relax.Expr, axes: int) -> relax.Expr:
         """Returns an operand as a scalar or with as many axes as an image."""
         rank = _rank(operand)
         if not rank:
             return operand
-        missing = _RANK - rank
+        missing = axes - rank
         if isinstance(operand, tvm.ir.GenericConst):
             array = operand.value.numpy()
-            if missing and array.size == 1 and _rank(other) == _RANK:
+            if missing and array.size == 1 and _rank(other) == axes:
                 return _constant(array.reshape(()))
             return _constant(array.reshape(*[1] * missing, *array.shape)) if missing else operand
         if missing:
@@ -72,8 +83,8 @@ def _rank(expression: relax.Expr) -> int | None:
     return int(type_.ndim) if isinstance(type_, relax.TensorType) and type_.ndim >= 0 else None
 
 
-def _is_image(expression: relax.Expr) -> bool:
-    return _rank(expression) == _RANK and not isinstance(expression, tvm.ir.GenericConst)
+def _is_image(expression: relax.Expr, axes: int) -> bool:
+    return _rank(expression) == axes and not isinstance(expression, tvm.ir.GenericConst)
 
 
 def _constant(array: np.ndarray[Any, np.dtype[Any]]) -> relax.Expr:

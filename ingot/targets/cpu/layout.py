@@ -8,26 +8,34 @@ reductions and concatenations; transposes are left at the network's borders.
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import tvm
 from tvm import relax
 
 from ingot.targets.cpu.broadcasting import align_operands
+from ingot.targets.cpu.transposed_convolution import rewrite_transposed
 from ingot.targets.relax.constants import fold_constant_layouts
 
-_CONVOLUTION = "relax.nn.conv2d"
+_LAYOUTS = {
+    f"relax.nn.conv{rank}d{kind}": [f"N{space}C", f"{space}IO"]
+    for rank, space in ((1, "W"), (2, "HW"), (3, "DHW"))
+    for kind in ("", "_transpose")
+}
 
 
 def channels_last(module: tvm.IRModule) -> tvm.IRModule:
-    """Returns the module with its convolutions, and what lies between, in NHWC."""
-    if not _has_call(module, _CONVOLUTION):
+    """Returns the module with convolutions of any rank, and what lies between, channels last."""
+    if not _has_call(module, _LAYOUTS):
         # TVM's pass would stop at tensors of unknown rank for nothing.
         return module
     module = align_operands(module)
-    module = relax.transform.ConvertLayout({_CONVOLUTION: ["NHWC", "HWIO"]})(module)
-    return fold_constant_layouts(relax.transform.CanonicalizeBindings()(module))
+    module = relax.transform.ConvertLayout(_LAYOUTS)(module)
+    module = fold_constant_layouts(relax.transform.CanonicalizeBindings()(module))
+    return relax.transform.CanonicalizeBindings()(rewrite_transposed(module))
 
 
-def _has_call(module: tvm.IRModule, operator: str) -> bool:
+def _has_call(module: tvm.IRModule, operators: Container[str]) -> bool:
     names = []
 
     def visit(expression: relax.Expr) -> None:
@@ -35,4 +43,4 @@ def _has_call(module: tvm.IRModule, operator: str) -> bool:
             names.append(getattr(expression.op, "name", ""))
 
     relax.analysis.post_order_visit(module["main"], visit)
-    return operator in names
+    return any(name in operators for name in names)

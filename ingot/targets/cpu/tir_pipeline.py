@@ -16,7 +16,7 @@ from tvm.tirx import compilation_pipeline
 from tvm.tirx import stmt as statements
 
 from ingot.targets.cpu.let_bindings import EVALUATED_ONLY_IF, bind_let_expressions
-from ingot.targets.cpu.schedules.emission import FAMILY
+from ingot.targets.cpu.schedules.emission import SCHEDULED
 from ingot.targets.cpu.storage import rewrite_storage
 from ingot.targets.cpu.vector_math import replace_math_calls
 
@@ -99,14 +99,15 @@ def _without_aliases(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.
 
 @tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]
 def _compact_allocations(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
-    """Shrinks what schedules allocate to what is used.
+    """Shrinks what TVM's own code allocates to what is used.
 
-    Kernels that were written allocate no more than that; to find so takes a third of a build.
+    What was written here allocates no more than that; to find so takes a third of a build, and
+    TVM's analysis divides by zero where it takes the size of an open dimension for nothing.
     """
     scheduled = {
         name: function
         for name, function in module.functions_items()
-        if isinstance(function, tirx.PrimFunc) and not (function.attrs or {}).get(FAMILY)
+        if isinstance(function, tirx.PrimFunc) and not (function.attrs or {}).get(SCHEDULED)
     }
     compacted = s_tir.transform.CompactBufferAllocation()(tvm.IRModule(scheduled))
     for name, function in compacted.functions_items():

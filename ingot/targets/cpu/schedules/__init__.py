@@ -10,6 +10,7 @@ from ingot.targets.cpu.schedules.anchored import Family, write_anchored
 from ingot.targets.cpu.schedules.column_reduction import schedule_column_reduction
 from ingot.targets.cpu.schedules.convolution import schedule_convolution
 from ingot.targets.cpu.schedules.depthwise import schedule_depthwise
+from ingot.targets.cpu.schedules.emission import SCHEDULED
 from ingot.targets.cpu.schedules.integer.convolution import schedule_integer_convolution
 from ingot.targets.cpu.schedules.integer.matmul import schedule_integer_matmul
 from ingot.targets.cpu.schedules.matmul import schedule_matmul
@@ -17,7 +18,6 @@ from ingot.targets.cpu.schedules.plain import write_plain
 from ingot.targets.cpu.schedules.pooling import schedule_max_pooling, schedule_sum_pooling
 from ingot.targets.cpu.schedules.structure import NotPlainError
 
-_SCHEDULED = "tirx.is_scheduled"
 _FAMILIES: dict[str, Family] = {
     "column_reduction": schedule_column_reduction,
     "convolution": schedule_convolution,
@@ -49,7 +49,7 @@ def schedule_module(module: tvm.IRModule, cpu: CpuDescription) -> tuple[tvm.IRMo
 
 def _can_be_scheduled(function: tirx.PrimFunc) -> bool:
     """Whether a prim func is made of blocks (sorting, for one, is plain loops) and still naive."""
-    done = bool(function.attrs) and bool(function.attrs.get(_SCHEDULED, False))
+    done = bool(function.attrs) and bool(function.attrs.get(SCHEDULED, False))
     body = function.body
     return not done and isinstance(body, s_tir.SBlockRealize) and body.block.name_hint == "root"
 

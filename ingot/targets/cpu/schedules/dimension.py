@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from tvm import tirx
+from tvm import sym, tirx
 
 Dim: TypeAlias = "int | tirx.Expr"
 
@@ -21,3 +21,11 @@ def product(dims: Iterable[Dim]) -> Dim:
 def ceil_div(dim: Dim, by: int) -> Dim:
     """Divides and rounds up."""
     return (dim + (by - 1)) // by
+
+
+def simplified(dim: Dim) -> Dim:
+    """Returns a dimension as a number where it is one, else as a simple expression."""
+    if isinstance(dim, int):
+        return dim
+    dim = sym.Analyzer().simplify(dim)
+    return int(dim.value) if isinstance(dim, tirx.IntImm) else dim

@@ -14,7 +14,7 @@ import tvm
 from tvm import s_tir, tirx
 from tvm.tirx import stmt as statements
 
-_SCHEDULED = "tirx.is_scheduled"
+SCHEDULED = "tirx.is_scheduled"
 _VOLATILE = "tirx.volatile"
 OPERATIONS = "ingot.operations"
 FAMILY = "ingot.family"
@@ -223,7 +223,7 @@ def prim_func(
     # Relax asks of each prim func whether it is a mere reshape, and takes no body but a block's.
     root = s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "root", body))
     function = tirx.PrimFunc(list(parameters), root)
-    function = function.with_attr("tirx.noalias", True).with_attr(_SCHEDULED, True)
+    function = function.with_attr("tirx.noalias", True).with_attr(SCHEDULED, True)
     if name is not None:
         function = function.with_attr("global_symbol", name)
     if family is not None:

@@ -29,6 +29,11 @@ def shape_of(expression: relax.Expr) -> list[Dim] | None:
     return [int(dim) if isinstance(dim, tirx.IntImm) else dim for dim in shape]
 
 
+def shape_expr(dims: Iterable[Dim]) -> relax.ShapeExpr:
+    """Returns dimensions as a shape of Relax's."""
+    return relax.ShapeExpr([index(dim) for dim in dims])
+
+
 class Dimensions:
     """Gives each distinct symbolic dimension a variable of the prim func's own."""
 

@@ -15,6 +15,7 @@ from ingot.targets.relax.operators.dropout import dropout
 from ingot.targets.relax.operators.expand import expand
 from ingot.targets.relax.operators.eye_like import eye_like
 from ingot.targets.relax.operators.hyperbolic import cosh
+from ingot.targets.relax.operators.images import IMAGE_CONVERTERS
 from ingot.targets.relax.operators.integer_products import matmul_integer
 from ingot.targets.relax.operators.lp_normalization import lp_normalization
 from ingot.targets.relax.operators.quantization import (
@@ -53,4 +54,5 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "Range"): range_,
     ("", "ReverseSequence"): reverse_sequence,
     ("", "Sum"): total,
+    **IMAGE_CONVERTERS,
 }
