@@ -47,7 +47,9 @@ class _Aligner(relax.PyExprMutator):  # type: ignore[misc]
             return call
         if name == _PRELU:
             return _prelu(call)
-        operands = [self._aligned(*pair, rank) for pair in (call.args, reversed(call.args))]
+        operands = [
+            self._aligned(one, other, rank) for one, other in (call.args, reversed(call.args))
+        ]
         if _is_image(call.args[1], rank) and not _is_image(call.args[0], rank):
             operands = (
                 operands[::-1] if name in _COMMUTATIVE else [_scalar(operands[0]), operands[1]]

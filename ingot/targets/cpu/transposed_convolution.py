@@ -2,10 +2,10 @@
 
 A transposed convolution of stride s writes s phases along an axis: outputs whose positions leave
 the same remainder by s. Within a phase neighbouring outputs read neighbouring inputs, by every s-th
-tap of the kernel: an ordinary convolution of stride 1, for which there are kernels. Phases that have
-equally many taps are one convolution, each phase a block of its output channels, and the blocks are
-interleaved afterwards: for a kernel as large as the stride that is one matmul and a pixel shuffle.
-No multiplication is by an inserted zero. Shi et al., "Is the deconvolution layer the same as a
+tap of the kernel: an ordinary convolution of stride 1, for which there are kernels. Neighbouring
+phases that have equally many taps are one convolution, each phase a block of its channels, and are
+interleaved afterwards: for a kernel as large as the stride that is a matmul and a pixel shuffle.
+Nothing is multiplied by an inserted zero. Shi et al., "Is the deconvolution layer the same as a
 convolutional layer?" (2016).
 
 Floor: the multiply-adds of the transposed convolution itself. The interleaving reads and writes the
@@ -123,9 +123,7 @@ class _Axis:
 
         Its taps are those whose distance from the first, in outputs, leaves that remainder.
         """
-        taps = [
-            tap for tap in range(self.kernel) if tap * self.dilation % self.stride == remainder
-        ]
+        taps = [tap for tap in range(self.kernel) if tap * self.dilation % self.stride == remainder]
         dilation = self.dilation // math.gcd(self.dilation, self.stride)
         if not taps:
             return Phases(1, (), 1, 0)

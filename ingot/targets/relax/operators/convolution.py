@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tvm import relax, topi, tirx
+from tvm import relax, tirx, topi
 
 from ingot.errors import UnsupportedOperatorError
 from ingot.targets.relax.operators.window import Size, Window, simplified, spatial_sizes
@@ -144,9 +144,12 @@ def _padded(
     builder: relax.BlockBuilder, image: relax.Expr, padding: Sequence[tuple[Size, Size]]
 ) -> relax.Expr:
     before, after = ([0, 0, *sizes] for sizes in zip(*padding, strict=True))
+    # By itself: TVM's fusion does not recognize sizes of such form as the same.
     return builder.emit_te(
-        lambda data: topi.nn.pad(data, before, after, tirx.const(0, data.dtype)), image,
+        lambda data: topi.nn.pad(data, before, after, tirx.const(0, data.dtype)),
+        image,
         primfunc_name_hint="pad",
+        primfunc_attrs={"op_pattern": 8},
     )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from tvm import relax, sym, tirx
 
 from ingot.errors import UnsupportedOperatorError
 
-Size = int | tirx.Expr
+Size: TypeAlias = "int | tirx.Expr"
 """Of an axis: a number, or an expression where it is known only when the code runs."""
 
 _PADDING_MODES = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")

@@ -31,7 +31,7 @@ TRANSPOSED: dict[str, dict[str, Any]] = {
     "same, upper": {"kernel": 3, "strides": 2, "auto_pad": "SAME_UPPER"},
     "same, lower": {"kernel": 2, "strides": 1, "auto_pad": "SAME_LOWER"},
     "valid": {"kernel": 3, "strides": 2, "auto_pad": "VALID", "pads": 1},
-    "padding beyond the first tap": {"kernel": 2, "strides": 2, "pads": 3},
+    "padding beyond the first tap": {"kernel": 2, "strides": 2, "pads": 2},
 }
 
 ORDINARY: dict[str, dict[str, Any]] = {
@@ -80,15 +80,24 @@ def test_forms(compile_for_cpu: Compile, operator: str, rank: int) -> None:
     assert_agrees(compile_for_cpu(network.model()), network)
 
 
-@pytest.mark.parametrize("operator", ["Conv", "ConvTranspose"])
-def test_open_sizes(compile_for_cpu: Compile, operator: str) -> None:
+@pytest.mark.parametrize(
+    ("operator", "rank", "names"),
+    [
+        ("Conv", 2, ("strides and dilations", "a filter per channel", "same, upper")),
+        ("ConvTranspose", 2, ("whole phases, cut", "phases of unequal length")),
+        ("ConvTranspose", 1, ("same, upper", "dilated", "groups")),
+    ],
+)
+def test_open_sizes(
+    compile_for_cpu: Compile, operator: str, rank: int, names: tuple[str, ...]
+) -> None:
     forms = ORDINARY if operator == "Conv" else TRANSPOSED
-    network = every_form(operator, forms, 2, open_=True)
+    network = every_form(operator, {name: forms[name] for name in names}, rank, open_=True)
     model = network.model()
     compiled = compile_for_cpu(model)
     reference = Reference(model)
     for sizes in ((6, 5), (7, 9)):
-        image = normal(2, 4, *sizes)
+        image = normal(2, 4, *sizes[:rank])
         expected = reference.run({model.graph.input[0].name: image})
         for actual, wanted in zip(compiled(image), expected.values(), strict=True):
             np.testing.assert_allclose(actual, wanted, atol=ROUNDING * np.abs(wanted).max())
@@ -106,7 +115,7 @@ def single(attributes: dict[str, Any], weights: np.ndarray, image: list[Any]) ->
 
 
 @pytest.mark.parametrize("auto_pad", ["NOTSET", "SAME_UPPER", "SAME_LOWER"])
-@pytest.mark.parametrize("wanted", [[10, 8], [9, 7], [12, 13]], ids=str)
+@pytest.mark.parametrize("wanted", [[10, 8], [9, 7]], ids=str)
 def test_given_size_of_the_result(
     compile_for_cpu: Compile, auto_pad: str, wanted: list[int]
 ) -> None:
@@ -146,7 +155,5 @@ def test_between_convolutions(compile_for_cpu: Compile, kernel: int) -> None:
     network.output(network.apply("Conv", x, network.weight(4, 6, 3, 3)))
     compiled = compile_for_cpu(network.model())
     assert_agrees(compiled, network)
-    phases = 1 if kernel == 2 else 4
-    assert sorted(compiled.work) == sorted(
-        ["convolution"] * (2 + phases - 1) + ["matmul"] + ["interleave"]
-    )
+    phases = ["matmul"] if kernel == 2 else ["convolution"] * 4
+    assert sorted(compiled.work) == sorted(["convolution"] * 2 + phases + ["interleave"])
