@@ -252,6 +252,7 @@ class _Importer(ONNXGraphImporter):  # type: ignore[misc]
         self, op_name: str, inputs: Any, attrs: dict[str, Any], opset: int
     ) -> relax.Expr:
         name = attrs["tvm_custom"]["name"]
+        attrs["tvm_custom"]["opset"] = opset
         domain = self._domains.get(name, "")
         types = self._types.get(name)
         try:

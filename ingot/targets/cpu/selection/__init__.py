@@ -16,6 +16,7 @@ from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.selection.attention import ATTENTION_SELECTORS
 from ingot.targets.cpu.selection.base import Selection, Selector
 from ingot.targets.cpu.selection.convolution import CONVOLUTION_SELECTORS
+from ingot.targets.cpu.selection.fourier import FOURIER_SELECTORS
 from ingot.targets.cpu.selection.matmul import MATMUL_SELECTORS
 from ingot.targets.cpu.selection.pooling import POOLING_SELECTORS
 from ingot.targets.cpu.selection.quantization import QUANTIZATION_SELECTORS
@@ -34,7 +35,7 @@ SELECTORS: dict[str, Selector] = {
 # Patterns of several calls come before rules for single ones, which would take them apart, and what
 # leaves calls to other rules comes before these.
 PHASES: tuple[Mapping[str, Selector], ...] = (
-    RECURRENT_SELECTORS,
+    {**FOURIER_SELECTORS, **RECURRENT_SELECTORS},
     *ATTENTION_SELECTORS,
     QUANTIZATION_SELECTORS,
     SELECTORS,

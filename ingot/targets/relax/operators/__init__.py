@@ -14,6 +14,7 @@ from ingot.targets.relax.operators.clip import clip
 from ingot.targets.relax.operators.dropout import dropout
 from ingot.targets.relax.operators.expand import expand
 from ingot.targets.relax.operators.eye_like import eye_like
+from ingot.targets.relax.operators.fourier import dft, stft
 from ingot.targets.relax.operators.hyperbolic import cosh
 from ingot.targets.relax.operators.images import IMAGE_CONVERTERS
 from ingot.targets.relax.operators.integer_products import matmul_integer
@@ -40,6 +41,7 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "Dropout"): dropout,
     ("", "DequantizeLinear"): dequantize_linear,
     ("", "DynamicQuantizeLinear"): dynamic_quantize_linear,
+    ("", "DFT"): dft,
     ("", "Expand"): expand,
     ("", "EyeLike"): eye_like,
     ("", "GRU"): gru,
@@ -53,6 +55,7 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "RNN"): rnn,
     ("", "Range"): range_,
     ("", "ReverseSequence"): reverse_sequence,
+    ("", "STFT"): stft,
     ("", "Sum"): total,
     **IMAGE_CONVERTERS,
 }
