@@ -65,7 +65,9 @@ class Stage:
     def factors(self, sign: int) -> npt.NDArray[np.complex128]:
         """Returns the stage's twiddle factors [rest, radix - 1], then the roots of a long radix."""
         powers = np.outer(np.arange(self.rest), np.arange(1, self.radix))
-        twiddles = np.exp(sign * 2j * np.pi * powers / self.length).reshape(-1)
+        twiddles: npt.NDArray[np.complex128] = np.exp(
+            sign * 2j * np.pi * powers.reshape(-1) / self.length
+        )
         if self.radix in _WRITTEN_OUT:
             return twiddles
         roots = np.exp(sign * 2j * np.pi * np.arange(self.radix) / self.radix)
