@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import importlib.metadata
 import json
 import re
@@ -10,13 +11,13 @@ import subprocess
 import sys
 import venv
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
-from ingot.compiler.build import Artifact
+from ingot.compiler.build import Artifact, compile_model
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPILE_SIDE = ("tvm", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "onnxsim", "pydantic",
@@ -52,18 +53,47 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def base_requirements(distribution: str = "ingot") -> Iterator[str]:
-    """The distributions that the base install brings, from their metadata."""
-    for requirement in importlib.metadata.requires(distribution) or []:
-        if "extra ==" not in requirement:
-            match = re.match(r"[A-Za-z0-9._-]+", requirement)
-            assert match is not None
-            yield match.group()
-            yield from base_requirements(match.group())
+def requirements(wheel: Path, extra: str) -> set[str]:
+    """The distributions that an install of the wheel brings, the base or one with an extra."""
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        stated = email.message_from_bytes(archive.read(metadata)).get_all("Requires-Dist", [])
+    found: set[str] = set()
+    for requirement in stated:
+        _add(found, requirement, extra)
+    return found
 
 
-def run_alone(python: Path, artifact: Artifact, image: np.ndarray, folder: Path) -> np.ndarray:
-    """Runs the artifact in an environment; checks that nothing of the compile side is there."""
+def _add(found: set[str], requirement: str, extra: str = "") -> None:
+    """Adds a requirement, if it is one without an extra or with this one, and what it requires."""
+    wanted = re.search(r"extra == [\"'](\w+)[\"']", requirement)
+    name = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert name is not None
+    if (wanted is None or wanted.group(1) == extra) and name.group() not in found:
+        found.add(name.group())
+        for further in importlib.metadata.requires(name.group()) or []:
+            _add(found, further)
+
+
+def environment(wheel: Path, folder: Path, extra: str = "") -> Path:
+    """Makes an environment of the wheel and what it requires; returns its Python."""
+    venv.create(folder / "env", with_pip=False, symlinks=True)
+    (site,) = (folder / "env").glob("lib/python*/site-packages")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    for distribution in requirements(wheel, extra):
+        files = importlib.metadata.files(distribution) or []
+        for top in {file.parts[0] for file in files if ".." not in file.parts}:
+            origin = Path(str(importlib.metadata.distribution(distribution).locate_file(top)))
+            if not (site / top).exists():
+                (site / top).symlink_to(origin)
+    return folder / "env" / "bin" / "python"
+
+
+def run_alone(
+    python: Path, artifact: Artifact, image: np.ndarray, folder: Path, beside: tuple[str, ...] = ()
+) -> np.ndarray:
+    """Runs the artifact in an environment; checks what of the compile side is there."""
     np.save(folder / "in.npy", image)
     done = subprocess.run(
         [python, "-I", "-c", PROGRAM, artifact.path, folder / "in.npy", folder / "out.npy",
@@ -72,7 +102,7 @@ def run_alone(python: Path, artifact: Artifact, image: np.ndarray, folder: Path)
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["present"] == []
+    assert tuple(found["present"]) == beside
     assert not found["compiler"]
     assert str(folder) in found["where"]
     return np.load(folder / "out.npy")
@@ -90,18 +120,45 @@ def test_the_wheel_is_small_and_carries_the_runtime(wheel: Path) -> None:
 def test_the_requirements_of_the_base_alone_are_enough(
     wheel: Path, small_artifact: Artifact, image: np.ndarray, tmp_path: Path
 ) -> None:
-    venv.create(tmp_path / "env", with_pip=False, symlinks=True)
-    (site,) = (tmp_path / "env").glob("lib/python*/site-packages")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
-    for distribution in set(base_requirements()):
-        files = importlib.metadata.files(distribution) or []
-        for top in {file.parts[0] for file in files if ".." not in file.parts}:
-            origin = Path(str(importlib.metadata.distribution(distribution).locate_file(top)))
-            (site / top).symlink_to(origin)
-    actual = run_alone(tmp_path / "env" / "bin" / "python", small_artifact, image, tmp_path)
+    actual = run_alone(environment(wheel, tmp_path), small_artifact, image, tmp_path)
     expected = small_artifact.session(threads=2).run(image)["logits"]
     np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.fixture(scope="module")
+def with_a_region(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """A convolution, which is compiled, and a determinant, which ONNX Runtime computes."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 17]>
+        regions (float[N, 3, 16, 16] image) => (float[N, 3] logits)
+        <float[3, 3, 1, 1] w = {1, 2, 3, 4, 5, 6, 7, 8, 9}>
+        { a = Conv(image, w) logits = Det(a) }"""
+    )
+    path = tmp_path_factory.mktemp("regions") / "regions.ingot"
+    artifact = compile_model(model, path)
+    assert artifact.manifest.regions and "lib.so" in artifact.manifest.members
+    return artifact
+
+
+def test_regions_run_with_the_extra_fallback(
+    wheel: Path, with_a_region: Artifact, tmp_path: Path
+) -> None:
+    image = np.random.default_rng(0).normal(size=(2, 3, 16, 16)).astype(np.float32) * 0.3
+    python = environment(wheel, tmp_path, extra="fallback")
+    actual = run_alone(python, with_a_region, image, tmp_path, beside=("onnxruntime",))
+    expected = with_a_region.session(threads=2).run(image)["logits"]
+    np.testing.assert_array_equal(actual, expected)
+
+
+def test_without_the_extra_loading_says_what_to_install(
+    wheel: Path, with_a_region: Artifact, tmp_path: Path
+) -> None:
+    python = environment(wheel, tmp_path)
+    program = "import sys, ingot; ingot.load(sys.argv[1])"
+    done = subprocess.run(
+        [python, "-I", "-c", program, with_a_region.path], capture_output=True, text=True
+    )
+    assert "pip install 'ingot[fallback]'" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.network
