@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,11 @@ def bind_inputs(specs: Sequence[TensorSpec], inputs: Any, more: tuple[Any, ...])
         InputError: A name is unknown, an input is missing or is not an array.
     """
     names = [spec.name for spec in specs]
+    if isinstance(inputs, dict) and not more and len(inputs) == len(names):
+        try:
+            return [_value(spec, inputs[spec.name]) for spec in specs]
+        except KeyError:
+            pass  # a name is wrong: said below
     if isinstance(inputs, Mapping):
         if more:
             raise InputError("give either one mapping of inputs or arrays in order, not both")
@@ -93,15 +99,25 @@ def check_provided(
 def _value(spec: TensorSpec, value: Any) -> Any:
     if spec.onnx_type is not None and not spec.onnx_type.startswith("tensor("):
         return value
-    if not isinstance(value, np.ndarray) and hasattr(value, "__dlpack__"):
-        value = np.from_dlpack(value)
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise InputError(f"input {spec.name} is not an array: {error}") from error
+    array = value if isinstance(value, np.ndarray) else _as_array(spec, value)
     if spec.dtype == _STRINGS and array.dtype.kind in _STRING_KINDS:
         return array.astype(object)
     return aligned(array) if spec.in_code else array
+
+
+def _as_array(spec: TensorSpec, value: Any) -> Array:
+    if hasattr(value, "__dlpack__"):
+        value = np.from_dlpack(value)
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"input {spec.name} is not an array: {error}") from error
+
+
+@functools.cache
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    """The dtype's name; NumPy works it out at every call."""
+    return dtype.name
 
 
 def _check_indices(spec: TensorSpec, limit: int, array: Array) -> None:
@@ -114,13 +130,15 @@ def _check_indices(spec: TensorSpec, limit: int, array: Array) -> None:
 
 
 def _check_tensor(kind: str, spec: TensorSpec, array: Array, symbols: dict[str, int]) -> None:
-    if array.dtype.name != spec.dtype:
+    if _dtype_name(array.dtype) != spec.dtype:
         raise InputError(f"{kind} {spec} was given dtype {array.dtype.name}")
     if array.ndim != len(spec.shape):
         raise InputError(
             f"{kind} {spec} has {len(spec.shape)} dimensions, the array {array.ndim}: "
             f"{list(array.shape)}"
         )
+    if array.shape == spec.shape:
+        return
     for dimension, size in zip(spec.shape, array.shape, strict=True):
         wanted = symbols.setdefault(dimension, size) if isinstance(dimension, str) else dimension
         if wanted != size:

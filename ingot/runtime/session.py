@@ -120,7 +120,7 @@ class Session:
         """
         values = bind_inputs(self.inputs, inputs, more)
         symbols = check_inputs(self.inputs, values)
-        provided = check_provided(self.outputs, outputs or {}, symbols)
+        provided = check_provided(self.outputs, outputs, symbols) if outputs else {}
         with self._lock:
             if self._closed:
                 raise InputError("the session is closed: open the artifact again")
