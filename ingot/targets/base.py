@@ -65,6 +65,8 @@ class Target(abc.ABC):
         positional: The option that may be given without its key, ``npu:ethos-u55-256``.
         batch: What a symbolic first dimension of inputs is bound to, where the code is for fixed
             sizes; None where it is not.
+        may_be_left: Whether an artifact in which ONNX Runtime runs the whole model is what a user
+            of this target may want.
     """
 
     kind: ClassVar[str]
@@ -72,6 +74,7 @@ class Target(abc.ABC):
     options_type: ClassVar[type[TargetOptions]]
     positional: ClassVar[str | None] = None
     batch: ClassVar[int | None] = None
+    may_be_left: ClassVar[bool] = True
 
     @abc.abstractmethod
     def __init__(self, options: TargetOptions) -> None:

@@ -64,12 +64,14 @@ def lower_with_regions(
         except (UnsupportedOperatorError, CompilationError) as error:
             found = _refused_by(target, divided.model, error)
             if not fallback:
-                raise _refusal(found, error) from error
+                raise _refusal(found or list(_all_nodes(model, str(error)).values())) from error
             refused.update({entry.node: entry for entry in found})
             if not found:
                 refused.update(_all_nodes(model, str(error)))
             continue
         return _with_regions(lowered, divided.regions, refused)
+    if not target.may_be_left:
+        raise _refusal(list(refused.values()))
     return _alone(target, original, model, refused)
 
 
@@ -82,9 +84,7 @@ def _refused_by(target: Target, model: ir.Model, error: Exception) -> list[Unsup
     return found
 
 
-def _refusal(found: Sequence[Unsupported], error: Exception) -> Exception:
-    if not found:
-        return error
+def _refusal(found: Sequence[Unsupported]) -> UnsupportedOperatorError:
     named = [f"{entry.node!r} ({entry.operator}): {entry.reason}" for entry in found[:_MOST_NAMED]]
     more = f"; and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
     count = "a node" if len(found) == 1 else f"{len(found)} nodes"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from ingot.errors import ModelError
+from ingot.errors import CompilationError, UnsupportedOperatorError
 from ingot.targets.base import Target, Unsupported
 from ingot.targets.relax.regions import DOMAIN
 
@@ -63,6 +63,6 @@ def _failure(target: Target, model: ir.Model, node: ir.Node) -> str | None:
     alone = ir.Model(graph, ir_version=model.ir_version)
     try:
         target.try_lower(alone)
-    except ModelError as error:
+    except (UnsupportedOperatorError, CompilationError) as error:
         return str(error)
     return None

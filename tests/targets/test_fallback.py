@@ -240,3 +240,37 @@ def test_the_node_that_makes_a_graph_fail_is_found_alone() -> None:
     (found,) = failing_nodes(target, model)  # type: ignore[arg-type]
     assert (found.node, found.operator, found.reason) == ("b", "Neg", "no code")
     assert target.tried == ["Relu", "Neg", "Erf"]  # equal nodes are tried once
+
+
+def test_a_quantized_model_keeps_its_regions(tmp_path: Path) -> None:
+    calibration = [{"x": _image(1)} for _ in range(4)]
+    artifact = compile_model(
+        _labels(), tmp_path / "int8.ingot", quantize="int8", calibration=calibration
+    )
+    (region,) = artifact.manifest.regions.values()
+    assert region.nodes == ("label",)
+    assert artifact.manifest.precision["layers"] == {"conv": "int8"}
+    assert artifact.manifest.measured["verification"]["ran"]
+
+
+def test_an_npu_a_cpu_and_onnx_runtime_share_a_model(tmp_path: Path) -> None:
+    pytest.importorskip("ethosu.regor")
+    calibration = [{"x": _image(1)} for _ in range(4)]
+    artifact = compile_model(
+        _labels(), tmp_path / "npu.ingot", target="npu:ethos-u55-256", quantize="int8",
+        calibration=calibration,
+    )  # fmt: skip
+    executors = {region.executor for region in artifact.manifest.regions.values()}
+    assert executors == {"npu", "onnxruntime"}
+    assert artifact.manifest.placement["cpu"]["nodes"]
+    (label,) = artifact.session().run({"x": _image(1)})["label"][0]
+    (expected,) = _expected(_labels(), {"x": _image(1)})["label"][0]
+    assert label == expected
+
+
+def test_an_npu_that_would_run_nothing_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("ethosu.regor")
+    scaler = _NODE("Scaler", ["x"], ["y"], "scaler", domain="ai.onnx.ml", offset=[0.5], scale=[2.0])
+    model = _model([scaler], [_value("x", [1, 4])], [_value("y", [1, 4])])
+    with pytest.raises(UnsupportedOperatorError, match="'scaler' .ai.onnx.ml.Scaler"):
+        compile_model(model, tmp_path / "npu.ingot", target="npu:ethos-u55-256")

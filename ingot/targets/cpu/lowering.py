@@ -20,6 +20,7 @@ from ingot.targets.cpu.selection import select_kernels
 from ingot.targets.cpu.tir_pipeline import TIR_PIPELINE
 from ingot.targets.relax.constants import fold_constant_layouts
 from ingot.targets.relax.outputs import copy_borrowed_outputs
+from ingot.targets.relax.regions import host_region_calls
 from ingot.targets.relax.weights import hoist_weights
 
 
@@ -43,7 +44,8 @@ class LoweredModule:
 def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
     """Lowers a Relax module to scheduled prim funcs, its weights taken out."""
     with cpu.tvm_target():
-        module = channels_last(fold_constant_layouts(integer_arithmetic(module)))
+        module = integer_arithmetic(host_region_calls(module))
+        module = channels_last(fold_constant_layouts(module))
         module = tvm.transform.Sequential(
             [
                 relax.transform.DecomposeOpsForInference(),

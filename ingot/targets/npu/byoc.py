@@ -9,7 +9,6 @@ host code calls the region by its name, which the session resolves to an executo
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +22,7 @@ from ingot.targets.npu.composites import Composite
 from ingot.targets.npu.partition import DOMAIN, INDEX
 from ingot.targets.npu.rules import RULES
 from ingot.targets.npu.rules.base import to_nhwc
-from ingot.targets.relax.tvm_internals import register_operator
+from ingot.targets.relax.regions import typed_operator
 
 CODEGEN = "ingot_npu"
 _REGION_NAME = "region{}"
@@ -83,15 +82,9 @@ def _composite_index(function: relax.Function) -> int:
     raise AssertionError("a composite function without an operator of the NPU")
 
 
-@functools.cache
 def _operator(name: str) -> tvm.ir.Op:
     """Returns the Relax operator of a family, whose result has the type that it is called with."""
-    full = f"{NPU_PREFIX}{name}"
-    register_operator(full, "A layer that an NPU computes.")
-    tvm.ir.register_op_attr(full, "FInferType", lambda call, _: call.ty_args[0])
-    tvm.ir.register_op_attr(full, "FPurity", True)
-    tvm.ir.register_op_attr(full, "TScriptPrinterName", full)
-    return tvm.ir.Op.get(full)
+    return typed_operator(f"{NPU_PREFIX}{name}", "A layer that an NPU computes.")
 
 
 def converters(composites: Sequence[Composite]) -> Mapping[tuple[str, str], Converter]:

@@ -169,6 +169,12 @@ def build_host(module: tvm.IRModule, cpu: CpuDescription) -> HostCode:
     return HostCode(link_executable(executable, cpu.architecture), lowered.weights, kernels)
 
 
+def try_host(model: ir.Model, cpu: CpuDescription) -> None:
+    """Lowers a graph as the target ``cpu`` does, for the sake of the errors alone."""
+    with _errors_named():
+        build_module(lower_module(import_graph(model), cpu), cpu)
+
+
 @contextmanager
 def _errors_named() -> Iterator[None]:
     try:

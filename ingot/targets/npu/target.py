@@ -49,6 +49,7 @@ class NpuTarget(Target):
     options_type: ClassVar[type[TargetOptions]] = NpuOptions
     positional: ClassVar[str | None] = "accelerator"
     batch: ClassVar[int | None] = 1
+    may_be_left: ClassVar[bool] = False
 
     def __init__(self, options: TargetOptions) -> None:
         """Takes validated options.
@@ -104,6 +105,12 @@ class NpuTarget(Target):
         from ingot.targets.relax.importer import refused_nodes
 
         return refused_nodes(model)
+
+    def try_lower(self, model: ir.Model) -> None:
+        """Lowers a graph to code for the CPU beside the NPU, which is not linked."""
+        from ingot.targets.npu.lowering import try_host
+
+        try_host(model, self.cpu)
 
     def lower(self, model: ir.Model) -> Lowered:
         """Lowers a QDQ graph to regions of the NPU and linked code for the rest.
