@@ -32,16 +32,18 @@ from ingot.targets.cpu.schedules.emission import (
 )
 from ingot.targets.cpu.schedules.microkernel import Accumulators
 from ingot.targets.cpu.schedules.recurrence_cells import CELLS, Cell
-from ingot.targets.cpu.schedules.recurrence_problem import Problem, passes
+from ingot.targets.cpu.schedules.recurrence_problem import TALLEST, Problem, passes, widest_tile
 from ingot.targets.cpu.schedules.tasks import share_tasks
 from ingot.targets.cpu.schedules.tiles import Run, split_evenly
 
 OPTIONAL = ("lengths", "initial_h", "initial_c", "peepholes", "reset_bias")
 """The operands that may be left out, in the order in which the kernel takes them."""
 
-# Sequences of the tallest tile: with 32 registers it takes four vectors of weights, with 16 two.
-_TALLEST = 6
 _VECTORS_OF_GATES = 2
+# Multiply-adds of a vector in the time that it takes to come from the second-level cache, and from
+# the third.
+_ROWS_WITH_L2 = 2
+_ROWS_WITH_L3 = 4
 
 
 def recurrence(problem: Problem, cpu: CpuDescription) -> tirx.PrimFunc:
@@ -100,10 +102,19 @@ class _Kernel:
         """Returns how many parts the sequences are cut into, and the most of a part."""
         batch = self.problem.batch
         if not isinstance(batch, int):
-            return (batch + (_TALLEST - 1)) // _TALLEST, _TALLEST
+            return (batch + (TALLEST - 1)) // TALLEST, TALLEST
         wanted = -(-self.cpu.cores // self.cell.directions)
-        rows = -(-batch // min(batch, wanted)) if batch else 1
+        rows = max(-(-batch // wanted), min(batch, self._fewest_rows()), 1)
         return -(-batch // rows), rows
+
+    def _fewest_rows(self) -> int:
+        """Returns the sequences of a task below which it takes no less time.
+
+        It waits for the weights then: a vector of them takes about as long to come from a cache as
+        the multiply-adds of so many rows.
+        """
+        weights = 4 * self.cell.gates * self.units.hidden * self.units.padded
+        return _ROWS_WITH_L2 if weights <= self.cpu.l2_bytes // 2 else _ROWS_WITH_L3
 
     def function(self) -> tirx.PrimFunc:
         operations = self.problem.operations()
@@ -239,7 +250,7 @@ class _Kernel:
             known = isinstance(self.rows, int)
             condition = index(self.rows).equal(index(height))
             with contextlib.nullcontext() if known else self.emitter.when(condition):
-                for run in split_evenly(height, -(-height // _TALLEST)):
+                for run in split_evenly(height, -(-height // TALLEST)):
                     for part in self._parts(run, vectors):
                         with (
                             self.emitter.function("products"),
@@ -257,7 +268,7 @@ class _Kernel:
 
     def _parts(self, run: Run, vectors: int) -> Iterator[range]:
         """Cuts a group's vectors into as few parts as the registers allow beside a run's rows."""
-        widest = max(1, (self.cpu.vector_registers - 1) // (run.rows + 1))
+        widest = widest_tile(run.rows, self.cpu)
         for part in split_evenly(vectors, -(-vectors // widest)):
             for start in range(part.start, part.start + part.count * part.rows, part.rows):
                 yield range(start, start + part.rows)

@@ -9,8 +9,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules.dimension import Dim
 from ingot.targets.relax.recurrence import Recurrence
+
+TALLEST = 6
+"""Sequences of a tile at most: it takes four vectors of weights with 32 registers, two with 16."""
 
 # Accumulators of one row that hide the latency of a multiply-add.
 _CHAINS = 8
@@ -37,16 +41,23 @@ class Units:
     vectors: int
 
     @classmethod
-    def choose(cls, problem: Recurrence, hidden: int, lanes: int) -> Units:
-        """Chooses groups that divide the units, and hold enough accumulators for one row."""
-        fewest = min(len(gates) for gates in passes(problem))
-        vectors = -(-hidden // lanes)
+    def choose(cls, problem: Recurrence, hidden: int, batch: Dim, cpu: CpuDescription) -> Units:
+        """Chooses groups that divide the units.
+
+        They hold enough accumulators for a tile's rows to hide the latency of a multiply-add, and
+        no more than a tile keeps in registers, so that it reads each row of weights whole.
+        """
+        gates = [len(each) for each in passes(problem)]
+        vectors = -(-hidden // cpu.float_lanes)
+        rows = min(batch, TALLEST) if isinstance(batch, int) else 1
+        widest = widest_tile(max(rows, 1), cpu)
         fitting = (
             count
             for count in _VECTORS
-            if vectors % count == 0 and (count == 1 or fewest * count <= _CHAINS)
+            if vectors % count == 0
+            and (count == 1 or (min(gates) * count <= _CHAINS and max(gates) * count <= widest))
         )
-        return cls(hidden, lanes, next(fitting))
+        return cls(hidden, cpu.float_lanes, next(fitting))
 
     @property
     def width(self) -> int:
@@ -80,6 +91,15 @@ class Units:
         unit = np.arange(self.padded).reshape(self.groups, 1, self.width)
         rows = unit + self.hidden * np.asarray(gates).reshape(1, -1, 1)
         return np.where(unit < self.hidden, rows, -1).reshape(-1)
+
+
+def widest_tile(rows: int, cpu: CpuDescription) -> int:
+    """Returns the vectors of weights whose products with some rows stay in registers.
+
+    Weights that are used once are read from memory by the multiply-add itself.
+    """
+    weights = 1 if rows > 1 else 0
+    return max(1, (cpu.vector_registers - 2) // (rows + weights))
 
 
 def passes(problem: Recurrence) -> tuple[tuple[int, ...], ...]:

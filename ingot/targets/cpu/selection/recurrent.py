@@ -26,7 +26,11 @@ def select_recurrence(selection: Selection, call: relax.Call) -> relax.Expr | No
     """Selects the kernel for a recurrent layer."""
     cell, operands = read_recurrence(call)
     hidden = int(operands["r"].ty.shape[2])
-    units = Units.choose(cell, hidden, selection.cpu.float_lanes)
+    dimensions = Dimensions()
+    steps, batch = dimensions.all_of((shape_of(operands["x"]) or [])[:2])
+    if cell.batch_first:
+        steps, batch = batch, steps
+    units = Units.choose(cell, hidden, batch, selection.cpu)
     projected = _project(selection, cell, units, operands)
     weights = [_recurrent_weights(selection, cell, units, operands["r"], gates)
                for gates in passes(cell)]  # fmt: skip
@@ -37,10 +41,6 @@ def select_recurrence(selection: Selection, call: relax.Call) -> relax.Expr | No
     if "b" in operands and cell.cell == "GRU" and cell.linear_before_reset:
         # The candidate's second bias belongs to the product that the reset gate scales.
         optional["reset_bias"] = _rows(selection, operands["b"], _padded(units, 3 + 2))
-    dimensions = Dimensions()
-    steps, batch = dimensions.all_of((shape_of(operands["x"]) or [])[:2])
-    if cell.batch_first:
-        steps, batch = batch, steps
     problem = Problem(
         cell,
         steps,

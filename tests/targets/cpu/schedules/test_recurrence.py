@@ -90,11 +90,21 @@ def test_threads_change_no_bit(compile_for_cpu: Compile) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hidden", "lanes", "width"), [(128, 16, 32), (112, 16, 16), (3, 16, 16), (48, 8, 16)]
+    ("hidden", "batch", "cpu", "width"),
+    [
+        (128, 1, AVX512, 32),
+        (128, 6, AVX512, 16),
+        (112, 1, AVX512, 16),
+        (3, 1, AVX512, 16),
+        (48, 1, AVX2, 16),
+    ],
 )
-def test_groups_of_units_divide_them(hidden: int, lanes: int, width: int) -> None:
-    units = Units.choose(recurrence("LSTM"), hidden, lanes)
-    assert (units.width, units.padded) == (width, -(-hidden // lanes) * lanes)
+def test_groups_of_units_divide_them_and_fit_registers(
+    hidden: int, batch: int, cpu: CpuDescription, width: int
+) -> None:
+    units = Units.choose(recurrence("LSTM"), hidden, batch, cpu)
+    assert units.width == width
+    assert units.padded == -(-hidden // cpu.float_lanes) * cpu.float_lanes
 
 
 def test_units_lie_by_group_then_gate() -> None:
