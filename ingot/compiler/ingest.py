@@ -25,8 +25,11 @@ from ingot.compiler.reference_samples import (
 from ingot.compiler.simplification import raise_opset, simplify
 from ingot.compiler.verification import ReferenceCheck
 from ingot.data import Dataset
-from ingot.errors import ModelError, VerificationError, first_line, root_cause
+from ingot.errors import IngotError, ModelError, VerificationError, first_line, root_cause
+from ingot.onnx_graph.edits import name_nodes, unify_constants
+from ingot.onnx_graph.protos import read_proto, write_proto
 from ingot.onnx_graph.shape_inference import infer_shapes
+from ingot.passes.invariants import check_graph
 
 _CHUNK = 1 << 20
 # Of the user's own inputs; each is run several times.
@@ -103,7 +106,13 @@ def ingest(
         ModelError: Not ONNX, damaged, cut short, or invalid; says where.
         UsageError: A shape names no input or does not fit.
     """
-    name, original, digest = _load(source)
+    loaded = _load(source)
+    original = loaded.model
+    if loaded.objection:
+        _sort(original, loaded)
+    unify_constants(original)
+    name_nodes(original)
+    NameFixPass()(original)
     name_open_dimensions(original)
     bind_shapes(original, {**batch_shapes(original, batch), **(shapes or {})})
     infer_shapes(original)
@@ -115,10 +124,14 @@ def ingest(
     try:
         found = reference_samples(original, given=given, described=described, seed=seed)
     except (ModelError, VerificationError) as error:
+        if loaded.objection:
+            raise ModelError(f"{loaded.name} is not valid ONNX: {loaded.objection}") from error
         found = ReferenceSamples(())
         unverifiable = str(error)
         notes.append(f"nothing can be checked: {error}")
     notes += found.notes
+    if loaded.objection:
+        notes.append(f"ONNX Runtime runs what onnx's checker objects to: {loaded.objection}")
     if found.samples:
         check = ReferenceCheck.on(model, found.samples)
         if simplified:
@@ -128,7 +141,24 @@ def ingest(
         notes += note
     NameFixPass()(model)
     infer_shapes(model)
-    return Ingested(name, model, original, digest, opset, tuple(notes), found.samples, unverifiable)
+    return Ingested(
+        loaded.name, model, original, loaded.sha256, opset, tuple(notes), found.samples,
+        unverifiable,
+    )  # fmt: skip
+
+
+def _sort(model: ir.Model, loaded: _Loaded) -> None:
+    """Brings nodes into the order of execution, in which ONNX wants them.
+
+    Raises:
+        ModelError: There is none, or the graph is not whole.
+    """
+    try:
+        for graph in model.graphs():
+            graph.sort()
+        check_graph(model)
+    except (ValueError, ModelError) as error:
+        raise ModelError(f"{loaded.name} is not valid ONNX: {loaded.objection}") from error
 
 
 def _real_inputs(
@@ -144,32 +174,56 @@ def _real_inputs(
     return list(opened.fitted(model)), opened.description
 
 
-def _load(source: str | Path | onnx.ModelProto | ir.Model) -> tuple[str, ir.Model, str]:
+@dataclasses.dataclass(frozen=True)
+class _Loaded:
+    """A model as it was read, its digest, and what onnx's checker says against it."""
+
+    name: str
+    model: ir.Model
+    sha256: str
+    objection: str
+
+
+def _load(source: str | Path | onnx.ModelProto | ir.Model) -> _Loaded:
     if isinstance(source, ir.Model):
-        source = ir.to_proto(source)
+        source = write_proto(source)
     if isinstance(source, onnx.ModelProto):
         name = source.graph.name or "model"
         # Serialized as protobuf allows: a model above 2 GB has to come from a file.
-        _check(source, name)
+        objection = _objection(source)
         digest = hashlib.sha256(source.SerializeToString(deterministic=True)).hexdigest()
-        return name, ir.from_proto(source), digest
+        return _Loaded(name, _read(source, name), digest, objection)
     path = Path(source)
     if not path.is_file():
         raise ModelError(f"there is no model file {path}")
     try:
-        model = ir.load(path)
+        proto = onnx.load(path, load_external_data=False)
     except (DecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} is not an ONNX model, or is damaged or cut short") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{path} cannot be read as ONNX: {first_line(root_cause(error))}"
         ) from error
+    model = _read(proto, str(path))
+    ir.external_data.set_base_dir(model.graph, path.parent)
     if not model.graph.outputs:
         raise ModelError(f"{path} is not an ONNX model, or is damaged: its graph has no outputs")
     digest = _digest(path, model)
-    _check(str(path), str(path))
+    objection = _objection(str(path))
     _check_external_data(model, str(path))
-    return path.stem, model, digest
+    return _Loaded(path.stem, model, digest, objection)
+
+
+def _read(proto: onnx.ModelProto, name: str) -> ir.Model:
+    try:
+        return read_proto(proto)
+    except IngotError:
+        raise
+    except Exception as error:
+        # onnx_ir raises its own error, around whatever it met in the message.
+        raise ModelError(
+            f"{name} cannot be read as ONNX: {first_line(root_cause(error))}"
+        ) from error
 
 
 def _digest(path: Path, model: ir.Model) -> str:
@@ -191,12 +245,16 @@ def _digest(path: Path, model: ir.Model) -> str:
     return digest.hexdigest()
 
 
-def _check(source: str | onnx.ModelProto, name: str) -> None:
-    """Runs onnx's checker on a file or a proto."""
+def _objection(source: str | onnx.ModelProto) -> str:
+    """What onnx's checker says against a file or a proto; empty where it says nothing.
+
+    It is stricter than ONNX Runtime: it wants outputs to have a shape, and nodes to be sorted.
+    """
     try:
         onnx.checker.check_model(source)
     except (onnx.checker.ValidationError, ValueError, RuntimeError, OSError) as error:
-        raise ModelError(f"{name} is not valid ONNX: {first_line(root_cause(error))}") from error
+        return first_line(root_cause(error))
+    return ""
 
 
 def _check_external_data(model: ir.Model, name: str) -> None:

@@ -13,14 +13,15 @@ import onnx_ir as ir
 from ingot.compiler.open_dimensions import real_inputs
 from ingot.compiler.operand_values import operand_values
 from ingot.compiler.sizes import BATCH, OpenSizes, Sizes, default_size, dimensions, size_of
+from ingot.compiler.words import random_map, random_strings
 from ingot.errors import InputError, ModelError
+from ingot.onnx_graph.protos import map_type
 from ingot.reference.session import Array, Value
 
-_WORDS = ("", "a", "the", "Ingot", "0", "42", "größe", "two words")
-# Of an input that is called a length, such as ``x_lens``.
 _SEQUENCE_ELEMENTS = 3
 # The shape of elements of a sequence, or of an optional, whose rank is not said.
 _UNKNOWN_ELEMENT = (2, 3)
+# Of an input that is called a length, such as ``x_lens``.
 _LENGTH_NAMES = ("length", "lens", "_len")
 
 
@@ -87,8 +88,12 @@ def random_inputs(
             )
     chosen = {**_symbol_sizes(model, shapes, batch), **(sizes or {})}
     generator = np.random.default_rng(seed)
-    drawn = {}
+    drawn: dict[str, Value] = {}
     for value in values:
+        kind = map_type(value)
+        if kind is not None:
+            drawn[str(value.name)] = random_map(value, kind, generator)
+            continue
         is_sequence = isinstance(value.type, ir.SequenceType)
         count = _SEQUENCE_ELEMENTS if is_sequence else 1
         arrays = []
@@ -168,7 +173,7 @@ def _random_array(
     kind, dtype = _numpy_type(value), value.dtype
     assert dtype is not None
     if dtype == ir.DataType.STRING:
-        return np.asarray(generator.choice(np.array(_WORDS, object), shape))
+        return random_strings(value, shape, generator)
     name = str(value.name).lower()
     if "mask" in name:
         return np.ones(shape, kind)

@@ -17,6 +17,7 @@ from onnxscript import version_converter
 
 from ingot.compiler.verification import ReferenceCheck
 from ingot.errors import IngotError, VerificationError, first_line
+from ingot.onnx_graph.protos import has_maps, read_proto, write_proto
 from ingot.passes.base import FLOAT_ROUNDING
 from ingot.passes.storage import fits_inline
 
@@ -37,11 +38,11 @@ def simplify(model: ir.Model, check: ReferenceCheck) -> tuple[ir.Model, list[str
     """
     if not fits_inline(model):
         return model, ["onnxsim was left out: the model is above protobuf's 2 GB"]
-    proto = ir.to_proto(model)
+    proto = write_proto(model)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             simplified, _ = onnxsim.simplify(proto, perform_optimization=False)
-        candidate = ir.from_proto(simplified)
+        candidate = read_proto(simplified)
     except Exception as error:  # noqa: BLE001
         # Whatever a third-party simplifier raises, its result is not needed.
         return model, [f"onnxsim failed and its result was dropped: {first_line(error)}"]
@@ -53,6 +54,8 @@ def raise_opset(model: ir.Model, check: ReferenceCheck) -> tuple[ir.Model, list[
     version = model.opset_imports.get("", TARGET_OPSET)
     if version >= TARGET_OPSET:
         return model, []
+    if has_maps(model):
+        return model, [f"the opset stays at {version}: the model holds maps"]
     candidate = model.clone()
     try:
         version_converter.convert_version(candidate, TARGET_OPSET, fallback=True)

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from ingot.onnx_graph.protos import write_proto
+
 # Smaller weights stay in the message, where shape inference looks for the contents of shapes.
 _DETACHED_FROM = 1024
 _DETACHED_DTYPES = (
@@ -58,7 +60,7 @@ def detach_weights(model: ir.Model) -> tuple[bytes, dict[str, npt.NDArray[Any]]]
                 weight.const_value = ir.Tensor(
                     tensor.numpy(), dtype=tensor.dtype, shape=tensor.shape, name=name
                 )
-    return ir.to_proto(copy).SerializeToString(), detached
+    return write_proto(copy).SerializeToString(), detached
 
 
 def _is_unread(weight: ir.Value) -> bool:

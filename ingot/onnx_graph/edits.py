@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+
+_CONSTANT_FORMS = {
+    "value_float": ir.DataType.FLOAT,
+    "value_int": ir.DataType.INT64,
+    "value_string": ir.DataType.STRING,
+}
 
 
 class Names:
@@ -55,3 +62,33 @@ def add_initializer(
     )
     graph.register_initializer(value)
     return value
+
+
+def name_nodes(model: ir.Model) -> None:
+    """Names each node that has no name by its operator and place, in place, for messages."""
+    names = Names(model)
+    for index, node in enumerate(model.graph.all_nodes()):
+        if not node.name:
+            node.name = names.fresh(f"{node.op_type}_{index}")
+
+
+def unify_constants(model: ir.Model) -> None:
+    """Gives each Constant node its tensor as ``value``, in place: ONNX has six more forms."""
+    for node in model.graph.all_nodes():
+        if node.op_type != "Constant" or node.domain != "" or len(node.attributes) != 1:
+            continue
+        (name, attribute), *_ = node.attributes.items()
+        if name == "value" or attribute.is_ref():
+            continue
+        dtype = _CONSTANT_FORMS.get(name.removesuffix("s"))
+        if dtype is None:
+            continue
+        tensor: ir.TensorProtocol
+        if dtype is ir.DataType.STRING:
+            words = np.array(attribute.value, np.object_)
+            encoded = np.vectorize(lambda word: word.encode(), otypes=[object])(words)
+            tensor = ir.StringTensor(encoded, name=node.outputs[0].name)
+        else:
+            tensor = ir.tensor(np.asarray(attribute.value, dtype.numpy()))
+        del node.attributes[name]
+        node.attributes["value"] = ir.AttrTensor("value", tensor)

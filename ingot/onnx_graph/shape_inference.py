@@ -8,6 +8,7 @@ import onnx
 import onnx_ir as ir
 
 from ingot.onnx_graph.detached_weights import detach_weights
+from ingot.onnx_graph.protos import read_proto
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ def infer_shapes(model: ir.Model) -> None:
         # It raises errors of its own from C++. What is not inferred stays as it was declared.
         _LOGGER.debug("shape inference failed: %s", error)
         return
-    for graph, found in zip(model.graphs(), ir.from_proto(inferred).graphs(), strict=True):
+    for graph, found in zip(model.graphs(), read_proto(inferred).graphs(), strict=True):
         known = ir.convenience.create_value_mapping(found)
         for name, value in ir.convenience.create_value_mapping(graph).items():
             if name not in known:

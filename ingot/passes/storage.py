@@ -10,6 +10,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from ingot.onnx_graph.protos import write_proto
 from ingot.passes.difference import initializer_bytes
 
 # Below protobuf's 2**31 - 1, with room for the graph itself.
@@ -25,7 +26,7 @@ def to_bytes(model: ir.Model) -> bytes:
     """Serializes a model with all of its weights inside; the model is not changed."""
     copy = model.clone()
     ir.external_data.load_to_model(copy)
-    serialized: bytes = ir.to_proto(copy).SerializeToString()
+    serialized: bytes = write_proto(copy).SerializeToString()
     return serialized
 
 

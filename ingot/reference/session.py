@@ -19,6 +19,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKern
 
 from ingot.errors import InputError, ModelError, first_line
 from ingot.onnx_graph.detached_weights import detach_weights
+from ingot.onnx_graph.protos import read_proto, write_proto
 from ingot.reference.evaluator import Evaluator
 from ingot.runtime.onnxruntime.values import run_session
 
@@ -51,7 +52,7 @@ class Reference:
         expose: Sequence[str] = (),
     ) -> None:
         if isinstance(model, onnx.ModelProto):
-            model = ir.from_proto(model)
+            model = read_proto(model)
         exposed: set[str] = set()
         if isinstance(model, ir.Model) and expose:
             exposed = set(expose) - {str(value.name) for value in model.graph.outputs}
@@ -75,7 +76,7 @@ class Reference:
                 raise ModelError(
                     f"ONNX Runtime cannot load the model: {first_line(error)}"
                 ) from error
-            self._session = Evaluator(ir.to_proto(model))
+            self._session = Evaluator(write_proto(model))
         self.inputs = tuple(value.name for value in self._session.get_inputs())
         self.outputs = tuple(
             value.name for value in self._session.get_outputs() if value.name not in exposed

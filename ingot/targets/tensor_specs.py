@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import onnx
 import onnx_ir as ir
 
 from ingot.onnx_graph.indices import index_limit
+from ingot.onnx_graph.protos import map_type
 from ingot.runtime.manifest import TensorSpec
 from ingot.targets.relax.types import is_foreign
 
@@ -24,7 +26,7 @@ def tensor_specs(values: Sequence[ir.Value], *, in_code: bool = True) -> tuple[T
     return tuple(
         _spec(value, in_code and not is_foreign(value))
         for value in values
-        if not value.is_initializer()
+        if not (value.is_graph_input() and value.is_initializer())
     )
 
 
@@ -33,13 +35,27 @@ def _spec(value: ir.Value, in_code: bool) -> TensorSpec:
     is_tensor = isinstance(value.type, ir.TensorType)
     if not is_tensor or value.shape is None or value.dtype is None:
         dtype = "" if value.dtype is None or not is_tensor else value.dtype.numpy().name
-        return TensorSpec(name, dtype, (), in_code=in_code, onnx_type=_described(value.type))
+        return TensorSpec(name, dtype, (), in_code=in_code, onnx_type=_kind(value))
     shape = tuple(
         dimension if isinstance(dimension, int) else dimension.value or f"{name}_{axis}"
         for axis, dimension in enumerate(value.shape)
     )
     limit = index_limit(value) if value.is_graph_input() and value.dtype.is_integer() else None
     return TensorSpec(name, value.dtype.numpy().name, shape, limit, in_code)
+
+
+def _kind(value: ir.Value) -> str:
+    stored = map_type(value)
+    return _described(value.type) if stored is None else _described_map(stored)
+
+
+def _described_map(kind: onnx.TypeProto) -> str:
+    if kind.HasField("sequence_type"):
+        return f"seq({_described_map(kind.sequence_type.elem_type)})"
+    if kind.HasField("map_type"):
+        key = ir.DataType(kind.map_type.key_type).name.lower()
+        return f"map({key},{_described_map(kind.map_type.value_type)})"
+    return _described(ir.TensorType(ir.DataType(kind.tensor_type.elem_type)))
 
 
 def _described(kind: ir.TypeProtocol | None) -> str:

@@ -77,6 +77,18 @@ def test_an_invalid_graph_is_refused_with_the_checkers_reason() -> None:
         ingest(model)
 
 
+def test_what_only_the_checker_objects_to_comes_in_with_a_note() -> None:
+    """Nodes out of order, and an output without a shape: ONNX Runtime takes both."""
+    nodes = [helper.make_node("Relu", ["a"], ["y"]), helper.make_node("Neg", ["x"], ["a"])]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in "xy")
+    model = helper.make_model(helper.make_graph(nodes, "g", [x], [y]), ir_version=10)
+    found = ingest(model)
+    assert [node.op_type for node in found.original.graph] == ["Neg", "Relu"]
+    assert found.notes[-1].startswith("ONNX Runtime runs what onnx's checker objects to: Nodes in")
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    assert str(ingest(model).model.graph.outputs[0].shape) == "[2]"
+
+
 def external_weights(folder: Path) -> Path:
     path = folder / "external.onnx"
     weight = numpy_helper.from_array(np.ones((64, 64), np.float32), "w")

@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import tvm
+from onnx import numpy_helper
 from tvm import relax, tirx
 
 from ingot.errors import IngotError, ModelError, UnsupportedOperatorError, first_line
@@ -108,11 +109,18 @@ class _Importer(ONNXGraphImporter):  # type: ignore[misc]
         foreign: Names of values that compiled code cannot hold.
     """
 
+    _nodes: dict[str, relax.Expr]
+
     def __init__(self, model: ir.Model, converters: Converters, *, trial: bool = False) -> None:
         super().__init__(shape_dict={}, dtype_dict={}, keep_params_in_input=False, sanitize=True)
         self._converters = converters
         self._domains = {node.name or "": node.domain for node in model.graph.all_nodes()}
         self._types = {node.name or "": node_types(node) for node in model.graph.all_nodes()}
+        self._unheld = {
+            node.name or "": kind
+            for node in model.graph.all_nodes()
+            if (kind := unheld_type(node)) is not None
+        }
         self._weights = model.graph.initializers
         self._trial = trial
         self.refused: dict[str, str] = {}
@@ -158,6 +166,9 @@ class _Importer(ONNXGraphImporter):  # type: ignore[misc]
 
     def _construct(self, node: onnx.NodeProto) -> None:
         foreign = [name for name in node.input if name in self.foreign]
+        if node.name in self._unheld:
+            reason = f"{self._unheld[node.name]} has no lowering"
+            raise _RefusedError(f"node {node.name!r} ({node.op_type}): {reason}", reason)
         if foreign:
             reason = f"{foreign[0]!r} is no tensor of a type and rank that compiled code knows"
             raise _RefusedError(f"node {node.name!r} ({node.op_type}): {reason}", reason)
@@ -172,6 +183,20 @@ class _Importer(ONNXGraphImporter):  # type: ignore[misc]
                 # The importer raises whatever its assertions, look-ups and FFI calls raise; each
                 # means that this node cannot be lowered.
                 raise self._cannot_be_lowered(node.name, node.op_type, first_line(error)) from error
+
+    def _convert_subgraph(self, bb: relax.BlockBuilder, graph: onnx.GraphProto) -> relax.Expr:
+        """Converts a branch node by node, as the main graph; it sees the values around it."""
+        outer = dict(self._nodes)
+        try:
+            for weight in graph.initializer:
+                array = held_array(np.asarray(numpy_helper.to_array(weight), order="C"))
+                self._nodes[weight.name] = relax.const(tvm.runtime.tensor(array))
+            for node in graph.node:
+                self._construct(node)
+            results = [self._as_tensor(self._nodes[output.name]) for output in graph.output]
+            return results[0] if len(results) == 1 else bb.emit(relax.Tuple(results))
+        finally:
+            self._nodes = outer
 
     def _cannot_be_lowered(self, name: str, operator: str, reason: str) -> _RefusedError:
         return _RefusedError(

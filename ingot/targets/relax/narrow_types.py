@@ -59,7 +59,13 @@ def node_types(node: ir.Node) -> NodeTypes:
 def unheld_type(node: ir.Node) -> str | None:
     """Returns a type of a node's inputs and outputs that code has nothing for, or None."""
     for value in (*node.inputs, *node.outputs):
-        if value is not None and value.dtype in _UNHELD:
+        if value is None:
+            continue
+        if value.type is not None and not isinstance(value.type, ir.TensorType):
+            return "a sequence or an optional"
+        if value.is_graph_input() and value.shape is None and not value.is_initializer():
+            return "a tensor of unknown rank"
+        if value.dtype in _UNHELD:
             return str(value.dtype).lower()
     return None
 
