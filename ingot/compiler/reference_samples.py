@@ -284,7 +284,9 @@ class _Runs:
                 self.samples.pop()
 
     def blank(self) -> list[str]:
-        """Outputs of floats that are finite nowhere."""
+        """Outputs of floats that are finite nowhere, unless an input has no elements."""
+        if any(_is_empty(value) for sample in self.samples for value in sample.inputs.values()):
+            return []  # the largest of no elements is an infinity
         return [
             name
             for name, arrays in self._floats().items()

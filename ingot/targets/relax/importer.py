@@ -112,7 +112,13 @@ class _Importer(ONNXGraphImporter):  # type: ignore[misc]
     _nodes: dict[str, relax.Expr]
 
     def __init__(self, model: ir.Model, converters: Converters, *, trial: bool = False) -> None:
-        super().__init__(shape_dict={}, dtype_dict={}, keep_params_in_input=False, sanitize=True)
+        # TVM takes a size of zero for one that is not known.
+        known = {
+            value.name: list(value.shape)
+            for value in model.graph.inputs
+            if value.shape is not None and value.shape.is_static()
+        }
+        super().__init__(shape_dict=known, dtype_dict={}, keep_params_in_input=False, sanitize=True)
         self._converters = converters
         self._domains = {node.name or "": node.domain for node in model.graph.all_nodes()}
         self._types = {node.name or "": node_types(node) for node in model.graph.all_nodes()}

@@ -26,6 +26,7 @@ from ingot.targets.relax.operators.quantization import (
 )
 from ingot.targets.relax.operators.range import range_
 from ingot.targets.relax.operators.recurrent import gru, lstm, rnn
+from ingot.targets.relax.operators.reductions import REDUCTIONS
 from ingot.targets.relax.operators.reverse_sequence import reverse_sequence
 from ingot.targets.relax.operators.variadic import maximum, mean, minimum, total
 
@@ -58,4 +59,5 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "STFT"): stft,
     ("", "Sum"): total,
     **IMAGE_CONVERTERS,
+    **{("", name): convert for name, convert in REDUCTIONS.items()},
 }
