@@ -68,8 +68,7 @@ def run_ingot(case: Case) -> Outcome:
             return Outcome(
                 Kind.DISPUTED if _is_as_onnxruntime(case, outputs) else Kind.WRONG, difference
             )
-        regions = getattr(artifact.manifest, "regions", {})
-        return Outcome(Kind.REGION if regions else Kind.COMPILED)
+        return Outcome(Kind.REGION if artifact.manifest.regions else Kind.COMPILED)
 
 
 def run_onnxruntime(case: Case) -> Outcome:
