@@ -16,6 +16,7 @@ from onnx_ir.passes.common import NameFixPass
 
 from ingot.compiler.data import DataLike, open_calibration
 from ingot.compiler.open_dimensions import batch_shapes, bind_shapes, name_open_dimensions
+from ingot.compiler.qoperators import spell_out_qoperators
 from ingot.compiler.reference_samples import (
     Inputs,
     ReferenceSamples,
@@ -132,13 +133,20 @@ def ingest(
     notes += found.notes
     if loaded.objection:
         notes.append(f"ONNX Runtime runs what onnx's checker objects to: {loaded.objection}")
+    spelled_out, note = spell_out_qoperators(model, found.samples)
+    notes += note
     if found.samples:
         check = ReferenceCheck.on(model, found.samples)
+        if spelled_out is not model:
+            check = ReferenceCheck([sample.inputs for sample in found.samples])
+            model = spelled_out
         if simplified:
             model, note = simplify(model, check)
             notes += note
         model, note = raise_opset(model, check)
         notes += note
+    else:
+        model = spelled_out
     NameFixPass()(model)
     infer_shapes(model)
     return Ingested(
