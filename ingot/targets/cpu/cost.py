@@ -35,7 +35,7 @@ _BINARY = (
     tirx.Max, tirx.EQ, tirx.NE, tirx.LT, tirx.LE, tirx.GT, tirx.GE, tirx.And, tirx.Or,
 )  # fmt: skip
 # Calls that compute nothing themselves; a fused multiply-add is two operations; others are one.
-_CALLS = {"if_then_else": 0, "likely": 0, "reinterpret": 0, "fma": 2}
+_CALLS = {"if_then_else": 0, "likely": 0, "reinterpret": 0, "opaque": 0, "fma": 2}
 
 
 def kernel_costs(module: tvm.IRModule) -> dict[str, KernelCost]:

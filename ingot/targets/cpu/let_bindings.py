@@ -15,6 +15,8 @@ import tvm_ffi
 from tvm import ir, tirx
 from tvm.tirx import stmt as statements
 
+from ingot.targets.cpu.floats import OPAQUE
+
 EVALUATED_ONLY_IF = "prim.if_then_else"
 _VECTOR_TYPE = re.compile(r"(.+?)x(\d+)")
 
@@ -48,7 +50,12 @@ class _LetBinder:
         return statements.SeqStmt(flat)
 
     def _statement(self, node: tirx.Stmt, mutator: Any) -> tirx.Stmt:
+        hidden = isinstance(node, statements.Bind) and _is_opaque(node.value)
         node = mutator.default_mutate(node)
+        if hidden:
+            buffer, place = self._allocate(node.var.name, node.value)
+            self._before.append(statements.BufferStore(buffer, node.value, place))
+            node = statements.Bind(node.var, tirx.BufferLoad(buffer, place))
         before, self._before = self._before, []
         return statements.SeqStmt([*before, node]) if before else node
 
@@ -65,6 +72,8 @@ class _LetBinder:
         return mutator.mutate(node.body)
 
     def _call(self, node: ir.Call, mutator: Any) -> tirx.Expr:
+        if _is_opaque(node):
+            return mutator.mutate(node.args[0])
         if getattr(node.op, "name", "") != EVALUATED_ONLY_IF or not _has_let(node):
             return mutator.default_mutate(node)
         # What a branch loads may lie outside of a buffer when the other branch is taken.
@@ -99,6 +108,10 @@ class _LetBinder:
         return buffer, [tirx.Ramp(zero, one, lanes) if lanes > 1 else zero]
 
 
+def _is_opaque(expression: tirx.Expr) -> bool:
+    return isinstance(expression, ir.Call) and getattr(expression.op, "name", "") == OPAQUE
+
+
 def _has_let(expression: tirx.Expr) -> bool:
     found: list[tirx.Let] = []
     tvm_ffi.structural_walk(expression, (tirx.Let, found.append))
@@ -110,5 +123,8 @@ def _sequence(parts: list[tirx.Stmt]) -> tirx.Stmt:
 
 
 def bind_let_expressions(function: tirx.PrimFunc) -> tirx.PrimFunc:
-    """Turns the let expressions of a function's statements into statements before them."""
+    """Turns the let expressions of a function's statements into statements before them.
+
+    What was opaque to TVM is written out, in a buffer where a variable was bound to it.
+    """
     return function.with_body(_LetBinder().rewrite(function.body))

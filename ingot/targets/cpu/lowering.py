@@ -11,6 +11,7 @@ from tvm import relax
 
 from ingot.runtime.manifest import KernelCost
 from ingot.targets.cpu.cost import kernel_costs
+from ingot.targets.cpu.floats import keep_floats
 from ingot.targets.cpu.layout import channels_last
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.merging import merge_expansions
@@ -70,7 +71,7 @@ def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
                 relax.transform.RewriteDataflowReshape(),
             ]
         )(materialize_quantized(module))
-        module = merge_expansions(module, cpu)
+        module = merge_expansions(keep_floats(module), cpu)
         module, weights = hoist_weights(copy_borrowed_outputs(module))
         module = relax.transform.DeadCodeElimination(["main"])(module)
         kernels = kernel_costs(module)

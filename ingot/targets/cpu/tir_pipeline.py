@@ -15,6 +15,7 @@ from tvm import ir, s_tir, tirx
 from tvm.tirx import compilation_pipeline
 from tvm.tirx import stmt as statements
 
+from ingot.targets.cpu.floats import is_float, opaque
 from ingot.targets.cpu.let_bindings import EVALUATED_ONLY_IF, bind_let_expressions
 from ingot.targets.cpu.schedules.emission import SCHEDULED
 from ingot.targets.cpu.storage import rewrite_storage
@@ -73,6 +74,24 @@ def _has_scalar_call(loop: statements.For) -> bool:
 
     tvm_ffi.structural_walk(loop.body, (ir.Call, visit))
     return scalar
+
+
+@tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]
+def _hidden_vectors(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
+    """Hides the vectors that variables are bound to from TVM's analyzer, where it would fail."""
+    for name, function in module.functions_items():
+        if isinstance(function, tirx.PrimFunc):
+            body = tvm_ffi.structural_map(function.body, (statements.Bind, _hidden))
+            if not body.same_as(function.body):
+                module[name] = function.with_body(body)
+    return module
+
+
+def _hidden(bind: statements.Bind) -> statements.Bind:
+    kind = bind.value.ty
+    if not isinstance(kind, ir.PrimType) or kind.dtype.lanes == 1 or is_float(kind):
+        return bind
+    return statements.Bind(bind.var, opaque(bind.value))
 
 
 @tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]
@@ -141,6 +160,7 @@ def _lower() -> tvm.transform.Pass:
             tirx.transform.RemoveNoOp(),
             s_tir.transform.RewriteUnsafeSelect(),
             tirx.transform.CommonSubexprElim(),
+            _hidden_vectors,
             tirx.transform.FP8ComputeLegalize(),
             tirx.transform.VerifyMemory(),
             tirx.transform.AnnotateEntryFunc(),

@@ -19,6 +19,7 @@ import tvm
 import tvm_ffi
 from tvm import ir, sym, tirx
 
+from ingot.targets.cpu.floats import bindable
 from ingot.targets.cpu.let_bindings import EVALUATED_ONLY_IF
 from ingot.targets.cpu.schedules.emission import Emitter, index, load
 from ingot.targets.cpu.schedules.rewriting import substitute
@@ -68,7 +69,7 @@ class Chain:
             value = substitute(expression, known)
             # TVM's analyzer knows no variables that are vectors of truths.
             is_truth = str(variable.ty.dtype) == "bool"
-            known[variable] = value if is_truth else emitter.bind(variable.name, value)
+            known[variable] = value if is_truth else emitter.bind(variable.name, bindable(value))
         return [substitute(value, known) for value in self.values]
 
 

@@ -8,17 +8,18 @@ asks for; these are combined at the end. The order of it all depends on the shap
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tvm import tirx
 
+from ingot.targets.cpu.floats import maximum, minimum
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules.dimension import product
 from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func, vector_at
 from ingot.targets.cpu.schedules.epilogue import FusedKernel, matrix_view
 from ingot.targets.cpu.schedules.microkernel import Accumulators
-from ingot.targets.cpu.schedules.pooling import LOWEST
 from ingot.targets.cpu.schedules.tasks import share_tasks
 from ingot.targets.cpu.schedules.window_tiles import vector_lanes
 
@@ -31,8 +32,8 @@ _OPERATIONS_OF_AN_ELEMENT = 8
 
 _COMBINED: dict[str, tuple[float, Callable[[tirx.Expr, tirx.Expr], tirx.Expr]]] = {
     "sum": (0.0, lambda total, value: total + value),
-    "max": (LOWEST, tirx.Max),
-    "min": (-LOWEST, tirx.Min),
+    "max": (-math.inf, maximum),
+    "min": (math.inf, minimum),
 }
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import tvm_ffi
 from tvm import ir, sym, tirx
 
+from ingot.targets.cpu.floats import MAXIMUM, MINIMUM, OPAQUE
 from ingot.targets.cpu.let_bindings import EVALUATED_ONLY_IF
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules.blocking import WORTH_A_LAUNCH
@@ -35,6 +36,7 @@ _WORK_OF_A_BYTE = 4
 _WORK_OF_A_FUNCTION = 64
 _WORK_OF_A_DIVISION = 16
 _MOST_VECTORS_AT_A_TIME = 4
+_NO_FUNCTIONS = (EVALUATED_ONLY_IF, OPAQUE, MAXIMUM, MINIMUM)
 
 
 def write_elements(
@@ -323,7 +325,7 @@ def _count(nest: Nest) -> tuple[int, int]:
     def visit(node: object) -> None:
         nonlocal functions, operations
         if isinstance(node, ir.Call):
-            functions += getattr(node.op, "name", "") != EVALUATED_ONLY_IF
+            functions += getattr(node.op, "name", "") not in _NO_FUNCTIONS
         else:
             operations += 1
 

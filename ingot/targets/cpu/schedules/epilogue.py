@@ -15,6 +15,7 @@ import tvm_ffi
 from tvm import ir, s_tir, tirx
 from tvm.tirx import stmt as statements
 
+from ingot.targets.cpu.floats import bindable
 from ingot.targets.cpu.machine import CACHE_LINE_BYTES
 from ingot.targets.cpu.schedules.emission import Emitter, index, load, vector_at
 from ingot.targets.cpu.schedules.narrowing import NARROWED_LANES, narrow, narrowed
@@ -81,19 +82,14 @@ class Epilogue:
     ) -> None:
         if lanes == 1:
             value = load(accumulators, offset)
-            final = self._evaluate(emitter, value, position, index(0), {})
+            final = self._evaluate(emitter, value, position, index(0))
             emitter.store(self.result, final, self.place(list(position)))
             return
-        kept = {
-            variable: emitter.allocate(variable.name, [lanes], str(variable.ty.dtype))
-            for variable, expression in self.steps[:-1]
-            if not (_is_boolean(variable) or _is_float_arithmetic(expression))
-        }
         packs = self.packs and lanes in NARROWED_LANES and self._narrows
         rounded = emitter.allocate("rounded", [lanes], "int32") if packs else None
         with emitter.vectorized(lanes) as lane:
             value = load(accumulators, offset + lane)
-            final = self._evaluate(emitter, value, position, lane, kept)
+            final = self._evaluate(emitter, value, position, lane)
             if rounded is None:
                 place = [*position[:-1], position[-1] + lane]
                 emitter.store(self.result, final, self.place(place))
@@ -114,12 +110,11 @@ class Epilogue:
         value: tirx.Expr,
         position: Sequence[tirx.Expr],
         lane: tirx.Expr,
-        kept: Mapping[tirx.Var, tirx.Buffer],
     ) -> tirx.Expr:
         """Emits the steps for one lane, and returns the value of the last.
 
-        Values are bound, or kept in buffers where there are. Booleans are computed again where they
-        are used: vectors of them are neither bound nor loaded without error by TVM.
+        Values are bound, but for booleans, which are computed again where they are used: vectors of
+        them are neither bound nor loaded without error by TVM.
         """
         place = [*position[:-1], position[-1] + lane]
         known: dict[tirx.Var, tirx.Expr] = dict(zip(self.coordinates, place, strict=True))
@@ -127,12 +122,9 @@ class Epilogue:
         final = value
         for variable, expression in self.steps:
             final = substitute(expression, known)
-            if variable in kept:
-                emitter.store(kept[variable], final, [lane])
-                known[variable] = load(kept[variable], lane)
-            elif variable is not self.steps[-1][0]:
+            if variable is not self.steps[-1][0]:
                 inline = _is_boolean(variable)
-                known[variable] = final if inline else emitter.bind(variable.name, final)
+                known[variable] = final if inline else emitter.bind(variable.name, bindable(final))
         return final
 
     def prefetch(self, emitter: Emitter, position: Sequence[tirx.Expr], columns: int) -> None:
@@ -395,19 +387,6 @@ def _operands(
 
 def _is_boolean(variable: tirx.Var) -> bool:
     return str(variable.ty.dtype) == "bool"
-
-
-def _is_float_arithmetic(expression: tirx.Expr) -> bool:
-    """Whether a value and what is cast on the way to it are floats.
-
-    TVM's analyzer looks into the vectors that are bound to variables, and fails on booleans and
-    integers there; it does not look into loads.
-    """
-    types = [str(expression.ty.dtype)]
-    tvm_ffi.structural_walk(
-        expression, (tirx.Cast, lambda node: types.append(str(node.value.ty.dtype)))
-    )
-    return all("float" in name for name in types)
 
 
 def _same_shape(buffer: tirx.Buffer, other: tirx.Buffer) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from tvm import tirx
 
+from ingot.targets.cpu.floats import maximum
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules.epilogue import FusedKernel
 from ingot.targets.cpu.schedules.sliding_window import schedule_sliding_window
-
-# Below every finite float32; what a window without pixels gives, as in ONNX Runtime.
-LOWEST = -3.4028234663852886e38
 
 
 def schedule_max_pooling(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
@@ -18,8 +18,8 @@ def schedule_max_pooling(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimF
         kernel,
         cpu,
         family="max_pooling",
-        initial=LOWEST,
-        combine=lambda largest, value, _: tirx.Max(largest, value),
+        initial=-math.inf,
+        combine=lambda largest, value, _: maximum(largest, value),
         weighted=False,
     )
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from tvm import tirx
+from tvm import ir, tirx
 
+from ingot.targets.cpu.floats import MAXIMUM, MINIMUM, maximum, minimum
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules.chains import Chain
 from ingot.targets.cpu.schedules.elementwise import (
@@ -39,6 +41,8 @@ _CHAINS = 4
 _MOST_ROWS = 4
 
 Combine = Callable[[tirx.Expr, tirx.Expr], tirx.Expr]
+# A class of nodes, or the name of an operator that is called.
+Operator = Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,31 +65,42 @@ class Reduction:
     results: tuple[tirx.Var, ...]
     targets: tuple[tirx.Buffer, ...]
 
-    def combines(self) -> list[tuple[type, Combine]] | None:
+    def combines(self) -> list[tuple[Operator, Combine]] | None:
         """How the running values are updated: the operators; None if in another manner."""
         found = []
         for running, value in zip(self.running, self.nest.chain.values, strict=True):
-            if type(value) not in _OPERATORS:
+            operator, *operands = _taken_apart(value)
+            if operator not in _OPERATORS:
                 return None
-            sides = [value.a.same_as(running), value.b.same_as(running)]
-            if sum(sides) != 1 or any(
+            others = [operand for operand in operands if not operand.same_as(running)]
+            if len(others) != 1 or any(
                 variable.same_as(other)
-                for variable in tirx.analysis.undefined_vars(value.b if sides[0] else value.a)
+                for variable in tirx.analysis.undefined_vars(others[0])
                 for other in self.running
             ):
                 return None
-            found.append((type(value), _OPERATORS[type(value)]))
+            found.append((operator, _OPERATORS[operator]))
         return found
 
 
-_OPERATORS: dict[type, Combine] = {
+def _taken_apart(value: tirx.Expr) -> tuple[Operator, ...]:
+    """An operator and its operands."""
+    if isinstance(value, ir.Call):
+        return (getattr(value.op, "name", ""), *value.args)
+    operands = (value.a, value.b) if type(value) in _OPERATORS else ()
+    return (type(value), *operands)
+
+
+_OPERATORS: dict[Operator, Combine] = {
     tirx.Add: lambda a, b: a + b,
     tirx.Mul: lambda a, b: a * b,
     tirx.Max: tirx.Max,
     tirx.Min: tirx.Min,
+    MAXIMUM: maximum,
+    MINIMUM: minimum,
 }
 # What leaves the other operand as it is, where that is not any value that is there already.
-_NEUTRAL = {tirx.Add: 0, tirx.Mul: 1}
+_NEUTRAL: dict[Operator, int] = {tirx.Add: 0, tirx.Mul: 1}
 
 
 def write_reduction(emitter: Emitter, reduction: Reduction, cpu: CpuDescription) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,6 @@ import numpy.typing as npt
 from tvm import relax, te
 
 from ingot.targets.cpu.schedules.emission import as_float, index
-from ingot.targets.cpu.schedules.pooling import LOWEST
 from ingot.targets.cpu.selection.base import (
     ANCHOR,
     OP_PATTERN,
@@ -26,7 +26,7 @@ def select_max_pooling(selection: Selection, call: relax.Call) -> relax.Expr | N
     """Selects the kernel of a maximum over windows in NHWC."""
     if not _is_supported(call):
         return None
-    return _pool(selection, call, "max_pooling", LOWEST, te.max)
+    return _pool(selection, call, "max_pooling", -math.inf, te.max)
 
 
 def select_average_pooling(selection: Selection, call: relax.Call) -> relax.Expr | None:

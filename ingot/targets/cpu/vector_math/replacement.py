@@ -8,6 +8,7 @@ from collections.abc import Callable
 import tvm_ffi
 from tvm import ir, tirx
 
+from ingot.targets.cpu.floats import MAXIMUM, MINIMUM, propagating
 from ingot.targets.cpu.vector_math import functions
 
 _FUNCTIONS: dict[str, Callable[[tirx.Expr], tirx.Expr]] = {
@@ -44,7 +45,11 @@ def replace_math_calls(function: tirx.PrimFunc) -> tirx.PrimFunc:
 
 def _replacement(call: ir.Call) -> tirx.Expr:
     """Returns arithmetic for a call that has one, and any other call unchanged."""
-    if not isinstance(call.op, ir.Op) or not _is_float32(call):
+    if not isinstance(call.op, ir.Op):
+        return call
+    if call.op.name in (MAXIMUM, MINIMUM):
+        return propagating(call)
+    if not _is_float32(call):
         return call
     if call.op.name in _FUNCTIONS:
         return _FUNCTIONS[call.op.name](call.args[0])
