@@ -95,7 +95,9 @@ def propagating(call: ir.Call) -> tirx.Expr:
     a, b = call.args
     first = tirx.Var("first", a.ty)
     node = tirx.Max if call.op.name == MAXIMUM else tirx.Min
-    return tirx.Let(first, a, tirx.Select(tirx.NE(first, first), first, node(first, b)))
+    # Were it the first operand itself, LLVM would join both choices to one of four instructions.
+    nan = tirx.const(math.nan, a.ty.dtype)
+    return tirx.Let(first, a, tirx.Select(tirx.isnan(first), nan, node(first, b)))
 
 
 def is_float(kind: Any) -> bool:
@@ -135,7 +137,7 @@ def _difference(node: tirx.Sub) -> tirx.Expr:
 def _product(node: Any) -> tirx.Expr:
     """Of ``0 * x``, ``x * 0`` and ``0 / x`` the simplifier makes 0."""
     if not is_float(node.ty):
-        return node
+        return _division(node) if isinstance(node, tirx.Div) else node
     a, b = (opaque(side) if _is_zero(side) else side for side in (node.a, node.b))
     return node if a is node.a and b is node.b else type(node)(a, b)
 
@@ -150,7 +152,16 @@ def _is_zero(expression: tirx.Expr) -> bool:
 
 
 def _equality(node: Any) -> tirx.Expr:
-    return type(node)(node.a, opaque(node.b)) if is_float(node.a.ty) else node
+    """TVM's inequality is false for NaN."""
+    if not is_float(node.a.ty):
+        return node
+    equal = tirx.EQ(node.a, opaque(node.b))
+    return equal if isinstance(node, tirx.EQ) else tirx.Not(opaque(equal))
+
+
+def _division(node: Any) -> tirx.Expr:
+    """Of ``x * 6 // 3`` the simplifier makes ``x * 2``, as if products did not wrap."""
+    return type(node)(opaque(node.a), node.b) if _reads(node.a) else node
 
 
 def _negation(node: tirx.Not) -> tirx.Expr:
@@ -199,5 +210,6 @@ _RULES: list[tuple[Any, Callable[[Any], Any]]] = [
     ((tirx.Mul, tirx.Div), _product),
     ((tirx.EQ, tirx.NE), _equality),
     (tirx.Not, _negation),
+    ((tirx.Mod, tirx.FloorDiv, tirx.FloorMod), _division),
     (s_tir.SBlock, _begin_at_infinity),
 ]

@@ -20,6 +20,7 @@ from ingot.targets.cpu.schedules import schedule_module
 from ingot.targets.cpu.selection import select_kernels
 from ingot.targets.cpu.tir_pipeline import TIR_PIPELINE
 from ingot.targets.relax.constants import fold_constant_layouts
+from ingot.targets.relax.legalization import LEGALIZATIONS
 from ingot.targets.relax.outputs import copy_borrowed_outputs
 from ingot.targets.relax.regions import host_region_calls
 from ingot.targets.relax.weights import hoist_weights
@@ -58,7 +59,7 @@ def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
             [
                 relax.backend.DispatchSampling(),
                 relax.backend.DispatchSortScan(),
-                relax.transform.LegalizeOps(),
+                relax.transform.LegalizeOps(dict(LEGALIZATIONS)),
                 relax.transform.AnnotateTIROpPattern(),
                 relax.transform.FoldConstant(),
             ]

@@ -192,6 +192,15 @@ def rsqrt(x: tirx.Expr) -> tirx.Expr:
     return _like(x, 1.0) / tirx.sqrt(x)
 
 
+def _root(x: tirx.Expr) -> tirx.Expr:
+    """Returns x**0.5, which is ``sqrt`` but for -0, which gives 0, and -inf, which gives inf."""
+    let = _Bindings()
+    x = let.bind("x", x)
+    infinity = _like(x, math.inf)
+    usual = tirx.sqrt(x + _like(x, 0.0))
+    return let.close(tirx.Select(x.equal(-infinity), infinity, usual))
+
+
 def _square(x: tirx.Expr) -> tirx.Expr:
     let = _Bindings()
     x = let.bind("x", x)
@@ -200,13 +209,12 @@ def _square(x: tirx.Expr) -> tirx.Expr:
 
 POWERS: dict[float, Callable[[tirx.Expr], tirx.Expr]] = {
     -1.0: lambda x: _like(x, 1.0) / x,
-    -0.5: rsqrt,
-    0.5: tirx.sqrt,
+    -0.5: lambda x: _like(x, 1.0) / _root(x),
+    0.5: _root,
     1.0: lambda x: x,
     2.0: _square,
 }
-"""Exponents with a cheap way to compute the power. The roots of -0 and -inf are -0 and NaN, as
-``sqrt`` has them, where C's ``pow`` has 0 and inf."""
+"""Exponents with a cheap way to compute the power."""
 
 
 def _odd_rational(

@@ -7,9 +7,19 @@ from typing import Any
 
 from tvm import relax
 
+from ingot.targets.relax.operators.activations import (
+    celu,
+    elu,
+    hard_sigmoid,
+    is_infinite,
+    selu,
+    shrink,
+    thresholded_relu,
+)
 from ingot.targets.relax.operators.attention import attention
 from ingot.targets.relax.operators.batch_normalization import batch_normalization
 from ingot.targets.relax.operators.bit_cast import bit_cast
+from ingot.targets.relax.operators.cast import cast, cast_like
 from ingot.targets.relax.operators.clip import clip
 from ingot.targets.relax.operators.dropout import dropout
 from ingot.targets.relax.operators.expand import expand
@@ -19,6 +29,7 @@ from ingot.targets.relax.operators.hyperbolic import cosh
 from ingot.targets.relax.operators.images import IMAGE_CONVERTERS
 from ingot.targets.relax.operators.integer_products import matmul_integer
 from ingot.targets.relax.operators.lp_normalization import lp_normalization
+from ingot.targets.relax.operators.positions import arg_max, arg_min
 from ingot.targets.relax.operators.quantization import (
     dequantize_linear,
     dynamic_quantize_linear,
@@ -34,18 +45,26 @@ from ingot.targets.relax.operators.variadic import maximum, mean, minimum, total
 Converter = Callable[[relax.BlockBuilder, list[Any], dict[str, Any]], relax.Expr]
 
 CONVERTERS: Mapping[tuple[str, str], Converter] = {
+    ("", "ArgMax"): arg_max,
+    ("", "ArgMin"): arg_min,
     ("", "Attention"): attention,
     ("", "BatchNormalization"): batch_normalization,
     ("", "BitCast"): bit_cast,
+    ("", "Cast"): cast,
+    ("", "CastLike"): cast_like,
+    ("", "Celu"): celu,
     ("", "Clip"): clip,
     ("", "Cosh"): cosh,
     ("", "Dropout"): dropout,
     ("", "DequantizeLinear"): dequantize_linear,
     ("", "DynamicQuantizeLinear"): dynamic_quantize_linear,
     ("", "DFT"): dft,
+    ("", "Elu"): elu,
     ("", "Expand"): expand,
     ("", "EyeLike"): eye_like,
     ("", "GRU"): gru,
+    ("", "HardSigmoid"): hard_sigmoid,
+    ("", "IsInf"): is_infinite,
     ("", "LSTM"): lstm,
     ("", "LpNormalization"): lp_normalization,
     ("", "MatMulInteger"): matmul_integer,
@@ -57,7 +76,10 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "Range"): range_,
     ("", "ReverseSequence"): reverse_sequence,
     ("", "STFT"): stft,
+    ("", "Selu"): selu,
+    ("", "Shrink"): shrink,
     ("", "Sum"): total,
     **IMAGE_CONVERTERS,
     **{("", name): convert for name, convert in REDUCTIONS.items()},
+    ("", "ThresholdedRelu"): thresholded_relu,
 }
