@@ -153,6 +153,7 @@ def compile_model(
         simplified=plan.simplify,
         seed=plan.verify.seed,
         verify_data=plan.verify.data if verify_data is None else verify_data,
+        knows=chosen.knows,
     )
     if plan.verify.enabled and source.unverifiable:
         raise VerificationError(

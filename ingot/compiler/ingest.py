@@ -15,15 +15,15 @@ from google.protobuf.message import DecodeError
 from onnx_ir.passes.common import NameFixPass
 
 from ingot.compiler.data import DataLike, open_calibration
+from ingot.compiler.functions import Knows
 from ingot.compiler.open_dimensions import batch_shapes, bind_shapes, name_open_dimensions
-from ingot.compiler.qoperators import spell_out_qoperators
 from ingot.compiler.reference_samples import (
     Inputs,
     ReferenceSamples,
     Sample,
     reference_samples,
 )
-from ingot.compiler.simplification import raise_opset, simplify
+from ingot.compiler.simplification import expand_functions, raise_opset, simplify
 from ingot.compiler.verification import ReferenceCheck
 from ingot.data import Dataset
 from ingot.errors import IngotError, ModelError, VerificationError, first_line, root_cause
@@ -90,6 +90,7 @@ def ingest(
     simplified: bool = True,
     seed: int = 0,
     verify_data: DataLike | None = None,
+    knows: Knows | None = None,
 ) -> Ingested:
     """Reads, checks and prepares a model.
 
@@ -101,6 +102,9 @@ def ingest(
         seed: Seed of the random reference inputs.
         verify_data: Real inputs to compare results on, before random ones: a path, a data set, or
             any iterable of mappings from input name to array.
+        knows: Says whether the target lowers an operator, by domain and type; one that it does not
+            is replaced by the body that ONNX defines for it, if there is one. By default all are
+            left.
 
     Raises:
         DataError: The real inputs are missing, damaged or do not fit the model.
@@ -133,20 +137,15 @@ def ingest(
     notes += found.notes
     if loaded.objection:
         notes.append(f"ONNX Runtime runs what onnx's checker objects to: {loaded.objection}")
-    spelled_out, note = spell_out_qoperators(model, found.samples)
-    notes += note
-    if found.samples:
-        check = ReferenceCheck.on(model, found.samples)
-        if spelled_out is not model:
-            check = ReferenceCheck([sample.inputs for sample in found.samples])
-            model = spelled_out
+    check = ReferenceCheck.on(model, found.samples) if found.samples else None
+    if check is not None:
         if simplified:
             model, note = simplify(model, check)
             notes += note
         model, note = raise_opset(model, check)
         notes += note
-    else:
-        model = spelled_out
+    model, note = expand_functions(model, knows, check)
+    notes += note
     NameFixPass()(model)
     infer_shapes(model)
     return Ingested(

@@ -15,6 +15,7 @@ import onnxsim
 from onnx_ir.passes.common import NameFixPass
 from onnxscript import version_converter
 
+from ingot.compiler.functions import Knows, expand_operators, inline_functions
 from ingot.compiler.verification import ReferenceCheck
 from ingot.errors import IngotError, VerificationError, first_line
 from ingot.onnx_graph.protos import has_maps, read_proto, write_proto
@@ -68,6 +69,30 @@ def raise_opset(model: ir.Model, check: ReferenceCheck) -> tuple[ir.Model, list[
     return _keep_if_equal(
         model, candidate, check, f"the conversion of opset {version} to {reached}"
     )
+
+
+def expand_functions(
+    model: ir.Model, knows: Knows | None, check: ReferenceCheck | None
+) -> tuple[ir.Model, list[str]]:
+    """Returns the model without functions, and without operators that a target lacks.
+
+    Args:
+        model: The model.
+        knows: What the target lowers; None for everything.
+        check: Compares the outcome; None where nothing can be compared.
+    """
+    candidate = model.clone()
+    try:
+        inline_functions(candidate)
+        expanded = 0 if knows is None else expand_operators(candidate, knows)
+    except Exception as error:  # noqa: BLE001
+        # The inliners of onnx and onnx_ir raise errors of many types.
+        return model, [f"functions were left as they are: {first_line(error)}"]
+    if not (model.functions or expanded):
+        return model, []
+    if check is None:
+        return candidate, []
+    return _keep_if_equal(model, candidate, check, "the expansion of functions")
 
 
 def _keep_if_equal(

@@ -95,6 +95,14 @@ class Target(abc.ABC):
         """Options that suit this target, by pass; what a recipe says itself goes first."""
         return {"quantization.qdq": {"profile": self.kind}}
 
+    def knows(self, domain: str, operator: str) -> bool:
+        """Whether this target has a lowering for an operator, whatever its form.
+
+        One that it lacks and that ONNX defines by simpler ones becomes these, before the passes.
+        """
+        del domain, operator
+        return True
+
     @abc.abstractmethod
     def unsupported(self, model: ir.Model) -> Sequence[Unsupported]:
         """Returns the nodes of the main graph that nothing of this target compiles, in order.

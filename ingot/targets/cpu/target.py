@@ -19,7 +19,7 @@ from ingot.targets.base import Lowered, Target, TargetOptions, Unsupported
 from ingot.targets.cpu.lowering import build_module, lower_module
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.cpu.schedules.integer.dot import DotProduct
-from ingot.targets.relax.importer import import_graph, refused_nodes
+from ingot.targets.relax.importer import has_lowering, import_graph, refused_nodes
 from ingot.targets.relax.linking import link_executable
 from ingot.targets.relax.regions import DOMAIN as REGION_DOMAIN
 
@@ -97,6 +97,10 @@ class CpuTarget(Target):
         """The profile, and weights that leave 16-bit sums room where products are added in them."""
         sums = 4 if DotProduct.of(self.cpu).saturates else 1
         return {"quantization.qdq": {"profile": self.kind, "weight_sums": sums}}
+
+    def knows(self, domain: str, operator: str) -> bool:
+        """Whether an operator has a lowering."""
+        return has_lowering(domain, operator)
 
     def unsupported(self, model: ir.Model) -> Sequence[Unsupported]:
         """Returns the nodes that have no lowering to the CPU, in graph order."""

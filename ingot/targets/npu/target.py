@@ -17,6 +17,7 @@ from ingot.runtime.threads import available_cores, use_threads
 from ingot.targets.base import Lowered, Target, TargetOptions, Unsupported
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.npu.configuration import configure, require_extra
+from ingot.targets.relax.importer import has_lowering
 
 
 class NpuOptions(TargetOptions):
@@ -99,6 +100,10 @@ class NpuTarget(Target):
             "quantization.equalization": without,
             "quantization.smoothing": without,
         }
+
+    def knows(self, domain: str, operator: str) -> bool:
+        """Whether the NPU or, beside it, the CPU lowers an operator."""
+        return has_lowering(domain, operator)
 
     def unsupported(self, model: ir.Model) -> Sequence[Unsupported]:
         """Returns the nodes that neither the NPU nor the CPU beside it takes, in graph order."""

@@ -61,6 +61,13 @@ def _tvm_converter(domain: str, operator: str) -> Any:
     return converter if domain == _CONTRIB_DOMAIN else None
 
 
+def has_lowering(domain: str, operator: str) -> bool:
+    """Whether there is a converter for an operator, whatever its form."""
+    if operator in _HANDLED_BY_IMPORTER and domain in _STANDARD_DOMAINS:
+        return True
+    return (domain, operator) in CONVERTERS or _tvm_converter(domain, operator) is not None
+
+
 def unsupported_nodes(model: ir.Model, converters: Converters = CONVERTERS) -> list[Unsupported]:
     """Returns the nodes that have no converter, subgraphs included, in graph order."""
     found = []
