@@ -117,7 +117,7 @@ def _run(session: Session, sample: Sample) -> dict[str, Any]:
 
 
 def compare_with_quantized(
-    session: Session, model: ir.Model, inputs: Sequence[Mapping[str, Any]]
+    session: Session | Reference, model: ir.Model, inputs: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Compares an artifact with ONNX Runtime on the quantized graph that it was compiled from.
 
@@ -125,7 +125,7 @@ def compare_with_quantized(
     of the graph whose activations are not rounded.
 
     Args:
-        session: The loaded artifact.
+        session: The loaded artifact, or another form of the graph in ONNX Runtime.
         model: The QDQ graph.
         inputs: Complete inputs, one mapping per run; real ones, where values spread as they will.
 

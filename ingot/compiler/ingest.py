@@ -17,6 +17,7 @@ from onnx_ir.passes.common import NameFixPass
 from ingot.compiler.data import DataLike, open_calibration
 from ingot.compiler.functions import Knows
 from ingot.compiler.open_dimensions import batch_shapes, bind_shapes, name_open_dimensions
+from ingot.compiler.qoperators import spell_out_qoperators
 from ingot.compiler.reference_samples import (
     Inputs,
     ReferenceSamples,
@@ -138,6 +139,11 @@ def ingest(
     if loaded.objection:
         notes.append(f"ONNX Runtime runs what onnx's checker objects to: {loaded.objection}")
     check = ReferenceCheck.on(model, found.samples) if found.samples else None
+    spelled_out, note = spell_out_qoperators(model, found.samples)
+    notes += note
+    if check is not None and spelled_out is not model:
+        check = ReferenceCheck([sample.inputs for sample in found.samples])
+    model = spelled_out
     if check is not None:
         if simplified:
             model, note = simplify(model, check)

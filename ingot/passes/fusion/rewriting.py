@@ -29,7 +29,8 @@ class Fusion:
     Attributes:
         root: The node whose first output the new nodes compute.
         region: The nodes that vanish; the root is among them.
-        build: Makes the new nodes and returns the value that stands for the root's output.
+        build: Makes the new nodes and returns the value that stands for the root's output; may
+            find that it cannot, and raise Unfit.
         spared: Nodes that vanish too, unless something outside of the region reads them.
         anchor: The node that the new nodes take their names from; the root by default.
         opset: The version of ONNX's operator set that the new operators need.
@@ -54,6 +55,7 @@ class Builder:
 
     def __init__(self, graph: ir.Graph, names: Names, anchor: ir.Node) -> None:
         self.nodes: list[ir.Node] = []
+        self._initializers: list[ir.Value] = []
         self._graph = graph
         self._names = names
         self._anchor = anchor
@@ -79,24 +81,48 @@ class Builder:
         Returns:
             The output.
         """
+        return self.node_of_several(op_type, inputs, [dtype], [shape], attributes)[0]
+
+    def node_of_several(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        dtypes: Sequence[ir.DataType | None],
+        shapes: Sequence[ir.Shape | None],
+        attributes: Mapping[str, Any] | Sequence[ir.Attr] = (),
+    ) -> list[ir.Value]:
+        """Adds a node with several outputs, described by their types and shapes; see ``node``."""
         anchor = self._anchor.name or self._anchor.outputs[0].name or op_type
         keeps_name = self._anchor.op_type == op_type
         name = self._names.fresh(anchor if keeps_name else f"{anchor}/{op_type}")
         if isinstance(attributes, Mapping):
             attributes = ir.convenience.convert_attributes(attributes)
-        output = ir.Value(
-            name=self._names.fresh(f"{name}_output"),
-            type=None if dtype is None else ir.TensorType(dtype),
-            shape=shape,
-        )
-        node = ir.Node("", op_type, inputs, attributes, outputs=[output], name=name)
+        outputs = [
+            ir.Value(
+                name=self._names.fresh(f"{name}_output"),
+                type=None if dtype is None else ir.TensorType(dtype),
+                shape=shape,
+            )
+            for dtype, shape in zip(dtypes, shapes, strict=True)
+        ]
+        node = ir.Node("", op_type, inputs, attributes, outputs=outputs, name=name)
         node.metadata_props.update(self._anchor.metadata_props)
         self.nodes.append(node)
-        return output
+        return outputs
 
     def initializer(self, wanted: str, array: npt.NDArray[Any]) -> ir.Value:
         """Adds an initializer to the graph, named ``wanted`` or nearly so."""
-        return add_initializer(self._graph, self._names, wanted, array)
+        added = add_initializer(self._graph, self._names, wanted, array)
+        self._initializers.append(added)
+        return added
+
+    def discard(self) -> None:
+        """Takes back what was added to the graph; the nodes were not yet."""
+        for node in self.nodes:
+            for position in range(len(node.inputs)):
+                node.replace_input_with(position, None)
+        for value in self._initializers:
+            self._graph.initializers.pop(value.name or "")
 
 
 class FusionPass(IngotPass[OptionsT], abc.ABC):
@@ -105,12 +131,14 @@ class FusionPass(IngotPass[OptionsT], abc.ABC):
     Functions of the model are left alone: ingest has inlined them.
 
     Attributes:
-        candidates: Operators (of the default domain) of the nodes that ``match`` is asked about.
+        candidates: Operators of the nodes that ``match`` is asked about.
+        domains: The domains that these operators are of.
         forward: Whether to walk from inputs to outputs. The other way finds the largest of
             patterns that contain each other, such as hard-swish before its hard sigmoid.
     """
 
     candidates: ClassVar[frozenset[str]]
+    domains: ClassVar[frozenset[str]] = frozenset({""})
     forward: ClassVar[bool] = False
 
     @abc.abstractmethod
@@ -149,7 +177,9 @@ class FusionPass(IngotPass[OptionsT], abc.ABC):
         places = []
         for node in list(graph) if self.forward else list(reversed(graph)):
             removed_meanwhile = node.graph is not graph
-            if removed_meanwhile or node.domain != "" or node.op_type not in self.candidates:
+            if removed_meanwhile or node.op_type not in self.candidates:
+                continue
+            if node.domain not in self.domains:
                 continue
             if node.name in self.left_out:
                 continue
@@ -159,11 +189,12 @@ class FusionPass(IngotPass[OptionsT], abc.ABC):
                     continue
                 _require_opset(fusion, opset)
                 _require_closed(fusion)
+                root = fusion.root.name or ""
+                _apply(graph, fusion, names)
             except Unfit as unfit:
                 declined.append(Declined(node.name or "", str(unfit)))
                 continue
-            places.append(fusion.root.name or "")
-            _apply(graph, fusion, names)
+            places.append(root)
         return places
 
 
@@ -194,7 +225,11 @@ def _apply(graph: ir.Graph, fusion: Fusion, names: Names) -> None:
     anchor = fusion.anchor or fusion.root
     names.free(anchor.name)
     builder = Builder(graph, names, anchor)
-    old, new = fusion.root.outputs[0], fusion.build(builder)
+    try:
+        old, new = fusion.root.outputs[0], fusion.build(builder)
+    except Unfit:
+        builder.discard()
+        raise
     names.free(new.name)
     name, new.type, new.shape = old.name, old.type, old.shape
     new.metadata_props.update(old.metadata_props)

@@ -22,13 +22,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tvm
-from tvm import relax
+from tvm import relax, tirx
+
+from ingot.targets.cpu.selection.base import OP_PATTERN, OUT_ELEMENTWISE_FUSABLE
+from ingot.targets.relax.operators.integer_products import Weights
 
 Array = npt.NDArray[Any]
 
 _DEQUANTIZE = "relax.dequantize"
 _QUANTIZE = "relax.quantize"
 _MATRIX_AXES = 2
+_BYTES = ("uint8", "int8")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,35 +109,45 @@ class _IntegerArithmetic(relax.PyExprMutator):  # type: ignore[misc]
         array = weights.values
         column_axis = 1 if is_matmul else 0
         if (
-            array.dtype != np.int8
-            or np.any(weights.zero_point)
-            or str(rows.values.ty.dtype) not in ("uint8", "int8")
+            str(array.dtype) not in _BYTES
+            or str(rows.values.ty.dtype) not in _BYTES
             or (is_matmul and array.ndim != _MATRIX_AXES)
             or not (weights.scale.size == 1 or weights.axis == column_axis)
         ):
             return None
+        split = Weights.of(array, _along(weights.zero_point, column_axis, array.ndim))
+        depthwise = not is_matmul and _is_depthwise(call, array)
+        if split.excess is not None:
+            if not (depthwise or is_matmul or int(call.attrs.groups) == 1):
+                return None
+            if depthwise:
+                # In float32 integers need not be bytes.
+                split = Weights(split.integers + split.excess, None)
         factor = rows.scale.reshape(()) * weights.scale.reshape(-1)
         factor = _constant(factor.reshape((-1,) if is_matmul else (1, -1, 1, 1)))
         values = self.visit_expr(rows.values)
         zero_point = int(rows.zero_point.reshape(()))
         if str(values.ty.dtype) == "int8":
             values, zero_point = self._unsigned(values), zero_point + 128
-        depthwise = not is_matmul and _is_depthwise(call, array)
         dtype, total = ("float32", "float32") if depthwise else ("int16", "int32")
         centred = self._emit(relax.op.astype(values, dtype))
         if zero_point:
             centred = self._emit(relax.op.subtract(centred, relax.const(zero_point, dtype)))
-        integers = relax.const(np.ascontiguousarray(array.astype(dtype)))
-        if is_matmul:
-            sums = relax.op.matmul(centred, integers, out_dtype=total)
+
+        def sums_with(integers: Array) -> relax.Expr:
+            constant = relax.const(np.ascontiguousarray(integers.astype(dtype)))
+            return self._emit(_summed(call, centred, constant, total))
+
+        if split.excess is None:
+            sums = sums_with(split.integers)
         else:
-            attrs = call.attrs
-            sums = relax.op.nn.conv2d(
-                centred, integers, strides=attrs.strides, padding=attrs.padding,
-                dilation=attrs.dilation, groups=attrs.groups, data_layout=attrs.data_layout,
-                kernel_layout=attrs.kernel_layout, out_dtype=total,
-            )  # fmt: skip
-        sums = self._emit(sums)
+            # What all weights of a column have in common multiplies the sum of the values.
+            ones = np.ones_like(np.take(array, [0], axis=column_axis))
+            shape = (-1,) if is_matmul else (1, -1, 1, 1)
+            excess = relax.const(split.excess.astype(np.int32).reshape(shape))
+            totals = sums_with(ones)
+            sums = sums_with(split.integers)
+            sums = self._emit(relax.op.add(sums, self._emit(relax.op.multiply(totals, excess))))
         if total != "float32":
             sums = self._emit(relax.op.astype(sums, "float32"))
         return relax.op.multiply(sums, factor)
@@ -190,6 +204,18 @@ class _IntegerArithmetic(relax.PyExprMutator):  # type: ignore[misc]
                     self._definitions[binding.var] = binding.value
 
 
+def _summed(call: relax.Call, centred: relax.Expr, integers: relax.Expr, dtype: str) -> relax.Call:
+    """The product that a call makes of its operands, of other ones, in another type."""
+    if getattr(call.op, "name", "") == "relax.matmul":
+        return relax.op.matmul(centred, integers, out_dtype=dtype)
+    attrs = call.attrs
+    return relax.op.nn.conv2d(
+        centred, integers, strides=attrs.strides, padding=attrs.padding,
+        dilation=attrs.dilation, groups=attrs.groups, data_layout=attrs.data_layout,
+        kernel_layout=attrs.kernel_layout, out_dtype=dtype,
+    )  # fmt: skip
+
+
 def _is_call(expression: Any, operator: str) -> bool:
     return isinstance(expression, relax.Call) and getattr(expression.op, "name", "") == operator
 
@@ -230,18 +256,31 @@ def integer_arithmetic(module: tvm.IRModule) -> tvm.IRModule:
 class _Materializer(relax.PyExprMutator):  # type: ignore[misc]
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         value = self.visit_expr(binding.value)
-        quantized = str(getattr(value.ty, "dtype", None)) in ("uint8", "int8")
-        inner = isinstance(binding.var, relax.DataflowVar) and not quantized
+        kept = _is_bytes(value.ty) or self._sums_rows(value)
+        inner = isinstance(binding.var, relax.DataflowVar) and not kept
         dataflow = self.builder_.current_block_is_dataflow()
         emit = self.builder_.emit if inner or not dataflow else self.builder_.emit_output
         self.set_var_remap(binding.var, emit(value, binding.var.name))
+
+    def _sums_rows(self, value: relax.Expr) -> bool:
+        """Whether a value is a product with one column, whose sums belong to all of another's."""
+        if not _is_call(value, "relax.call_tir") or str(value.ty.dtype) != "int32":
+            return False
+        attributes = self.builder_.get()[value.args[0]].attrs
+        last = list(value.ty.shape)[-1] if len(value.ty.shape) > 1 else None
+        anchors = int(attributes.get(OP_PATTERN, -1)) == OUT_ELEMENTWISE_FUSABLE
+        return anchors and isinstance(last, tirx.IntImm) and int(last) == 1
+
+
+def _is_bytes(type_: Any) -> bool:
+    return str(getattr(type_, "dtype", None)) in _BYTES
 
 
 def materialize_quantized(module: tvm.IRModule) -> tvm.IRModule:
     """Makes every quantized tensor one that fusion keeps: what it stands for is never stored.
 
     Else FuseOps would append the dequantization of a residual to the kernel before it, which then
-    wrote four times the bytes.
+    wrote four times the bytes, or a product with all columns to the sums of a row.
     """
     mutator = _Materializer(module)
     module["main"] = mutator.visit_expr(module["main"])

@@ -281,6 +281,67 @@ def test_transposed_weights(compile_for_cpu: Compile) -> None:
     assert_same_bits(compiled, network)
 
 
+ZERO_POINTS = {
+    "bytes all the same": (random_weights(24, 8, 3, 3), np.array(3, np.int8)),
+    "unsigned": (random_weights(24, 8, 3, 3).view(np.uint8), np.array(128, np.uint8)),
+    "beyond bytes": (random_weights(24, 8, 3, 3).view(np.uint8), np.array(113, np.uint8)),
+    "signed beyond bytes": (random_weights(24, 8, 3, 3), np.array(-9, np.int8)),
+    "per column": (
+        random_weights(24, 8, 3, 3).view(np.uint8),
+        random_weights(24, seed=2).view(np.uint8),
+    ),
+}
+
+
+class TestZeroPointsOfWeights:
+    """Weights may have zero points: exact, on the kernels of integers."""
+
+    def dequantized(self, network: QuantizedNetwork, case: str, axis: int) -> str:
+        array, zeros = ZERO_POINTS[case]
+        scales = powers_of_two(24) if zeros.ndim else np.array(2.0**-7, np.float32)
+        constants = map(network.constant, (array if axis == 0 else _matrix(array), scales, zeros))
+        return network.apply("DequantizeLinear", *constants, axis=axis)
+
+    @pytest.mark.parametrize("case", ZERO_POINTS)
+    def test_convolution(self, compile_for_cpu: Compile, case: str) -> None:
+        network = QuantizedNetwork()
+        x = network.quantized(network.input("N", 8, 9, 9), ACTIVATIONS)
+        y = network.apply("Conv", x, self.dequantized(network, case, 0), pads=[1] * 4)
+        network.integers(y, result_affine(72))
+        compiled = compile_for_cpu(network.model())
+        assert_same_bits(compiled, network, N=2)
+        assert "integer_convolution" in compiled.work
+
+    @pytest.mark.parametrize("case", ZERO_POINTS)
+    def test_matmul(self, compile_for_cpu: Compile, case: str) -> None:
+        network = QuantizedNetwork()
+        x = network.quantized(network.input(5, 72), SIGNED_ACTIVATIONS)
+        y = network.apply("MatMul", x, self.dequantized(network, case, 1))
+        network.integers(y, result_affine(72))
+        compiled = compile_for_cpu(network.model())
+        assert_same_bits(compiled, network)
+        assert "integer_matmul" in compiled.work
+
+    @pytest.mark.parametrize("case", ZERO_POINTS)
+    def test_depthwise(self, compile_for_cpu: Compile, case: str) -> None:
+        network = QuantizedNetwork()
+        x = network.quantized(network.input(1, 24, 9, 9), ACTIVATIONS)
+        array, zeros = ZERO_POINTS[case]
+        scales = powers_of_two(24) if zeros.ndim else np.array(2.0**-7, np.float32)
+        constants = map(network.constant, (array[:, :1], scales, zeros))
+        weights = network.apply("DequantizeLinear", *constants, axis=0)
+        y = network.apply("Conv", x, weights, group=24, pads=[1] * 4)
+        network.integers(y, result_affine(9))
+        compiled = compile_for_cpu(network.model())
+        assert_same_bits(compiled, network)
+        assert "depthwise" in compiled.work
+
+
+def _matrix(filters: np.ndarray) -> np.ndarray:
+    """Filters as the columns of a matrix."""
+    return np.ascontiguousarray(filters.reshape(len(filters), -1).T)
+
+
 class TestWhatStaysInFloats:
     """What is no product of integers by one scale per column is computed as it is written."""
 
@@ -297,18 +358,6 @@ class TestWhatStaysInFloats:
     def test_weights_alone(self, compile_for_cpu: Compile) -> None:
         network = QuantizedNetwork()
         network.output(convolution(network, network.input(1, 8, 5, 5), random_weights(9, 8, 3, 3)))
-        self.check(compile_for_cpu, network)
-
-    def test_weights_with_zero_points(self, compile_for_cpu: Compile) -> None:
-        network = QuantizedNetwork()
-        x = network.quantized(network.input(1, 8, 5, 5), ACTIVATIONS)
-        weights = network.apply(
-            "DequantizeLinear",
-            network.constant(random_weights(9, 8, 3, 3)),
-            network.constant(2.0**-7),
-            network.constant(np.array(3, np.int8)),
-        )
-        network.output(network.apply("Conv", x, weights))
         self.check(compile_for_cpu, network)
 
     def test_scales_along_the_reduction(self, compile_for_cpu: Compile) -> None:
