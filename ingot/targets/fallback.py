@@ -111,8 +111,9 @@ def _divide(model: ir.Model, refused: Mapping[str, Unsupported]) -> _Divided | N
     if sum(len(region.nodes) for region in regions) == len(graph):
         return None
     contents = [store_part(copy, region) for region in regions]
+    replaced: dict[ir.Value, ir.Value] = {}
     for region in regions:
-        _replace_by_call(graph, region)
+        _replace_by_call(graph, region, replaced)
     graph.sort()
     for values in (graph.inputs, graph.outputs):
         for value in [value for value in values if is_foreign(value)]:
@@ -123,7 +124,10 @@ def _divide(model: ir.Model, refused: Mapping[str, Unsupported]) -> _Divided | N
     return _Divided(copy, contents)
 
 
-def _replace_by_call(graph: ir.Graph, region: GraphRegion) -> None:
+def _replace_by_call(
+    graph: ir.Graph, region: GraphRegion, replaced: dict[ir.Value, ir.Value]
+) -> None:
+    """Puts a call in a region's place; ``replaced`` has what earlier ones make, by old value."""
     results = {}
     for value in region.outputs:
         if not is_foreign(value):
@@ -138,7 +142,8 @@ def _replace_by_call(graph: ir.Graph, region: GraphRegion) -> None:
         )
         outputs.append(token)
         graph.outputs.append(token)
-    inputs = [value for value in region.inputs if not is_foreign(value)]
+    inputs = [replaced.get(value, value) for value in region.inputs if not is_foreign(value)]
+    replaced.update(results)
     call = ir.Node(DOMAIN, region.name, inputs, outputs=outputs, name=region.name)
     for value, result in results.items():
         value.replace_all_uses_with(result, replace_graph_outputs=True)

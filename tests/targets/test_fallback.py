@@ -111,6 +111,23 @@ def _labels() -> onnx.ModelProto:
     return _model(nodes, [_IMAGE], outputs, [_FILTERS])
 
 
+def _chain() -> onnx.ModelProto:
+    """Two regions, compiled work between them, and a value that goes from one to the other."""
+    nodes = [
+        _CONVOLUTION,
+        _NODE("Det", ["a"], ["d"], "first"),
+        _NODE("MatMul", ["d", "v"], ["m"], "between"),
+        _NODE("Loop", ["trips", "", "d"], ["l"], "second", body=helper.make_graph(
+            [_NODE("Identity", ["c"], ["go"]), _NODE("Add", ["s", "m"], ["sum"])], "body",
+            [_value("i", [], T.INT64), _value("c", [], T.BOOL), _value("s", ["n", 16])],
+            [_value("go", [], T.BOOL), _value("sum", ["n", 16])])),
+        _NODE("MatMul", ["l", "v"], ["y"], "last"),
+    ]  # fmt: skip
+    trips = numpy_helper.from_array(np.array(2), "trips")
+    small = _weight("w", 16, 3, 3, 3)
+    return _model(nodes, [_IMAGE], [_value("y", ["n", 16])], [small, _weight("v", 16, 16), trips])
+
+
 def _image(batch: int = 2) -> np.ndarray:
     return np.random.default_rng(batch).normal(size=(batch, 3, 8, 8)).astype(np.float32)
 
@@ -138,6 +155,15 @@ def test_a_part_is_run_by_onnx_runtime(
     (entry,) = artifact.manifest.placement["onnxruntime"]["left"]
     assert entry["node"] in left and entry["reason"]
     _assert_agrees(artifact, model, feeds)
+
+
+def test_a_region_reads_what_another_one_made(tmp_path: Path) -> None:
+    unverified = {"verify": {"enabled": False}}
+    artifact = compile_model(_chain(), tmp_path / "chain.ingot", recipe=unverified)
+    regions = artifact.manifest.regions.values()
+    # The rank of what the loop makes is not known, so that what reads it goes with it.
+    assert [region.nodes for region in regions] == [("first",), ("second", "last")]
+    _assert_agrees(artifact, _chain(), {"x": _image() * 0.1})
 
 
 def test_a_weight_that_both_read_is_stored_once(tmp_path: Path) -> None:

@@ -185,6 +185,10 @@ class _Importer(ONNXGraphImporter):  # type: ignore[misc]
         if foreign:
             reason = f"{foreign[0]!r} is no tensor of a type and rank that compiled code knows"
             raise _RefusedError(f"node {node.name!r} ({node.op_type}): {reason}", reason)
+        unranked = [name for name in node.input if name and _is_unranked(self._nodes[name])]
+        if unranked:
+            reason = f"the rank of {unranked[0]!r} is not known"
+            raise _RefusedError(f"node {node.name!r} ({node.op_type}): {reason}", reason)
         if self._compute_on_shapes(node):
             return
         with self._shapes_as_tensors(node):
@@ -312,6 +316,11 @@ class _Importer(ONNXGraphImporter):  # type: ignore[misc]
             raise self._cannot_be_lowered(name, op_name, first_line(error)) from error
 
 
+def _is_unranked(expression: Any) -> bool:
+    kind = getattr(expression, "ty", None)
+    return isinstance(kind, relax.TensorType) and kind.ndim < 0
+
+
 def _within_bounds(expression: relax.Expr) -> relax.Expr:
     """Makes a gather read no memory outside of its data, whatever the indices.
 
@@ -335,8 +344,8 @@ def import_graph(model: ir.Model, further: Converters | None = None) -> tvm.IRMo
         A module with one Relax function ``main`` that takes the graph's inputs in order.
 
     Raises:
-        UnsupportedOperatorError: A node cannot be lowered; the message names it.
-        ModelError: An input has no known rank.
+        UnsupportedOperatorError: A node cannot be lowered, or an input has no known rank; the
+            message names it.
     """
     converters = {**CONVERTERS, **(further or {})}
     if missing := unsupported_nodes(model, converters):
@@ -344,7 +353,7 @@ def import_graph(model: ir.Model, further: Converters | None = None) -> tvm.IRMo
     proto = _without_weights(model)
     for value in proto.graph.input:
         if not value.type.tensor_type.HasField("shape"):
-            raise ModelError(
+            raise UnsupportedOperatorError(
                 f"input {value.name!r} has no known rank: give its shape with "
                 f"--shape {value.name}=SIZES"
             )
