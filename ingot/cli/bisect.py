@@ -162,6 +162,7 @@ def _search(
         passes,
         inputs=criterion.inputs,
         tolerance=Tolerance(ToleranceKind.FLOAT_ROUNDING, rtol, FLOAT_ROUNDING.atol),
+        strict=tolerance is not None,
         accuracy=criterion.accuracy,
         floor=criterion.floor,
         dump_dir=dump_dir,

@@ -18,15 +18,22 @@ from typing import Literal
 import onnx_ir as ir
 import pydantic
 
-from ingot.compiler.comparison import compare_tensors
+from ingot.compiler.comparison import compare_values
 from ingot.compiler.verification import ReferenceCheck
 from ingot.errors import IngotError, UsageError, VerificationError
-from ingot.passes.base import FLOAT_ROUNDING, Tolerance, pass_name
+from ingot.passes.base import (
+    FLOAT_ROUNDING,
+    LOSSY,
+    Tolerance,
+    ToleranceKind,
+    pass_name,
+    pass_tolerance,
+)
 from ingot.passes.difference import GraphState, NodeState, compare_graphs
 from ingot.passes.manager import PassManager
-from ingot.reference.session import Array, Reference
+from ingot.reference.session import Reference, Value
 
-Inputs = Mapping[str, Array]
+Inputs = Mapping[str, Value]
 
 
 class BisectStep(pydantic.BaseModel):
@@ -112,7 +119,8 @@ class _Verdict:
     detail: str = ""
 
 
-_Judge = Callable[[ir.Model], _Verdict]
+# Judges what so many first passes made.
+_Judge = Callable[[ir.Model, int], _Verdict]
 
 
 def bisect(
@@ -121,6 +129,7 @@ def bisect(
     *,
     inputs: Sequence[Inputs],
     tolerance: Tolerance = FLOAT_ROUNDING,
+    strict: bool = False,
     accuracy: Callable[[ir.Model], float] | None = None,
     floor: float | None = None,
     dump_dir: Path | None = None,
@@ -135,6 +144,8 @@ def bisect(
         passes: The pipeline.
         inputs: Reference inputs, one mapping of input name to array per run.
         tolerance: How far outputs may be from the given model's; not used with ``accuracy``.
+        strict: Whether that holds for passes that change results by intent, too. Otherwise these
+            are held to finite outputs, as they declare, and passes behind one to what it made.
         accuracy: Measures a model, higher is better; makes accuracy the criterion.
         floor: The lowest good accuracy.
         dump_dir: Where to write the models before and after the guilty pass.
@@ -146,13 +157,14 @@ def bisect(
     """
     if (accuracy is None) != (floor is None):
         raise UsageError("bisecting by accuracy takes both the measure and the floor")
+    judge: _Judge
     if accuracy is not None and floor is not None:
         judge, criterion = _by_accuracy(accuracy, floor), f"accuracy of at least {floor:g}"
     else:
-        judge = _by_tolerance(model, inputs, tolerance)
+        judge = _ByTolerance(model, passes, inputs, tolerance, strict=strict)
         criterion = (
             f"outputs within {tolerance.rtol:g} of their magnitude + {tolerance.atol:g}"
-            f" ({tolerance.kind.value})"
+            f" ({tolerance.kind.value}){judge.exception}"
         )
     search = _Search(model, passes, judge, on_step)
     report = BisectReport(criterion=criterion)
@@ -160,7 +172,8 @@ def bisect(
     report.steps, report.evaluations = search.steps, len(search.steps)
     if index is not None:
         report.guilty, report.index = pass_name(passes[index]), index
-        _blame(report, model, passes, inputs, tolerance, dump_dir)
+        own = LOSSY if not strict and _is_lossy(passes[index]) else tolerance
+        _blame(report, model, passes, inputs, own, dump_dir)
     return report
 
 
@@ -200,7 +213,7 @@ class _Search:
         started = time.perf_counter()
         try:
             run = PassManager(self._passes[:count]).run(self._model.clone())
-            verdict = self._judge(run.model)
+            verdict = self._judge(run.model, count)
         except IngotError as error:
             verdict = _Verdict(False, None, str(error))
         step = BisectStep(
@@ -217,29 +230,79 @@ class _Search:
         return step
 
 
-def _by_tolerance(model: ir.Model, inputs: Sequence[Inputs], tolerance: Tolerance) -> _Judge:
-    if not inputs:
-        raise UsageError("bisecting by tolerance takes at least one set of inputs")
-    reference = Reference(model)
-    expected = [reference.run(one) for one in inputs]
+def _is_lossy(pass_: ir.passes.PassBase) -> bool:
+    return pass_tolerance(pass_).kind is ToleranceKind.LOSSY
 
-    def judge(candidate: ir.Model) -> _Verdict:
-        runner = Reference(candidate)
+
+class _ByTolerance:
+    """Judges prefixes by their outputs on inputs.
+
+    A pass that is lossy by intent is held to what it declares, on what came before it; passes
+    behind it are compared with what it made.
+    """
+
+    def __init__(
+        self,
+        model: ir.Model,
+        passes: Sequence[ir.passes.PassBase],
+        inputs: Sequence[Inputs],
+        tolerance: Tolerance,
+        *,
+        strict: bool,
+    ) -> None:
+        if not inputs:
+            raise UsageError("bisecting by tolerance takes at least one set of inputs")
+        self._model, self._passes, self._inputs = model, passes, inputs
+        self._tolerance = tolerance
+        # How many passes there are up to each lossy one.
+        self._lossy = [] if strict else [n for n, p in enumerate(passes, 1) if _is_lossy(p)]
+        self._outputs: dict[int, list[dict[str, Value]]] = {0: self._run(model)}
+        self._verdicts: dict[int, _Verdict] = {}
+
+    @property
+    def exception(self) -> str:
+        """What is held to something else, for the criterion."""
+        return ", of lossy passes finite ones" if self._lossy else ""
+
+    def __call__(self, candidate: ir.Model, count: int) -> _Verdict:
+        if count not in self._verdicts:
+            if count not in self._outputs:
+                self._outputs[count] = self._run(candidate)
+            self._verdicts[count] = self._judge(count)
+        return self._verdicts[count]
+
+    def _judge(self, count: int) -> _Verdict:
+        base = max((n for n in self._lossy if n < count), default=0)
+        if count in self._lossy:
+            base, tolerance = count - 1, LOSSY
+        else:
+            tolerance = self._tolerance
+        if base and not (earlier := self._prefix(base)).good:
+            return earlier
         differences = [
-            compare_tensors(name, array, outputs[name])
-            for one, before in zip(inputs, expected, strict=True)
-            for outputs in (runner.run(one, list(before)),)
-            for name, array in before.items()
+            difference
+            for before, after in zip(self._outputs[base], self._outputs[count], strict=True)
+            for name, value in before.items()
+            for difference in compare_values(name, value, after[name])
         ]
         worst = max(differences, key=lambda difference: difference.max_rel_error)
         bad = next((one for one in differences if not one.within(tolerance)), None)
         return _Verdict(bad is None, worst.max_rel_error, "" if bad is None else str(bad))
 
-    return judge
+    def _prefix(self, count: int) -> _Verdict:
+        if count not in self._verdicts:
+            made = PassManager(self._passes[:count]).run(self._model.clone()).model
+            return self(made, count)
+        return self._verdicts[count]
+
+    def _run(self, model: ir.Model) -> list[dict[str, Value]]:
+        reference = Reference(model)
+        return [reference.run(one) for one in self._inputs]
 
 
 def _by_accuracy(accuracy: Callable[[ir.Model], float], floor: float) -> _Judge:
-    def judge(candidate: ir.Model) -> _Verdict:
+    def judge(candidate: ir.Model, count: int) -> _Verdict:
+        del count
         measured = float(accuracy(candidate))
         good = measured >= floor and not math.isnan(measured)
         return _Verdict(good, measured, "" if good else f"accuracy {measured:g} is below {floor:g}")

@@ -191,7 +191,15 @@ def measuring_warnings(variants: Sequence[VariantReport], settings: MeasureSetti
                 f"{variant.name} was timed {latency.runs} times instead of {settings.runs}: it is "
                 f"slow, and the time per variant is limited to about {settings.seconds:g} s."
             )
-        if variant.agreement is not None and not variant.agreement.finite:
+        if variant.agreement is None or variant.agreement.finite:
+            continue
+        if variant.agreement.blank_output is not None:
+            warnings.append(
+                f"Output {variant.agreement.blank_output} of {variants[0].name} has no finite "
+                f"number on {variant.agreement.source}, so that {variant.name} cannot be compared "
+                "with it: give real data with --data."
+            )
+        else:
             warnings.append(
                 f"{variant.name} gives infinite values or no numbers where {variants[0].name} "
                 "gives finite ones."

@@ -40,6 +40,7 @@ class _Difference:
         self._largest = 0.0
         self._exact = True
         self._finite = True
+        self._told: dict[str, bool] = {}
 
     def add(self, reference: dict[str, Array], outputs: dict[str, Array], name: str) -> None:
         """Adds one inference; outputs are paired by position, engines may rename them."""
@@ -59,6 +60,7 @@ class _Difference:
     def _add_output(self, label: str, expected: Array, actual: Array) -> None:
         wide = np.complex128 if expected.dtype.kind == "c" else np.float64
         known = np.isfinite(expected)
+        self._told[label] = self._told.get(label, False) or bool(known.any()) or not known.size
         first, second = expected[known].astype(wide), actual[known].astype(wide)
         self._exact &= bool(np.array_equal(expected, actual, equal_nan=expected.dtype.kind in "fc"))
         self._finite &= bool(np.isfinite(second).all())
@@ -69,15 +71,17 @@ class _Difference:
 
     def finish(self, examples: int, source: str) -> Agreement:
         """The agreement over all that was added."""
-        if self._exact or not self._finite:
+        blank = next((label for label, told in self._told.items() if not told), None)
+        if blank is not None or self._exact or not self._finite:
             return Agreement(
                 examples=examples,
                 source=source,
-                exact=self._exact,
-                finite=self._finite,
-                max_abs_error=self._largest if self._finite else None,
+                exact=self._exact and blank is None,
+                finite=self._finite and blank is None,
+                max_abs_error=self._largest if self._finite and blank is None else None,
                 sqnr_db=None,
                 worst_output=None,
+                blank_output=blank,
             )
         decibels = {
             label: 10.0 * math.log10(max(self._signal[label], 1e-300) / noise)

@@ -103,6 +103,8 @@ class Agreement(_Model):
         sqnr_db: Signal to (quantization) noise of the worst output in decibels; None when exact
             or not finite.
         worst_output: Name of that output; None when exact.
+        blank_output: Name of an output that is finite nowhere in the reference, so that equal says
+            nothing; None where there is none.
     """
 
     examples: int
@@ -112,6 +114,7 @@ class Agreement(_Model):
     max_abs_error: float | None
     sqnr_db: float | None
     worst_output: str | None
+    blank_output: str | None = None
 
 
 class BudgetFacts(_Model):

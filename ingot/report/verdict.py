@@ -38,6 +38,11 @@ def _accuracy(variant: VariantReport | NpuVariant, data: DataFacts | None) -> st
         return _metric(variant.metrics[0], data)
     agreement = variant.agreement
     assert agreement is not None
+    if agreement.blank_output is not None:
+        return (
+            f"but not compared: output {agreement.blank_output} has no finite number on "
+            f"{agreement.source}"
+        )
     if agreement.exact:
         return f"with outputs equal bit by bit on {agreement.source}"
     if not agreement.finite or agreement.max_abs_error is None:

@@ -13,7 +13,7 @@ from ingot.compiler.bisect import BisectReport, bisect
 from ingot.compiler.inputs import random_inputs
 from ingot.compiler.verification import ReferenceCheck
 from ingot.errors import UsageError, VerificationError
-from ingot.passes.base import EXACT, IngotPass, PassOptions, PassOutcome
+from ingot.passes.base import EXACT, LOSSY, IngotPass, PassOptions, PassOutcome
 from ingot.passes.cleanup import PASSES as CLEANUP
 from ingot.passes.manager import PassManager
 from ingot.passes.record import PassCheckError
@@ -117,6 +117,46 @@ def test_by_tolerance(model, pipeline, inputs):
         (0, True), (8, False), (4, True), (6, False), (5, True),
     ]  # fmt: skip
     assert "tensor 'scores' differs by" in report.steps[1].detail
+
+
+class Rounding(BrokenPass):
+    """Is lossy by intent: rounds what goes into the product."""
+
+    name = "acme.rounding"
+    tolerance = LOSSY
+
+    def call(self, model):
+        project = next(node for node in model.graph if node.op_type == "MatMul")
+        rounded = ir.node("Round", [project.inputs[0]], name="rounded")
+        rounded.outputs[0].name = "r"
+        model.graph.insert_before(project, rounded)
+        project.replace_input_with(0, rounded.outputs[0])
+        return PassOutcome(model, True, 1)
+
+
+@pytest.mark.parametrize("broken_at", [1, 3, 4])
+def test_lossy_passes_are_held_to_what_they_declare(model, inputs, broken_at):
+    fine = ShapeInferencePass
+    passes = [fine(), fine(), Rounding(), fine(), fine()]
+    report = bisect(model, passes, inputs=inputs)
+    assert report.guilty is None
+    assert report.criterion.endswith("of lossy passes finite ones")
+    assert bisect(model, passes, inputs=inputs, strict=True).guilty == "acme.rounding"
+    passes[broken_at] = BrokenPass()
+    assert bisect(model, passes, inputs=inputs).index == broken_at
+
+
+def test_a_lossy_pass_that_loses_numbers_is_guilty(model, inputs):
+    class Dividing(Rounding):
+        def call(self, model):
+            model.graph.initializers["w"].const_value = ir.tensor(
+                np.full((4, 3), np.inf, np.float32), name="w"
+            )
+            return PassOutcome(model, True, 1)
+
+    fine = ShapeInferencePass
+    report = bisect(model, [fine(), Rounding(), Dividing(), fine()], inputs=inputs)
+    assert (report.guilty, report.index) == ("acme.rounding", 2)
 
 
 def test_by_accuracy(model, pipeline, inputs, accuracy):

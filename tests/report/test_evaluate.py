@@ -79,6 +79,15 @@ class TestAgreement:
         _, variant = run(holed, reference=holed)
         assert variant.agreement.exact
 
+    def test_an_output_that_is_finite_nowhere_is_not_called_equal(self):
+        def blank(x):
+            return {"y": x, "z": np.full_like(x, np.nan)}
+
+        _, variant = run(blank, reference=blank)
+        agreement = variant.agreement
+        assert (agreement.finite, agreement.exact, agreement.max_abs_error) == (False, False, None)
+        assert agreement.blank_output == "z"
+
     @pytest.mark.parametrize(
         ("function", "message"),
         [

@@ -121,6 +121,8 @@ def agreement(variant: VariantReport | NpuVariant) -> str:
     found = variant.agreement
     if found is None:
         return "reference"
+    if found.blank_output is not None:
+        return f"not compared: {found.blank_output} has no finite number"
     if found.exact:
         return "equal bit by bit"
     if found.max_abs_error is None:
