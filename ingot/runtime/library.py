@@ -18,12 +18,15 @@ from typing import Any
 
 import tvm_ffi
 
-from ingot.errors import ArtifactError
+from ingot.errors import ArtifactError, InputError
 
 RUNTIME_LIBRARY = "libtvm_runtime.so"
 _VM_LOADER = "vm_load_executable"
 _CPU_DEVICE_TYPE = 1
 _POOLED_ALLOCATOR = 2
+
+# What compiled code raises where a check of its own fails.
+tvm_ffi.register_error(InputError.__name__, InputError)
 
 _lock = threading.Lock()
 _functions_lock = threading.Lock()

@@ -134,7 +134,7 @@ def test_an_operator_without_lowering_is_named_with_its_node(tmp_path: Path) -> 
 
 def test_a_shape_that_the_graph_reads_is_named_as_the_reason(tmp_path: Path) -> None:
     model = parser.parse_model("""<ir_version: 10, opset_import: ["" : 20]>
-        g (float[N, M] x, int64[3] t) => (float[A, B, C] y) { [shape] y = Reshape(x, t) }""")
+        g (float[N, M] x, int64[K] t) => (float[A, B, C] y) { [shape] y = Reshape(x, t) }""")
     with pytest.raises(UnsupportedOperatorError, match=r"'shape' \(Reshape\): "):
         compile_model(model, tmp_path / "m.ingot", fallback=False)
 

@@ -19,6 +19,7 @@ from ingot.targets.cpu.quantized import integer_arithmetic, materialize_quantize
 from ingot.targets.cpu.schedules import schedule_module
 from ingot.targets.cpu.selection import select_kernels
 from ingot.targets.cpu.tir_pipeline import TIR_PIPELINE
+from ingot.targets.relax.checks import without_check_results
 from ingot.targets.relax.constants import fold_constant_layouts
 from ingot.targets.relax.legalization import LEGALIZATIONS
 from ingot.targets.relax.outputs import copy_borrowed_outputs
@@ -82,6 +83,7 @@ def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
 
 def build_module(lowered: LoweredModule, cpu: CpuDescription) -> relax.VMExecutable:
     """Builds a lowered module: plans its memory and generates machine code."""
+    module = without_check_results(lowered.module)
     plan = tvm.transform.Sequential(
         [
             relax.transform.ToNonDataflow(),
@@ -97,4 +99,4 @@ def build_module(lowered: LoweredModule, cpu: CpuDescription) -> relax.VMExecuta
         ]
     )
     target = cpu.tvm_target()
-    return relax.build(lowered.module, target, relax_pipeline=plan, tir_pipeline=TIR_PIPELINE)
+    return relax.build(module, target, relax_pipeline=plan, tir_pipeline=TIR_PIPELINE)

@@ -20,6 +20,7 @@ from ingot.targets.cpu.let_bindings import EVALUATED_ONLY_IF, bind_let_expressio
 from ingot.targets.cpu.schedules.emission import SCHEDULED
 from ingot.targets.cpu.storage import rewrite_storage
 from ingot.targets.cpu.vector_math import replace_math_calls
+from ingot.targets.relax.loops import CHECK_ATTRIBUTE
 
 TIR_PIPELINE = "ingot.cpu"
 
@@ -134,6 +135,19 @@ def _compact_allocations(module: tvm.IRModule, _: tvm.transform.PassContext) -> 
     return module
 
 
+@tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]
+def _without_assertions(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
+    """Drops assertions, but for those of functions that check what the caller gave."""
+    others = {
+        name: function
+        for name, function in module.functions_items()
+        if not (function.attrs or {}).get(CHECK_ATTRIBUTE)
+    }
+    for name, function in tirx.transform.SkipAssert()(tvm.IRModule(others)).functions_items():
+        module[name] = function
+    return module
+
+
 def _lower() -> tvm.transform.Pass:
     return tvm.transform.Sequential(
         [
@@ -168,7 +182,7 @@ def _lower() -> tvm.transform.Pass:
             tirx.transform.MakePackedAPI(),
             # Of arguments' kinds and shapes: kilobytes a kernel, run at each call. The session
             # checks the inputs, and what lies between kernels was planned with them.
-            tirx.transform.SkipAssert(),
+            _without_assertions,
             tirx.transform.FP8StorageLegalize(),
             tirx.transform.BF16StorageLegalize(),
         ]

@@ -8,6 +8,8 @@ import tvm
 from tvm.relax.frontend.onnx import onnx_frontend
 
 ONNXGraphImporter = onnx_frontend.ONNXGraphImporter
+# A list of a node's inputs, in which those beyond the last are None.
+Inputs = onnx_frontend.onnx_input
 
 
 def tvm_converter(operator: str) -> Any:

@@ -1,4 +1,4 @@
-"""What the importer adds to TVM's: names in errors, gathers in bounds, shapes as outputs."""
+"""What the importer adds to TVM's: names in errors, shapes as outputs, branches."""
 
 from __future__ import annotations
 
@@ -41,16 +41,6 @@ def test_the_standard_attention_is_not_taken_for_the_contrib_one() -> None:
     assert unsupported_nodes(model) == []
     text = "g (float[1,2,3] x) => (float[1,2,3] y) { [a] y = BiasGelu(x, x) }"
     assert len(unsupported_nodes(ir.from_proto(parse(text)))) == 1
-
-
-@pytest.mark.parametrize("index", [-5, -3, -1, 0, 2, 3, 10**12, -(10**12)])
-def test_a_gather_never_leaves_its_data(run_on_cpu: Run, index: int) -> None:
-    model = parse("g (float[3,2] x, int64[N] i) => (float[N,2] y) { y = Gather(x, i) }")
-    data = np.arange(6, dtype=np.float32).reshape(3, 2)
-    (actual,) = run_on_cpu(model, data, np.array([index]))
-    assert actual[0].tolist() in data.tolist()
-    if -3 <= index < 3:
-        np.testing.assert_array_equal(actual[0], data[index])
 
 
 @pytest.mark.parametrize(
@@ -112,3 +102,21 @@ def test_a_scalar_weight_stays_a_scalar(run_on_cpu: Run) -> None:
         <int64 first = {0}> { y = Gather(x, first) }""")
     (actual,) = run_on_cpu(model, np.array([[1, 2, 3]], np.float32))
     assert actual.shape == (3,)
+
+
+@pytest.mark.parametrize(("size", "expected"), [(1, [2, 4]), (3, [1, 3, 3])])
+def test_a_branch_on_known_sizes_is_chosen_before_the_model_runs(
+    run_on_cpu: Run, size: int, expected: list[float]
+) -> None:
+    model = parse(f"""g (float[{size},2] x) => (float[K] y) {{
+      s = Shape(x) zero = Constant<value = int64 {{0}}>() one = Constant<value = int64 {{1}}>()
+      n = Gather(s, zero) single = Equal(n, one)
+      a = Constant<value = int64[1] {{0}}>()
+      y = If(single) <
+        then_branch = t () => (float[K] p) {{ q = Squeeze(x, a) p = Add(q, q) }},
+        else_branch = e () => (float[K] r) {{ c = Constant<value = int64 {{0}}>()
+          r = Gather<axis = 1>(x, c) }}
+      > }}""")
+    data = np.array([[1, 2], [3, 4], [3, 4]], np.float32)[:size]
+    (actual,) = run_on_cpu(model, data)
+    assert actual.tolist() == expected

@@ -104,15 +104,20 @@ def flat_nest(
     def place(expression: tirx.Expr) -> tirx.Expr:
         return substitute(substitute(expression, moved), single)
 
+    offset = analyzer.simplify(place(offset_of(shape, position)))
+
+    symbolic = any(not isinstance(span.extent, tirx.IntImm) for span in part.spans)
+
     def flatten(expression: tirx.Expr) -> tirx.Expr:
         def flat(node: tirx.Expr) -> tirx.Expr:
-            offset = offset_of(node.source.shape, node.indices)
-            return load(views.of(node.source), analyzer.simplify(offset))
+            if symbolic and _is_reshaped(node, shape, offset, analyzer):
+                return load(views.of(node.source), offset)
+            there = offset_of(node.source.shape, node.indices)
+            return load(views.of(node.source), analyzer.simplify(there))
 
         return tvm_ffi.structural_map(place(expression), [(ir.TensorLoad, flat)])
 
     inner = {span.variable for span in reduced}
-    offset = analyzer.simplify(place(offset_of(shape, position)))
     loops = [Loop(span.variable, span.extent) for span in part.spans if span.variable not in single]
     nest = Nest(
         tuple(loop for loop in loops if loop.variable not in inner),
@@ -121,6 +126,24 @@ def flat_nest(
         offset,
     )
     return _joined(nest)
+
+
+def _is_reshaped(
+    node: tirx.Expr, shape: Sequence[tirx.Expr], offset: tirx.Expr, analyzer: sym.Analyzer
+) -> bool:
+    """Whether a load is of the element at a flat offset, taken apart by the source's dimensions.
+
+    TVM's simplifier finds so where dimensions are numbers, but not where they are symbolic.
+    """
+    if not analyzer.can_prove_equal(element_count(node.source.shape), element_count(shape)):
+        return False
+    rest = offset
+    for size, at in zip(reversed(node.source.shape), reversed(node.indices), strict=True):
+        expected = analyzer.simplify(tirx.floormod(rest, size))
+        if not tvm_ffi.structural_equal(expected, analyzer.simplify(at)):
+            return False
+        rest = tirx.floordiv(rest, size)
+    return True
 
 
 def _is(expression: tirx.Expr, value: int) -> bool:

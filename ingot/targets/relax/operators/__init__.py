@@ -21,14 +21,17 @@ from ingot.targets.relax.operators.batch_normalization import batch_normalizatio
 from ingot.targets.relax.operators.bit_cast import bit_cast
 from ingot.targets.relax.operators.cast import cast, cast_like
 from ingot.targets.relax.operators.clip import clip
+from ingot.targets.relax.operators.concat import concat
 from ingot.targets.relax.operators.dropout import dropout
-from ingot.targets.relax.operators.expand import expand
+from ingot.targets.relax.operators.expand import constant_of_shape, expand, tile
 from ingot.targets.relax.operators.eye_like import eye_like
 from ingot.targets.relax.operators.fourier import dft, stft
+from ingot.targets.relax.operators.gather import gather, gather_elements, gather_nd
 from ingot.targets.relax.operators.hyperbolic import cosh
 from ingot.targets.relax.operators.images import IMAGE_CONVERTERS
 from ingot.targets.relax.operators.integer_products import matmul_integer
 from ingot.targets.relax.operators.lp_normalization import lp_normalization
+from ingot.targets.relax.operators.matmul import gemm, matmul
 from ingot.targets.relax.operators.positions import arg_max, arg_min
 from ingot.targets.relax.operators.quantization import (
     dequantize_linear,
@@ -38,15 +41,34 @@ from ingot.targets.relax.operators.quantization import (
 from ingot.targets.relax.operators.range import range_
 from ingot.targets.relax.operators.recurrent import gru, lstm, rnn
 from ingot.targets.relax.operators.reductions import REDUCTIONS
+from ingot.targets.relax.operators.reshape import flatten, reshape, squeeze, unsqueeze
 from ingot.targets.relax.operators.reverse_sequence import reverse_sequence
+from ingot.targets.relax.operators.scatter import scatter_elements, scatter_nd
+from ingot.targets.relax.operators.slicing import slice_, split
 from ingot.targets.relax.operators.variadic import maximum, mean, minimum, total
 
 # A converter takes the block builder, the inputs (None where one is left out) and the attributes.
-Converter = Callable[[relax.BlockBuilder, list[Any], dict[str, Any]], relax.Expr]
+Converter = Callable[[Any, list[Any], dict[str, Any]], relax.Expr]
+
+# Converters that take what is known of an input (shape_values.Known) in place of a tensor: those
+# whose result has a shape that depends on an input's values.
+KNOWN_CONVERTERS: Mapping[tuple[str, str], Converter] = {
+    ("", "ConstantOfShape"): constant_of_shape,
+    ("", "Expand"): expand,
+    ("", "Gather"): gather,
+    ("", "Range"): range_,
+    ("", "Reshape"): reshape,
+    ("", "Slice"): slice_,
+    ("", "Split"): split,
+    ("", "Squeeze"): squeeze,
+    ("", "Tile"): tile,
+    ("", "Unsqueeze"): unsqueeze,
+}
 
 CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "ArgMax"): arg_max,
     ("", "ArgMin"): arg_min,
+    **KNOWN_CONVERTERS,
     ("", "Attention"): attention,
     ("", "BatchNormalization"): batch_normalization,
     ("", "BitCast"): bit_cast,
@@ -54,32 +76,38 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "CastLike"): cast_like,
     ("", "Celu"): celu,
     ("", "Clip"): clip,
+    ("", "Concat"): concat,
     ("", "Cosh"): cosh,
-    ("", "Dropout"): dropout,
-    ("", "DequantizeLinear"): dequantize_linear,
-    ("", "DynamicQuantizeLinear"): dynamic_quantize_linear,
     ("", "DFT"): dft,
+    ("", "DequantizeLinear"): dequantize_linear,
+    ("", "Dropout"): dropout,
+    ("", "DynamicQuantizeLinear"): dynamic_quantize_linear,
     ("", "Elu"): elu,
-    ("", "Expand"): expand,
     ("", "EyeLike"): eye_like,
+    ("", "Flatten"): flatten,
     ("", "GRU"): gru,
+    ("", "GatherElements"): gather_elements,
+    ("", "GatherND"): gather_nd,
+    ("", "Gemm"): gemm,
     ("", "HardSigmoid"): hard_sigmoid,
     ("", "IsInf"): is_infinite,
     ("", "LSTM"): lstm,
     ("", "LpNormalization"): lp_normalization,
+    ("", "MatMul"): matmul,
     ("", "MatMulInteger"): matmul_integer,
     ("", "Max"): maximum,
     ("", "Mean"): mean,
     ("", "Min"): minimum,
     ("", "QuantizeLinear"): quantize_linear,
     ("", "RNN"): rnn,
-    ("", "Range"): range_,
     ("", "ReverseSequence"): reverse_sequence,
     ("", "STFT"): stft,
+    ("", "ScatterElements"): scatter_elements,
+    ("", "ScatterND"): scatter_nd,
     ("", "Selu"): selu,
     ("", "Shrink"): shrink,
     ("", "Sum"): total,
+    ("", "ThresholdedRelu"): thresholded_relu,
     **IMAGE_CONVERTERS,
     **{("", name): convert for name, convert in REDUCTIONS.items()},
-    ("", "ThresholdedRelu"): thresholded_relu,
 }

@@ -1,70 +1,92 @@
-"""Broadcasting to a shape, the ONNX operator ``Expand``."""
+"""Tensors that repeat: the ONNX operators ``Expand``, ``Tile`` and ``ConstantOfShape``."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-import tvm
-from tvm import relax, tirx
+import onnx
+from tvm import relax, te, tirx
 
-from ingot.errors import UnsupportedOperatorError
-from ingot.targets.relax.tvm_internals import convert_by_tvm
+from ingot.targets.relax.broadcasting import broadcast_to
+from ingot.targets.relax.builder import Builder
+from ingot.targets.relax.expressions import Size, as_expression, at_least, is_number, shape_of
+from ingot.targets.relax.narrow_types import held_array
+from ingot.targets.relax.operators.inputs import integers, tensor
 
 
-def expand(builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]) -> Any:
-    """Converts ``Expand``: data and shape are aligned at their last dimensions.
+def _sizes(builder: Builder, entry: Any) -> list[Size]:
+    """Returns an input of sizes, none of them negative."""
+    sizes = integers(builder, entry).flat
+    for size in sizes:
+        if not at_least(size, 0):
+            builder.require(as_expression(size) >= 0, "a size is negative")
+    return sizes
 
-    Where the shape has 1, or fewer dimensions than the data, the data's own size stays.
+
+def expand(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:
+    """Converts ``Expand``: data and shape broadcast to each other.
 
     Args:
-        builder: The block builder to emit to.
-        inputs: The data, and the shape: known, symbolic, or a tensor computed at run time.
+        builder: The builder to emit to.
+        inputs: The data, and the shape: known, symbolic, or given when the model runs.
         attributes: None are defined.
 
     Raises:
         UnsupportedOperatorError: Sizes that do not broadcast.
     """
     del attributes
-    data, shape = inputs
-    if isinstance(shape, relax.ShapeExpr):
-        target = list(shape.values)
-    elif isinstance(shape, tvm.ir.GenericConst):
-        target = [tirx.IntImm("int64", int(size)) for size in shape.value.numpy()]
-    else:
-        return _expand_to_computed(builder, data, shape)
-    sizes = list(data.ty.shape)
-    rank = max(len(sizes), len(target))
-    one = tirx.IntImm("int64", 1)
-    sizes = [one] * (rank - len(sizes)) + sizes
-    target = [one] * (rank - len(target)) + target
-    broadcast = [_broadcast(size, wanted) for size, wanted in zip(sizes, target, strict=True)]
-    return relax.op.broadcast_to(data, relax.ShapeExpr(broadcast))
+    data = tensor(builder, inputs[0])
+    wanted = [builder.dimension(size) for size in _sizes(builder, inputs[1])]
+    return broadcast_to(builder, data, wanted)
 
 
-def _expand_to_computed(builder: relax.BlockBuilder, data: relax.Expr, shape: relax.Expr) -> Any:
-    """Expands to a shape that is a tensor: the larger of the two sizes in each dimension."""
-    rank = int(shape.ty.shape[0])
-    missing = data.ty.ndim - rank
-    if missing > 0:
-        ones = relax.const(np.ones(missing), "int64")
-        shape = builder.emit(relax.op.concat([ones, shape], axis=0))
-    sizes = [tirx.IntImm("int64", 1)] * max(0, -missing) + list(data.ty.shape)
-    own = builder.emit(relax.op.shape_to_tensor(relax.ShapeExpr(sizes)))
-    larger = builder.emit(relax.op.maximum(shape, own))
-    return convert_by_tvm("Expand", 13, builder, [data, larger], {})
+def tile(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:
+    """Converts ``Tile``.
+
+    Args:
+        builder: The builder to emit to.
+        inputs: The data, and how often it is repeated along each axis.
+        attributes: None are defined.
+    """
+    del attributes
+    data = tensor(builder, inputs[0])
+    own, repeats = shape_of(data), _sizes(builder, inputs[1])
+    extents = [builder.dimension(size * count) for size, count in zip(own, repeats, strict=True)]
+    if not own:
+        return data
+    if all(is_number(count, 1) for count in repeats):
+        return data
+
+    def compute(source: te.Tensor, sizes: Any) -> te.Tensor:
+        def at(*place: tirx.Expr) -> tirx.Expr:
+            return source(
+                *(
+                    i if is_number(repeat, 1) else tirx.floormod(i, have)
+                    for i, repeat, have in zip(place, repeats, source.shape, strict=True)
+                )
+            )
+
+        return te.compute(list(sizes), at, name="tile")
+
+    return builder.emit_te(
+        compute, data, [as_expression(extent) for extent in extents], primfunc_name_hint="tile"
+    )
 
 
-def _broadcast(size: tirx.Expr, wanted: tirx.Expr) -> tirx.Expr:
-    fixed, asked = (_value(expression) for expression in (size, wanted))
-    if asked == 1:
-        return size
-    if fixed == 1 or fixed is None:
-        return wanted
-    if asked is not None and asked != fixed:
-        raise UnsupportedOperatorError(f"a dimension of {fixed} cannot be expanded to {asked}")
-    return size
+def constant_of_shape(
+    builder: Builder, inputs: list[Any], attributes: dict[str, Any]
+) -> relax.Expr:
+    """Converts ``ConstantOfShape``.
 
-
-def _value(expression: tirx.Expr) -> int | None:
-    return int(expression.value) if isinstance(expression, tirx.IntImm) else None
+    Args:
+        builder: The builder to emit to.
+        inputs: The shape: known, symbolic, or given when the model runs.
+        attributes: ``value``: a tensor of one element; by default zero in float32.
+    """
+    sizes = [builder.dimension(size) for size in _sizes(builder, inputs[0])]
+    given = attributes.get("value")
+    value = np.zeros(1, np.float32) if given is None else onnx.numpy_helper.to_array(given)
+    value = held_array(value)
+    scalar = relax.const(value.reshape(()), str(value.dtype))
+    return relax.op.full(relax.ShapeExpr(list(map(as_expression, sizes))), scalar)
