@@ -59,7 +59,7 @@ def describe_members(members: Mapping[str, Content]) -> dict[str, Member]:
         digest = hashlib.sha256()
         for part in _parts(content):
             digest.update(part)
-        described[name] = Member(_size(content), digest.hexdigest())
+        described[name] = Member(content_size(content), digest.hexdigest())
     return described
 
 
@@ -67,14 +67,15 @@ def _parts(content: Content) -> Sequence[bytes | memoryview]:
     return (content,) if isinstance(content, (bytes, memoryview)) else content
 
 
-def _size(content: Content) -> int:
+def content_size(content: Content) -> int:
+    """Bytes of a member."""
     return sum(len(part) for part in _parts(content))
 
 
 def _add(archive: zipfile.ZipFile, file: BinaryIO, name: str, content: Content) -> None:
     info = zipfile.ZipInfo(name, date_time=_EPOCH)
     info.external_attr = 0o644 << 16
-    info.file_size = _size(content)
+    info.file_size = content_size(content)
     # Weights are mapped from the file; all else is copied when it is loaded.
     info.compress_type = zipfile.ZIP_STORED if name == WEIGHTS_MEMBER else zipfile.ZIP_DEFLATED
     large = info.file_size >= _ZIP64_FROM

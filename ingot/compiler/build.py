@@ -17,12 +17,14 @@ from ingot.calibration.collection import Calibration
 from ingot.compiler.agreement import compare_with_quantized, compare_with_reference, runs_here
 from ingot.compiler.artifact_writer import (
     Content,
+    content_size,
     describe_members,
     serialize_weights,
     write_artifact,
 )
 from ingot.compiler.data import DataLike, open_calibration, open_model_data
 from ingot.compiler.ingest import Ingested, ingest
+from ingot.compiler.messages import artifact_notes, require_lowerings
 from ingot.compiler.quantization import (
     Quantized,
     finish_quantization,
@@ -160,6 +162,8 @@ def compile_model(
             f"{source.name} cannot be verified: {source.unverifiable}; to compile it all the same, "
             "set verify.enabled = false in the recipe"
         )
+    if not plan.fallback:
+        require_lowerings(source.model, chosen)
     path = _output_path(output, source.name)
     samples = _open_calibration(calibration, plan, source, model, progress)
     passes = make_passes(plan, chosen, samples)
@@ -186,6 +190,8 @@ def compile_model(
         WEIGHTS_MEMBER: serialize_weights({**lowered.weights, **lowered.region_weights}),
         **lowered.members,
     }
+    told = artifact_notes(source.size, sum(map(content_size, members.values())), lowered.placement)
+    source = dataclasses.replace(source, notes=(*source.notes, *told))
     measured = {
         "stage_seconds": begin_stage.finish(),
         "lowering_seconds": dict(lowered.stage_seconds),

@@ -16,6 +16,7 @@ from onnx_ir.passes.common import NameFixPass
 
 from ingot.compiler.data import DataLike, open_calibration
 from ingot.compiler.functions import Knows
+from ingot.compiler.messages import require_known_operators
 from ingot.compiler.open_dimensions import batch_shapes, bind_shapes, name_open_dimensions
 from ingot.compiler.qoperators import spell_out_qoperators
 from ingot.compiler.reference_samples import (
@@ -31,6 +32,7 @@ from ingot.errors import IngotError, ModelError, VerificationError, first_line, 
 from ingot.onnx_graph.edits import name_nodes, unify_constants
 from ingot.onnx_graph.protos import read_proto, write_proto
 from ingot.onnx_graph.shape_inference import infer_shapes
+from ingot.onnx_graph.source_opset import note_source_opset
 from ingot.passes.invariants import check_graph
 
 _CHUNK = 1 << 20
@@ -54,6 +56,7 @@ class Ingested:
         notes: What was tried and dropped, and why.
         samples: What ONNX Runtime computes of the original, on seeded inputs and given ones; empty
             where nothing can be compared, and ``unverifiable`` says why.
+        size: Bytes of the source, external data included.
         unverifiable: Why nothing can be compared; empty where something can.
     """
 
@@ -65,6 +68,7 @@ class Ingested:
     notes: tuple[str, ...]
     samples: tuple[Sample, ...] = ()
     unverifiable: str = ""
+    size: int = 0
 
     def require_samples(self) -> tuple[Sample, ...]:
         """Returns the samples.
@@ -118,6 +122,8 @@ def ingest(
         _sort(original, loaded)
     unify_constants(original)
     name_nodes(original)
+    note_source_opset(original)
+    require_known_operators(original)
     NameFixPass()(original)
     name_open_dimensions(original)
     bind_shapes(original, {**batch_shapes(original, batch), **(shapes or {})})
@@ -156,7 +162,7 @@ def ingest(
     infer_shapes(model)
     return Ingested(
         loaded.name, model, original, loaded.sha256, opset, tuple(notes), found.samples,
-        unverifiable,
+        unverifiable, loaded.size,
     )  # fmt: skip
 
 
@@ -189,12 +195,13 @@ def _real_inputs(
 
 @dataclasses.dataclass(frozen=True)
 class _Loaded:
-    """A model as it was read, its digest, and what onnx's checker says against it."""
+    """A model as it was read, its digest and size, what onnx's checker says against it."""
 
     name: str
     model: ir.Model
     sha256: str
     objection: str
+    size: int
 
 
 def _load(source: str | Path | onnx.ModelProto | ir.Model) -> _Loaded:
@@ -205,7 +212,7 @@ def _load(source: str | Path | onnx.ModelProto | ir.Model) -> _Loaded:
         # Serialized as protobuf allows: a model above 2 GB has to come from a file.
         objection = _objection(source)
         digest = hashlib.sha256(source.SerializeToString(deterministic=True)).hexdigest()
-        return _Loaded(name, _read(source, name), digest, objection)
+        return _Loaded(name, _read(source, name), digest, objection, source.ByteSize())
     path = Path(source)
     if not path.is_file():
         raise ModelError(f"there is no model file {path}")
@@ -221,10 +228,12 @@ def _load(source: str | Path | onnx.ModelProto | ir.Model) -> _Loaded:
     ir.external_data.set_base_dir(model.graph, path.parent)
     if not model.graph.outputs:
         raise ModelError(f"{path} is not an ONNX model, or is damaged: its graph has no outputs")
-    digest = _digest(path, model)
+    files = _files(path, model)
+    digest = _digest(path, files)
     objection = _objection(str(path))
     _check_external_data(model, str(path))
-    return _Loaded(path.stem, model, digest, objection)
+    size = sum(file.stat().st_size for file in files)
+    return _Loaded(path.stem, model, digest, objection, size)
 
 
 def _read(proto: onnx.ModelProto, name: str) -> ir.Model:
@@ -239,14 +248,19 @@ def _read(proto: onnx.ModelProto, name: str) -> ir.Model:
         ) from error
 
 
-def _digest(path: Path, model: ir.Model) -> str:
-    """Returns the digest of the file and of the files that hold its external data."""
+def _files(path: Path, model: ir.Model) -> list[Path]:
+    """The file and the files that hold its external data."""
     files = {path}
     for value in model.graph.initializers.values():
         if isinstance(value.const_value, ir.ExternalTensor):
             files.add(Path(value.const_value.path))
+    return sorted(files)
+
+
+def _digest(path: Path, files: Sequence[Path]) -> str:
+    """Returns the digest of what files hold."""
     digest = hashlib.sha256()
-    for file in sorted(files):
+    for file in files:
         try:
             with file.open("rb") as stream:
                 while chunk := stream.read(_CHUNK):

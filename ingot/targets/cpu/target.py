@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import onnx_ir as ir
 import pydantic
 
-from ingot.errors import CompilationError, IngotError, first_line
+from ingot.errors import CompilationError, IngotError
 from ingot.runtime.manifest import TargetInfo
 from ingot.runtime.threads import available_cores, use_threads
 from ingot.targets.base import Lowered, Target, TargetOptions, Unsupported
@@ -22,6 +22,7 @@ from ingot.targets.cpu.schedules.integer.dot import DotProduct
 from ingot.targets.relax.importer import has_lowering, import_graph, refused_nodes
 from ingot.targets.relax.linking import link_executable
 from ingot.targets.relax.regions import DOMAIN as REGION_DOMAIN
+from ingot.targets.relax.tvm_internals import plain_reason
 
 
 class CpuOptions(TargetOptions):
@@ -46,9 +47,8 @@ def _errors_named(model: ir.Model) -> Iterator[None]:
         raise
     except Exception as error:
         # TVM raises errors of many types from its passes and from LLVM.
-        said = first_line(error)
         raise CompilationError(
-            f"TVM cannot compile the graph: {said}{_shape_advice(model)}"
+            f"no code can be generated for the graph: {plain_reason(error)}{_shape_advice(model)}"
         ) from error
 
 

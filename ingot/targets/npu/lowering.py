@@ -17,7 +17,6 @@ from ingot.errors import (
     IngotError,
     ModelError,
     UnsupportedOperatorError,
-    first_line,
 )
 from ingot.runtime.npu.region import Configuration, Region
 from ingot.targets.base import Unsupported
@@ -33,6 +32,7 @@ from ingot.targets.npu.placement import cpu_placement, model_macs, npu_placement
 from ingot.targets.npu.vela import NotForNpu
 from ingot.targets.relax.importer import import_graph
 from ingot.targets.relax.linking import link_executable
+from ingot.targets.relax.tvm_internals import plain_reason
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,4 +183,6 @@ def _errors_named() -> Iterator[None]:
         raise
     except Exception as error:
         # TVM raises errors of many types from its passes and from LLVM.
-        raise CompilationError(f"TVM cannot compile the CPU's part: {first_line(error)}") from error
+        raise CompilationError(
+            f"no code can be generated for the CPU's part: {plain_reason(error)}"
+        ) from error

@@ -18,7 +18,8 @@ import tvm
 from onnx import numpy_helper
 from tvm import relax, tirx
 
-from ingot.errors import IngotError, ModelError, UnsupportedOperatorError, first_line
+from ingot.errors import IngotError, ModelError, UnsupportedOperatorError
+from ingot.onnx_graph.source_opset import source_opset
 from ingot.targets.relax.broadcasting import BROADCASTING, broadcast_operands
 from ingot.targets.relax.builder import Builder
 from ingot.targets.relax.expressions import is_number, shape_of
@@ -34,7 +35,12 @@ from ingot.targets.relax.operators.narrow_cast import NARROW_CONVERTERS
 from ingot.targets.relax.regions import DOMAIN as REGION_DOMAIN
 from ingot.targets.relax.regions import call_region
 from ingot.targets.relax.shape_values import Known, evaluate, known_of
-from ingot.targets.relax.tvm_internals import Inputs, ONNXGraphImporter, tvm_converter
+from ingot.targets.relax.tvm_internals import (
+    Inputs,
+    ONNXGraphImporter,
+    plain_reason,
+    tvm_converter,
+)
 from ingot.targets.relax.types import is_foreign
 
 STANDARD_DOMAINS = ("", "ai.onnx")
@@ -107,6 +113,7 @@ class GraphImporter(ONNXGraphImporter):  # type: ignore[misc]
             for node in model.graph.all_nodes()
             if (kind := unheld_type(node)) is not None
         }
+        self._source_opset = source_opset(model)
         self._weights = model.graph.initializers
         self._nodes: dict[str, Any] = {}
         self._tensors: dict[str, relax.Expr] = {}
@@ -231,10 +238,10 @@ class GraphImporter(ONNXGraphImporter):  # type: ignore[misc]
         except Exception as error:
             # The importer raises whatever its assertions, look-ups and FFI calls raise; each
             # means that this node cannot be lowered.
-            reason = first_line(error)
+            reason = plain_reason(error)
             raise RefusedError(
-                f"node {name!r}: operator {operator} (opset {self.opset}) cannot be lowered to "
-                f"the CPU: {reason}",
+                f"node {name!r}: operator {operator} (opset {self._source_opset}) cannot be "
+                f"lowered to the CPU: {reason}",
                 reason,
             ) from error
 

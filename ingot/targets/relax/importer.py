@@ -12,6 +12,7 @@ import onnx_ir as ir
 import tvm
 
 from ingot.errors import IngotError, UnsupportedOperatorError
+from ingot.onnx_graph.source_opset import source_opset
 from ingot.targets.base import Unsupported
 from ingot.targets.relax.builder import CHECKS_ATTRIBUTE
 from ingot.targets.relax.graph_conversion import (
@@ -138,7 +139,7 @@ def _without_weights(model: ir.Model) -> onnx.ModelProto:
 
 
 def _describe(missing: Sequence[Unsupported], model: ir.Model) -> str:
-    opset = model.opset_imports.get("", 1)
+    opset = source_opset(model)
     kinds = sorted({entry.operator for entry in missing})
     first = missing[0]
     more = f" and {len(missing) - 1} more nodes" if len(missing) > 1 else ""

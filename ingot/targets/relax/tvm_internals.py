@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import tvm
 from tvm.relax.frontend.onnx import onnx_frontend
+
+from ingot.errors import first_line
 
 ONNXGraphImporter = onnx_frontend.ONNXGraphImporter
 # A list of a node's inputs, in which those beyond the last are None.
@@ -32,6 +35,23 @@ def convert_by_tvm(
     implementation = getattr(getattr(onnx_frontend, operator), f"_impl_v{since}")
     given = onnx_frontend.onnx_input(inputs)  # has None for what is left out at the end
     return implementation(builder, given, attributes, None)
+
+
+# What tells that a message speaks of TVM's own parts, which say nothing to a user.
+_INTERNAL = re.compile(
+    r"(\b(relax|tirx|tir|ir|vm|ffi|T|R|I)\.\w)|Check failed|InternalError|\bspan=|0x[0-9a-f]{4}"
+    r"|CodeGen|\bTVM|<class |\bvdtype|Expr\b|PrimFunc|buffer_map",
+    re.IGNORECASE,
+)
+_LONGEST_REASON = 200
+
+
+def plain_reason(error: BaseException) -> str:
+    """Why TVM does not take a node, in words of the model; its own text stays in the cause."""
+    said = first_line(error)
+    if _INTERNAL.search(said) or len(said) > _LONGEST_REASON or isinstance(error, AssertionError):
+        return "there is no lowering for it in this form"
+    return said
 
 
 def end_open_block(importer: Any) -> None:
