@@ -14,6 +14,7 @@ import tvm
 from tvm import relax
 
 from ingot.targets.cpu.broadcasting import align_operands
+from ingot.targets.cpu.image_rank import OPERATORS, images_of_two_axes
 from ingot.targets.cpu.transposed_convolution import rewrite_transposed
 from ingot.targets.relax.constants import fold_constant_layouts
 
@@ -32,7 +33,10 @@ def channels_last(module: tvm.IRModule) -> tvm.IRModule:
     module = align_operands(module)
     module = relax.transform.ConvertLayout(_LAYOUTS)(module)
     module = fold_constant_layouts(relax.transform.CanonicalizeBindings()(module))
-    return relax.transform.CanonicalizeBindings()(rewrite_transposed(module))
+    module = rewrite_transposed(module)
+    if _has_call(module, OPERATORS):
+        module = images_of_two_axes(module)
+    return relax.transform.CanonicalizeBindings()(module)
 
 
 def _has_call(module: tvm.IRModule, operators: Container[str]) -> bool:

@@ -1,0 +1,59 @@
+"""Signals and volumes go through the kernels for images of two axes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.targets.cpu.conftest import Compile
+from tests.targets.cpu.networks import Network, assert_agrees
+
+
+def test_signals(compile_for_cpu: Compile) -> None:
+    network = Network()
+    signal = network.input(2, 1, 40)
+    x = network.apply("Conv", signal, network.weight(8, 1, 5), network.weight(8), pads=[2, 2])
+    x = network.apply("Relu", x)
+    y = network.apply("Conv", x, network.weight(8, 8, 3), pads=[1, 1], strides=[1])
+    y = network.apply("Sigmoid", network.apply("Add", y, x))
+    y = network.apply("Mul", y, network.constant(0.5))
+    y = network.apply("Add", y, network.weight(1, 8, 1))
+    y = network.apply("MaxPool", y, kernel_shape=[2], strides=[2])
+    y = network.apply("Conv", y, network.weight(8, 1, 3), group=8, pads=[1, 1])
+    y = network.apply("Gelu", y)
+    network.output(network.apply("AveragePool", y, kernel_shape=[4], strides=[4], pads=[1, 3]))
+    network.output(network.apply("ReduceMean", x, network.constant(np.array([2])), keepdims=1))
+    compiled = compile_for_cpu(network.model())
+    assert_agrees(compiled, network)
+    # The loops turn the result into what the caller wants.
+    assert sorted(compiled.work) == [
+        "average_pooling", "convolution", "convolution", "depthwise", "loops", "max_pooling",
+        "reduction",
+    ]  # fmt: skip
+
+
+def test_volumes(compile_for_cpu: Compile) -> None:
+    network = Network()
+    volume = network.input(2, 3, 5, 8, 6)
+    x = network.apply(
+        "Conv", volume, network.weight(8, 3, 3, 3, 3), network.weight(8), pads=[1] * 6
+    )
+    x = network.apply("Relu", x)
+    y = network.apply("Conv", x, network.weight(8, 8, 1, 1, 1))
+    y = network.apply("Add", y, x)
+    y = network.apply("Mul", y, network.apply("Sigmoid", y))
+    z = network.apply("Conv", y, network.weight(8, 1, 3, 1, 3), group=8, strides=[2, 1, 1])
+    z = network.apply("Conv", z, network.weight(8, 4, 2, 1, 1), group=2)
+    network.output(network.apply("MaxPool", y, kernel_shape=[3, 2, 2], strides=[2, 2, 2]))
+    network.output(
+        network.apply(
+            "AveragePool", y, kernel_shape=[2, 3, 1], pads=[1, 1, 0, 0, 1, 0], count_include_pad=1
+        )
+    )
+    network.output(
+        network.apply("AveragePool", y, kernel_shape=[3, 2, 2], pads=[1] * 6, strides=[2, 1, 1])
+    )
+    network.output(network.apply("GlobalAveragePool", z))
+    compiled = compile_for_cpu(network.model())
+    assert_agrees(compiled, network)
+    families = set(compiled.work)
+    assert families >= {"convolution", "matmul", "depthwise", "max_pooling", "average_pooling"}
