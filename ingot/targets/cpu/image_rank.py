@@ -76,7 +76,7 @@ class _Rewriter(relax.PyExprMutator):  # type: ignore[misc]
         shape = _shape(tensor)
         if len(shape) == _VOLUME:
             return self._reshape(tensor, [product(shape[:2]), *shape[2:]])
-        producer = self.lookup_binding(tensor) if isinstance(tensor, relax.Var) else None
+        producer: Any = self.lookup_binding(tensor) if isinstance(tensor, relax.Var) else None
         if _is_call(producer, "relax.permute_dims") and producer.attrs.axes is not None:
             axes = [int(axis) for axis in producer.attrs.axes]
             if axes == _CHANNELS_FIRST:
