@@ -119,10 +119,16 @@ class Target(abc.ABC):
             CompilationError: Code cannot be generated, though each node has a lowering.
         """
 
-    def try_lower(self, model: ir.Model) -> None:
-        """Lowers a graph for the sake of the errors alone; as far as they may come from it.
+    def try_lower(self, model: ir.Model, *, machine_code: bool) -> None:
+        """Lowers a graph for the sake of the errors alone.
+
+        Args:
+            model: A small graph.
+            machine_code: Whether to go on to machine code, which takes most of the time and seldom
+                fails.
 
         Raises:
             ModelError: It cannot be lowered.
         """
+        del machine_code
         self.lower(model)

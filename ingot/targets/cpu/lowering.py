@@ -24,6 +24,7 @@ from ingot.targets.relax.constants import fold_constant_layouts
 from ingot.targets.relax.legalization import LEGALIZATIONS
 from ingot.targets.relax.outputs import copy_borrowed_outputs
 from ingot.targets.relax.regions import host_region_calls
+from ingot.targets.relax.tvm_internals import generate_vm_code
 from ingot.targets.relax.weights import hoist_weights
 
 
@@ -84,7 +85,19 @@ def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
 def build_module(lowered: LoweredModule, cpu: CpuDescription) -> relax.VMExecutable:
     """Builds a lowered module: plans its memory and generates machine code."""
     module = without_check_results(lowered.module)
-    plan = tvm.transform.Sequential(
+    target = cpu.tvm_target()
+    return relax.build(module, target, relax_pipeline=_plan(), tir_pipeline=TIR_PIPELINE)
+
+
+def check_module(lowered: LoweredModule, cpu: CpuDescription) -> None:
+    """Does what building does but for the machine code, which takes most of the time."""
+    with cpu.tvm_target():
+        generate_vm_code(_plan()(without_check_results(lowered.module)))
+
+
+def _plan() -> tvm.transform.Pass:
+    """What stands between kernels and the virtual machine's code."""
+    return tvm.transform.Sequential(
         [
             relax.transform.ToNonDataflow(),
             relax.transform.RemovePurityChecking(),
@@ -98,5 +111,3 @@ def build_module(lowered: LoweredModule, cpu: CpuDescription) -> relax.VMExecuta
             relax.transform.AttachGlobalSymbol(),
         ]
     )
-    target = cpu.tvm_target()
-    return relax.build(module, target, relax_pipeline=plan, tir_pipeline=TIR_PIPELINE)

@@ -264,7 +264,9 @@ class _Materializer(relax.PyExprMutator):  # type: ignore[misc]
 
     def _sums_rows(self, value: relax.Expr) -> bool:
         """Whether a value is a product with one column, whose sums belong to all of another's."""
-        if not _is_call(value, "relax.call_tir") or str(value.ty.dtype) != "int32":
+        if not _is_call(value, "relax.call_tir") or not isinstance(value.ty, relax.TensorType):
+            return False
+        if str(value.ty.dtype) != "int32":
             return False
         attributes = self.builder_.get()[value.args[0]].attrs
         last = list(value.ty.shape)[-1] if len(value.ty.shape) > 1 else None

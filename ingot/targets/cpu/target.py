@@ -16,7 +16,7 @@ from ingot.errors import CompilationError, IngotError
 from ingot.runtime.manifest import TargetInfo
 from ingot.runtime.threads import available_cores, use_threads
 from ingot.targets.base import Lowered, Target, TargetOptions, Unsupported
-from ingot.targets.cpu.lowering import build_module, lower_module
+from ingot.targets.cpu.lowering import build_module, check_module, lower_module
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.cpu.schedules.integer.dot import DotProduct
 from ingot.targets.relax.importer import has_lowering, import_graph, refused_nodes
@@ -107,11 +107,12 @@ class CpuTarget(Target):
         with _errors_named(model):
             return refused_nodes(model)
 
-    def try_lower(self, model: ir.Model) -> None:
-        """Lowers a graph up to machine code, which is not linked."""
+    def try_lower(self, model: ir.Model, *, machine_code: bool) -> None:
+        """Lowers a graph for the sake of the errors alone; nothing is linked."""
         use_threads(available_cores())
         with _errors_named(model):
-            build_module(lower_module(import_graph(model), self.cpu), self.cpu)
+            lowered = lower_module(import_graph(model), self.cpu)
+            (build_module if machine_code else check_module)(lowered, self.cpu)
 
     def lower(self, model: ir.Model) -> Lowered:
         """Lowers a graph through Relax and LLVM to a linked library.

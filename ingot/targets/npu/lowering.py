@@ -20,7 +20,7 @@ from ingot.errors import (
 )
 from ingot.runtime.npu.region import Configuration, Region
 from ingot.targets.base import Unsupported
-from ingot.targets.cpu.lowering import build_module, lower_module
+from ingot.targets.cpu.lowering import build_module, check_module, lower_module
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.npu.byoc import RegionFunction, converters, partition
 from ingot.targets.npu.codegen import make_region
@@ -169,10 +169,11 @@ def build_host(module: tvm.IRModule, cpu: CpuDescription) -> HostCode:
     return HostCode(link_executable(executable, cpu.architecture), lowered.weights, kernels)
 
 
-def try_host(model: ir.Model, cpu: CpuDescription) -> None:
+def try_host(model: ir.Model, cpu: CpuDescription, *, machine_code: bool) -> None:
     """Lowers a graph as the target ``cpu`` does, for the sake of the errors alone."""
     with _errors_named():
-        build_module(lower_module(import_graph(model), cpu), cpu)
+        lowered = lower_module(import_graph(model), cpu)
+        (build_module if machine_code else check_module)(lowered, cpu)
 
 
 @contextmanager

@@ -111,11 +111,11 @@ class NpuTarget(Target):
 
         return refused_nodes(model)
 
-    def try_lower(self, model: ir.Model) -> None:
-        """Lowers a graph to code for the CPU beside the NPU, which is not linked."""
+    def try_lower(self, model: ir.Model, *, machine_code: bool) -> None:
+        """Lowers a graph to code for the CPU beside the NPU, for the sake of the errors alone."""
         from ingot.targets.npu.lowering import try_host
 
-        try_host(model, self.cpu)
+        try_host(model, self.cpu, machine_code=machine_code)
 
     def lower(self, model: ir.Model) -> Lowered:
         """Lowers a QDQ graph to regions of the NPU and linked code for the rest.
