@@ -104,6 +104,28 @@ def _math_as_arithmetic(module: tvm.IRModule, _: tvm.transform.PassContext) -> t
 
 
 @tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]
+def _bfloat16_by_its_bits(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
+    """Writes casts from bfloat16 as what they are: its bits are the upper half of a float32's.
+
+    TVM leaves them as they are when it computes in float32, and then, when the tensors become
+    tensors of 16-bit integers, takes the integers for numbers.
+    """
+    for name, function in module.functions_items():
+        if isinstance(function, tirx.PrimFunc):
+            body = tvm_ffi.structural_map(function.body, (tirx.Cast, _from_bits))
+            if not body.same_as(function.body):
+                module[name] = function.with_body(body)
+    return module
+
+
+def _from_bits(cast: tirx.Cast) -> tirx.Expr:
+    if not str(cast.value.ty.dtype).startswith("bfloat16"):
+        return cast
+    bits = tirx.reinterpret("uint16", cast.value).astype("uint32") << tirx.IntImm("uint32", 16)
+    return tirx.reinterpret("float32", bits).astype(str(cast.ty.dtype))
+
+
+@tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]
 def _without_aliases(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
     """Says of every prim func that its buffers do not overlap, as planned memory does not.
 
@@ -161,6 +183,7 @@ def _lower() -> tvm.transform.Pass:
             s_tir.transform.StmtSimplify(),
             s_tir.transform.LowerOpaqueBlock(),
             tirx.transform.FlattenBuffer(),
+            _bfloat16_by_its_bits,
             tirx.transform.BF16ComputeLegalize(),
             tirx.transform.NarrowDataType(32),
             s_tir.transform.LoopPartition(),
