@@ -287,6 +287,7 @@ _MAKERS: Mapping[str, Mapping[int, _Maker]] = {
     "CenterCropPad": {1: _result_shape},
     "Clip": {1: _constant(-1), 2: _constant(1)},
     "ConstantOfShape": {0: _result_shape},
+    "CumProd": {1: _constant(0)},
     "CumSum": {1: _constant(0)},
     "DequantizeLinear": {1: _scale},
     "DFT": {1: _constant(8), 2: _constant(1)},

@@ -22,6 +22,7 @@ from ingot.targets.relax.operators.bit_cast import bit_cast
 from ingot.targets.relax.operators.cast import cast, cast_like
 from ingot.targets.relax.operators.clip import clip
 from ingot.targets.relax.operators.concat import concat
+from ingot.targets.relax.operators.cumulative import cumulative
 from ingot.targets.relax.operators.dropout import dropout
 from ingot.targets.relax.operators.expand import constant_of_shape, expand, tile
 from ingot.targets.relax.operators.eye_like import eye_like
@@ -78,6 +79,11 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "Clip"): clip,
     ("", "Concat"): concat,
     ("", "Cosh"): cosh,
+    ("", "CumProd"): cumulative(relax.op.cumprod),
+    ("", "CumSum"): cumulative(relax.op.cumsum),
+    ("", "Dropout"): dropout,
+    ("", "DequantizeLinear"): dequantize_linear,
+    ("", "DynamicQuantizeLinear"): dynamic_quantize_linear,
     ("", "DFT"): dft,
     ("", "DequantizeLinear"): dequantize_linear,
     ("", "Dropout"): dropout,

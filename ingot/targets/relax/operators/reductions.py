@@ -17,6 +17,7 @@ import tvm
 from tvm import relax, te, tirx
 
 from ingot.errors import UnsupportedOperatorError
+from ingot.targets.relax.computed_sizes import computed_sizes
 
 Unary = Callable[[relax.Expr], relax.Expr]
 
@@ -187,17 +188,17 @@ class _Reducer:
 
     def _without_axes(self, reduced: relax.Expr) -> relax.Expr:
         if self._staying_variables is None:
-            self._staying_variables = self._bind(self._staying_sizes())
+            self._staying_variables = self._staying_sizes()
         return self.builder.emit(
             relax.op.reshape(reduced, relax.ShapeExpr(self._staying_variables))
         )
 
     def _kept(self) -> list[tirx.Var]:
         if self._kept_variables is None:
-            self._kept_variables = self._bind(self._kept_sizes())
+            self._kept_variables = self._kept_sizes()
         return self._kept_variables
 
-    def _kept_sizes(self) -> relax.Expr:
+    def _kept_sizes(self) -> list[tirx.Var]:
         """Computes the sizes with one in place of those that are reduced."""
 
         def size(axes: te.Tensor, sizes: list[tirx.Expr], position: tirx.Var) -> tirx.Expr:
@@ -209,7 +210,7 @@ class _Reducer:
 
         return self._compute_sizes(size, self._rank)
 
-    def _staying_sizes(self) -> relax.Expr:
+    def _staying_sizes(self) -> list[tirx.Var]:
         """Computes the sizes without those that are reduced."""
 
         def size(axes: te.Tensor, sizes: list[tirx.Expr], position: tirx.Var) -> tirx.Expr:
@@ -224,28 +225,14 @@ class _Reducer:
         assert self._computed is not None
         return self._compute_sizes(size, self._rank - _length(self._computed))
 
-    def _compute_sizes(self, size: Callable[..., tirx.Expr], count: int) -> relax.Expr:
-        def compute(axes: te.Tensor, sizes: list[tirx.Expr]) -> te.Tensor:
-            return te.compute((count,), lambda at: size(axes, sizes, at.astype("int64")), "sizes")
-
-        own = relax.ShapeExpr(self._sizes)
-        return self.builder.emit_te(
-            compute, self._computed, own, primfunc_name_hint="reduced_sizes"
-        )
+    def _compute_sizes(self, size: Callable[..., tirx.Expr], count: int) -> list[tirx.Var]:
+        return computed_sizes(self.builder, count, size, self._computed, self._sizes, "kept")
 
     def _is_reduced(self, axes: te.Tensor, axis: int) -> tirx.Expr:
         return tirx.any(*[
             tirx.any(axes(number) == axis, axes(number) == axis - self._rank)
             for number in range(int(axes.shape[0]))
         ])  # fmt: skip
-
-    def _bind(self, sizes: relax.Expr) -> list[tirx.Var]:
-        """Returns variables for the sizes that a tensor holds."""
-        count = int(sizes.ty.shape[0])
-        variables = [tirx.Var(f"kept_{axis}", "int64") for axis in range(count)]
-        shape = self.builder.emit(relax.op.tensor_to_shape(sizes))
-        self.builder.match_cast(shape, relax.ShapeType(variables))
-        return variables
 
 
 def _length(axes: relax.Expr) -> int:
