@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import tvm
-from tvm import relax, te, tirx, topi
+from tvm import relax, tirx, topi
 
-from ingot.targets.relax.computed_sizes import computed_sizes
-
-_ONE = tirx.IntImm("int64", 1)
+from ingot.targets.relax.builder import Builder
+from ingot.targets.relax.expressions import as_expression, chosen
 
 
 def cumulative(run: Callable[..., relax.Expr]) -> Callable[..., relax.Expr]:
@@ -23,9 +22,7 @@ def cumulative(run: Callable[..., relax.Expr]) -> Callable[..., relax.Expr]:
         run: Relax's operator.
     """
 
-    def convert(
-        builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]
-    ) -> relax.Expr:
+    def convert(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:
         data, axis = inputs
         shape = relax.ShapeExpr(list(data.ty.shape))
         rank = len(shape.values)
@@ -47,23 +44,14 @@ def cumulative(run: Callable[..., relax.Expr]) -> Callable[..., relax.Expr]:
     return convert
 
 
-def _around(
-    builder: relax.BlockBuilder, axis: relax.Expr, shape: relax.ShapeExpr
-) -> relax.ShapeExpr:
+def _around(builder: Builder, axis: relax.Expr, shape: relax.ShapeExpr) -> relax.ShapeExpr:
     """Returns the shape as what comes before an axis, the axis, and what comes behind it."""
-    rank = len(shape.values)
-
-    def size(given: te.Tensor, sizes: list[tirx.Expr], position: tirx.Expr) -> tirx.Expr:
-        chosen = given(*[0] * len(given.shape)).astype("int64")
-        chosen = tirx.Select(chosen < 0, chosen + rank, chosen)
-        products = []
-        for compare in (tirx.LT, tirx.EQ, tirx.GT):
-            product: tirx.Expr = _ONE
-            for at, own in enumerate(sizes):
-                here = compare(tirx.IntImm("int64", at), chosen)
-                product = product * tirx.Select(here, own, _ONE)
-            products.append(product)
-        before, own, behind = products
-        return tirx.Select(position == 0, before, tirx.Select(position == 1, own, behind))
-
-    return relax.ShapeExpr(computed_sizes(builder, 3, size, axis, shape.values, "around"))
+    (given,) = builder.values_of(axis).flat
+    along = chosen(given < 0, given + len(shape.values), given)
+    sizes = []
+    for compare in (tirx.LT, tirx.EQ, tirx.GT):
+        size: Any = 1
+        for at, own in enumerate(shape.values):
+            size = size * chosen(compare(as_expression(at), along), own, 1)
+        sizes.append(size)
+    return relax.ShapeExpr(builder.bind(sizes))

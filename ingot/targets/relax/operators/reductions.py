@@ -17,7 +17,8 @@ import tvm
 from tvm import relax, te, tirx
 
 from ingot.errors import UnsupportedOperatorError
-from ingot.targets.relax.computed_sizes import computed_sizes
+from ingot.targets.relax.builder import Builder
+from ingot.targets.relax.expressions import chosen, equal
 
 Unary = Callable[[relax.Expr], relax.Expr]
 
@@ -85,7 +86,7 @@ class _Reducer:
     """
 
     def __init__(
-        self, builder: relax.BlockBuilder, inputs: Sequence[Any], attributes: Mapping[str, Any]
+        self, builder: Builder, inputs: Sequence[Any], attributes: Mapping[str, Any]
     ) -> None:
         self.builder = builder
         self._keep = bool(attributes.get("keepdims", 1))
@@ -96,6 +97,7 @@ class _Reducer:
         self._rank = len(self._sizes)
         given = inputs[1] if len(inputs) > 1 else None
         self._computed: relax.Expr | None = None
+        self._given: Sequence[Any] | None = None
         self._kept_variables: list[tirx.Var] | None = None
         self._staying_variables: list[tirx.Var] | None = None
         self._axes: tuple[int, ...] = tuple(attributes.get("axes", ()))
@@ -199,40 +201,38 @@ class _Reducer:
         return self._kept_variables
 
     def _kept_sizes(self) -> list[tirx.Var]:
-        """Computes the sizes with one in place of those that are reduced."""
-
-        def size(axes: te.Tensor, sizes: list[tirx.Expr], position: tirx.Var) -> tirx.Expr:
-            value: tirx.Expr = _ONE
-            for axis, own in enumerate(sizes):
-                left = tirx.Select(self._is_reduced(axes, axis), _ONE, own)
-                value = tirx.Select(position == axis, left, value)
-            return value
-
-        return self._compute_sizes(size, self._rank)
+        """The sizes with one in place of those that are reduced."""
+        flags = self._flags()
+        return self.builder.bind(
+            [chosen(flag, 1, size) for flag, size in zip(flags, self._sizes, strict=True)]
+        )
 
     def _staying_sizes(self) -> list[tirx.Var]:
-        """Computes the sizes without those that are reduced."""
-
-        def size(axes: te.Tensor, sizes: list[tirx.Expr], position: tirx.Var) -> tirx.Expr:
-            value: tirx.Expr = _ZERO
-            before: tirx.Expr = _ZERO
-            for axis, own in enumerate(sizes):
-                stays = tirx.Not(self._is_reduced(axes, axis))
-                value = value + tirx.Select(tirx.all(stays, position == before), own, _ZERO)
-                before = before + stays.astype("int64")
-            return value
-
+        """The sizes without those that are reduced."""
         assert self._computed is not None
-        return self._compute_sizes(size, self._rank - _length(self._computed))
+        before: list[Any] = [0]
+        for flag in self._flags():
+            before.append(before[-1] + chosen(flag, 0, 1))
+        sizes = []
+        for position in range(self._rank - _length(self._computed)):
+            size: Any = 0
+            for axis, flag in enumerate(self._flags()):
+                here = tirx.all(tirx.Not(flag), equal(before[axis], position))
+                size = size + chosen(here, self._sizes[axis], 0)
+            sizes.append(size)
+        return self.builder.bind(sizes)
 
-    def _compute_sizes(self, size: Callable[..., tirx.Expr], count: int) -> list[tirx.Var]:
-        return computed_sizes(self.builder, count, size, self._computed, self._sizes, "kept")
-
-    def _is_reduced(self, axes: te.Tensor, axis: int) -> tirx.Expr:
-        return tirx.any(*[
-            tirx.any(axes(number) == axis, axes(number) == axis - self._rank)
-            for number in range(int(axes.shape[0]))
-        ])  # fmt: skip
+    def _flags(self) -> list[tirx.Expr]:
+        """The conditions that an axis is reduced, for each axis."""
+        if self._given is None:
+            self._given = self.builder.values_of(self._computed).flat
+        return [
+            tirx.any(*[
+                tirx.any(equal(given, axis), equal(given, axis - self._rank))
+                for given in self._given
+            ])
+            for axis in range(self._rank)
+        ]  # fmt: skip
 
 
 def _length(axes: relax.Expr) -> int:
@@ -280,9 +280,7 @@ def _converter(reduce: Reduce, *, of_floats: bool = False) -> Callable[..., rela
         of_floats: Whether integers are computed with as floats, and cut off.
     """
 
-    def convert(
-        builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]
-    ) -> relax.Expr:
+    def convert(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:
         data = inputs[0]
         dtype = str(data.ty.dtype)
         wide = "float32" if dtype in _SHORT else "int8" if dtype == "bool" else dtype
