@@ -23,6 +23,7 @@ from ingot.compiler.reference_samples import (
     Inputs,
     ReferenceSamples,
     Sample,
+    guarding_samples,
     reference_samples,
 )
 from ingot.compiler.simplification import expand_functions, raise_opset, simplify
@@ -144,11 +145,12 @@ def ingest(
     notes += found.notes
     if loaded.objection:
         notes.append(f"ONNX Runtime runs what onnx's checker objects to: {loaded.objection}")
-    check = ReferenceCheck.on(model, found.samples) if found.samples else None
+    guarding = guarding_samples(found.samples)
+    check = ReferenceCheck.on(model, guarding) if guarding else None
     spelled_out, note = spell_out_qoperators(model, found.samples)
     notes += note
     if check is not None and spelled_out is not model:
-        check = ReferenceCheck([sample.inputs for sample in found.samples])
+        check = ReferenceCheck([sample.inputs for sample in guarding])
     model = spelled_out
     if check is not None:
         if simplified:

@@ -24,6 +24,8 @@ Outputs = dict[str, Value]
 # Runs after which no further sizes are tried: to find some that fit, and to have others than these.
 _MOST_ATTEMPTS = 64
 _MOST_FURTHER = 24
+# Of a model with a symbol for each of many inputs, not each can be tried alone.
+_MOST_SAMPLES = 12
 # A symbol that has been at so many sizes is not tried alone.
 _ENOUGH_SIZES = 3
 # Outputs of fewer numbers, over all samples, may be equal by chance.
@@ -158,6 +160,15 @@ def _closed(dims: Sequence[Dimension]) -> bool:
     return all(isinstance(dim, int) for dim in dims)
 
 
+def guarding_samples(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """The first sample, and the first of other sizes: enough to guard what changes the graph.
+
+    What they miss, the check of the compiled code finds, which is made on all.
+    """
+    others = [sample for sample in samples[1:] if sample.sizes != samples[0].sizes]
+    return (*samples[:1], *others[:1])
+
+
 class _Runs:
     """The samples while they are made."""
 
@@ -236,7 +247,8 @@ class _Runs:
         for symbol in self._base:
             for sizes in self._open.alone(symbol, self._base):
                 ran = {sample.sizes[symbol] for sample in self.samples if sample.sizes}
-                if len(ran) >= _ENOUGH_SIZES or left <= 0:
+                enough = len(ran) >= _ENOUGH_SIZES or len(self.samples) >= _MOST_SAMPLES
+                if enough or left <= 0:
                     break
                 if sizes[symbol] not in ran:
                     left -= 1

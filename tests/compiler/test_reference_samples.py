@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from ingot.compiler.reference_samples import reference_samples
+from ingot.compiler.reference_samples import guarding_samples, reference_samples
 from ingot.errors import DataError, ModelError, VerificationError
 from ingot.reference.session import Reference
 from tests.graphs import assert_bit_equal, parse
@@ -157,6 +157,22 @@ def test_random_numbers_inside_of_the_model_are_refused() -> None:
         VerificationError, match=r"output 'y' differs from run to run.*RandomNormal"
     ):
         reference_samples(model)
+
+
+def test_a_graph_is_guarded_at_two_sizes() -> None:
+    fixed = reference_samples(model_of("float[2, 4] x", "float[2, 4] y", "y = Relu(x)")).samples
+    assert guarding_samples(fixed) == fixed[:1]
+    found = reference_samples(model_of("float[N, 4] x", "float[N, 4] y", "y = Relu(x)")).samples
+    assert [sample.sizes["N"] for sample in guarding_samples(found)] == [2, 1]
+    assert guarding_samples(()) == ()
+
+
+def test_many_symbols_take_few_runs() -> None:
+    names = [f"x{index}" for index in range(30)]
+    inputs = ", ".join(f"float[L{index}, 4] {name}" for index, name in enumerate(names))
+    outputs = ", ".join(f"float[L{index}, 4] y{index}" for index in range(30))
+    body = " ".join(f"y{index} = Neg({name})" for index, name in enumerate(names))
+    assert len(reference_samples(model_of(inputs, outputs, body)).samples) <= 12
 
 
 def test_given_inputs_come_first_and_random_ones_behind() -> None:
