@@ -42,11 +42,11 @@ from ingot.report.rendering import formats
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, prints the table and writes the JSON; returns the exit code."""
     options = latency_options(__doc__).parse_args(arguments)
-    return run_benchmark(options, _measure, _table)
+    return run_benchmark(options, measure, tabulate)
 
 
-def _measure(model: str, batch: int, options: argparse.Namespace, tell: Progress) -> list[BenchRow]:
-    """The rows of one model and batch, one for each number of threads; compiled once."""
+def measure(model: str, batch: int, options: argparse.Namespace, tell: Progress) -> list[BenchRow]:
+    """Returns the rows of one model and batch, one for each number of threads; compiled once."""
     source = find_model(model)
     return bench(
         source.path,
@@ -58,7 +58,8 @@ def _measure(model: str, batch: int, options: argparse.Namespace, tell: Progress
     )
 
 
-def _table(rows: Sequence[BenchRow], peers: Sequence[str]) -> str:
+def tabulate(rows: Sequence[BenchRow], peers: Sequence[str]) -> str:
+    """Returns the table of rows."""
     headings = [
         *latency_headings([f"{PEERS.get(peer, peer)} ms" for peer in peers], "roofline"),
         "compile s", "artifact MB", "peak RSS MB", *(f"{PEERS.get(p, p)} RSS MB" for p in peers),
