@@ -47,6 +47,7 @@ from ingot.targets.relax.operators.reverse_sequence import reverse_sequence
 from ingot.targets.relax.operators.scatter import scatter_elements, scatter_nd
 from ingot.targets.relax.operators.slicing import slice_, split
 from ingot.targets.relax.operators.variadic import maximum, mean, minimum, total
+from ingot.targets.relax.operators.windows import blackman_window, hamming_window, hann_window
 
 # A converter takes the block builder, the inputs (None where one is left out) and the attributes.
 Converter = Callable[[Any, list[Any], dict[str, Any]], relax.Expr]
@@ -54,11 +55,16 @@ Converter = Callable[[Any, list[Any], dict[str, Any]], relax.Expr]
 # Converters that take what is known of an input (shape_values.Known) in place of a tensor: those
 # whose result has a shape that depends on an input's values.
 KNOWN_CONVERTERS: Mapping[tuple[str, str], Converter] = {
+    ("", "BlackmanWindow"): blackman_window,
     ("", "ConstantOfShape"): constant_of_shape,
+    ("", "DFT"): dft,
     ("", "Expand"): expand,
     ("", "Gather"): gather,
+    ("", "HammingWindow"): hamming_window,
+    ("", "HannWindow"): hann_window,
     ("", "Range"): range_,
     ("", "Reshape"): reshape,
+    ("", "STFT"): stft,
     ("", "Slice"): slice_,
     ("", "Split"): split,
     ("", "Squeeze"): squeeze,
@@ -81,7 +87,6 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "Cosh"): cosh,
     ("", "CumProd"): cumulative(relax.op.cumprod),
     ("", "CumSum"): cumulative(relax.op.cumsum),
-    ("", "DFT"): dft,
     ("", "DequantizeLinear"): dequantize_linear,
     ("", "Dropout"): dropout,
     ("", "DynamicQuantizeLinear"): dynamic_quantize_linear,
@@ -104,7 +109,6 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "QuantizeLinear"): quantize_linear,
     ("", "RNN"): rnn,
     ("", "ReverseSequence"): reverse_sequence,
-    ("", "STFT"): stft,
     ("", "ScatterElements"): scatter_elements,
     ("", "ScatterND"): scatter_nd,
     ("", "Selu"): selu,

@@ -8,6 +8,7 @@ from typing import Any
 from tvm import relax, tirx
 
 from ingot.errors import UnsupportedOperatorError
+from ingot.targets.relax.operators.narrower_floats import COMPUTED, as_computed, as_given
 from ingot.targets.relax.recurrence import Activation, Recurrence, recurrence_call
 
 _INPUTS = ("x", "w", "r", "b", "lengths", "initial_h", "initial_c", "peepholes")
@@ -32,8 +33,6 @@ _PARAMETERS: Mapping[str, Mapping[str, float]] = {
     "tanh": {},
     "thresholdedrelu": {"alpha": 0.0},
 }
-_COMPUTED = "float32"
-_CAST = ("float16", "bfloat16")
 
 
 def lstm(builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:
@@ -74,19 +73,14 @@ def _convert(
     }
     problem = _problem(cell, attributes)
     dtype = str(operands["x"].ty.dtype)
-    if dtype != _COMPUTED and dtype not in _CAST:
-        raise UnsupportedOperatorError(f"{cell} of {dtype} is not lowered, of {_COMPUTED} it is")
     results = _result_types(problem, operands, attributes)
-    if dtype != _COMPUTED:
-        operands = {
-            name: given if name == "lengths" else builder.emit(relax.op.astype(given, _COMPUTED))
-            for name, given in operands.items()
-        }
+    operands = {
+        name: given if name == "lengths" else as_computed(builder, given)
+        for name, given in operands.items()
+    }
     call = builder.emit(recurrence_call(problem, operands, results))
     fields = [builder.emit(relax.TupleGetItem(call, number)) for number in range(len(results))]
-    if dtype != _COMPUTED:
-        fields = [builder.emit(relax.op.astype(field, dtype)) for field in fields]
-    return relax.Tuple(fields)
+    return relax.Tuple([as_given(builder, field, dtype) for field in fields])
 
 
 def _problem(cell: str, attributes: Mapping[str, Any]) -> Recurrence:
@@ -168,7 +162,7 @@ def _result_types(
             [steps, problem.directions, batch, hidden],
             [problem.directions, batch, hidden],
         )
-    return [relax.TensorType(shape, _COMPUTED) for shape in (every, last, last)[: problem.results]]
+    return [relax.TensorType(shape, COMPUTED) for shape in (every, last, last)[: problem.results]]
 
 
 def _text(value: bytes | str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from ingot.compiler.build import compile_model
-from ingot.errors import UnsupportedOperatorError
+from ingot.errors import InputError, UnsupportedOperatorError
 from ingot.reference.session import Reference
 from tests.targets.cpu.conftest import Compile, Run
 
@@ -138,7 +138,7 @@ def test_signals_of_any_length(compile_for_cpu: Compile) -> None:
     )
     given.graph.input[1].CopyFrom(helper.make_tensor_value_info("window", TensorProto.FLOAT, [32]))
     compiled = compile_for_cpu(given)
-    assert compiled.work == ["fourier"]
+    assert compiled.work.count("fourier") == 1
     window = np.hanning(32).astype(np.float32)
     for batch, samples in ((1, 32), (2, 39), (1, 40), (3, 1000)):
         data = normal(batch, samples, 1, seed=samples)
@@ -178,9 +178,10 @@ def test_a_value_that_is_no_number_stays_in_its_row(run_on_cpu: Run) -> None:
     [
         (
             model("DFT", {}, shape=(2, 8, 1), inputs=["x"], dtype=TensorProto.DOUBLE),
-            "a transform of float64",
+            "float64 is not lowered",
         ),
         (model("DFT", {}, shape=(2, "N", 1), inputs=["x"]), "an axis of open size"),
+        (model("DFT", {}, shape=(2, 8, 1), inputs=["x", "n"]), "the length is known only when"),
         (model("DFT", {}, shape=(2, 8, 2), inputs=["x"], onesided=1), "real values alone"),
     ],
 )
@@ -218,3 +219,5 @@ def test_a_log_mel_spectrogram(tmp_path: Path) -> None:
             inputs = {"audio": normal(2, samples)}
             expected = reference.run(inputs)["y"]
             np.testing.assert_allclose(session.run(inputs)["y"], expected, rtol=1e-4, atol=1e-4)
+        with pytest.raises(InputError, match="shorter than a frame of 64 values"):
+            session.run({"audio": normal(1, 63)})

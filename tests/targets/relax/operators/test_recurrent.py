@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from ingot.errors import UnsupportedOperatorError
 from tests.recurrent_layers import GATES, Layer
@@ -181,15 +181,20 @@ def test_not_a_number_and_infinity(run_on_cpu: Run, cell: str) -> None:
     assert np.isnan(results[1][0, 0]).all()
 
 
-def test_float16_is_computed_in_float32(run_on_cpu: Run) -> None:
-    layer = Layer("LSTM", given=("B", "initial_h", "initial_c"), constant=False)
+@pytest.mark.parametrize("constant", [True, False])
+def test_float16_is_computed_in_float32(run_on_cpu: Run, constant: bool) -> None:
+    layer = Layer("LSTM", given=("B", "initial_h", "initial_c"), constant=constant)
     arrays = {name: array.astype(np.float16) for name, array in layer.arrays(5, 2).items()}
     model = layer.model()
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.elem_type = TensorProto.FLOAT16
+    for weight in model.graph.initializer:
+        narrow = numpy_helper.to_array(weight).astype(np.float16)
+        weight.CopyFrom(numpy_helper.from_array(narrow, weight.name))
     wide = {name: array.astype(np.float32) for name, array in arrays.items()}
+    inputs = layer.feed(arrays).values()
     for right, actual in zip(
-        layer.expected(wide).values(), run_on_cpu(model, *arrays.values()), strict=True
+        layer.expected(wide).values(), run_on_cpu(model, *inputs), strict=True
     ):
         assert actual.dtype == np.float16
         np.testing.assert_allclose(actual, right, atol=1e-3)
@@ -204,7 +209,7 @@ def test_what_is_refused(run_on_cpu: Run) -> None:
     double = Layer("LSTM", constant=False).model()
     for value in double.graph.input:
         value.type.tensor_type.elem_type = TensorProto.DOUBLE
-    refused(run_on_cpu, double, match="LSTM of float64")
+    refused(run_on_cpu, double, match="float64 is not lowered")
     unknown = Layer("RNN", attributes={"activations": ["Swish"]}).model()
     refused(run_on_cpu, unknown, match="activation 'swish' is unknown")
     wrong = Layer("GRU").model()
