@@ -18,7 +18,6 @@ from ingot.passes.base import PassOptions
 from ingot.passes.fusion.attention_operands import (
     Keys,
     OperandReader,
-    Scores,
     read_probabilities,
 )
 from ingot.passes.fusion.rewriting import Builder, Fusion, FusionPass
@@ -34,8 +33,10 @@ class FuseAttention(FusionPass[PassOptions]):
     node before; layers that share the mask share that node. Transposes that split and join heads
     stay outside.
 
-    Rows of a mask that exclude all keys by minus infinity become zeros, where the spelled-out form
-    gives NaN.
+    The operator gives zeros for a row of which a mask excludes all keys. The spelled-out form does
+    so only where it replaces what is no number: without that, a softmax over minus infinities is
+    none, and one over the lowest number is a mean. Such an attention stays as it is; the CPU
+    target recognizes it in its own way.
     """
 
     name: ClassVar[str] = "fusion.attention"
@@ -70,18 +71,21 @@ class FuseAttention(FusionPass[PassOptions]):
         for operand in (queries.value, keys.source, values):
             require_dtype(operand, WIDE_FLOATS)
         target = self._target(queries.value, keys, values)
-        masks = [*scores.added, *([scores.allowed[0]] if scores.allowed else [])]
-        for mask in masks:
-            self._require_fits(mask, target)
-        if scores.allowed and scores.added:
-            raise Unfit("it both adds a mask and selects by one")
+        if scores.added or (scores.allowed and not guards):
+            raise Unfit(
+                "of a row without any key its mask makes something else than zeros, which the "
+                "operator gives"
+            )
+        if scores.allowed:
+            self._require_fits(scores.allowed[0], target)
         require_shape_kept(queries.value, region)
 
         def build(builder: Builder) -> ir.Value:
             key_value = keys.emit(builder)
             inputs = [queries.value, key_value, values]
-            if masks:
-                inputs.append(self._mask(builder, scores, target, queries.value, key_value))
+            if scores.allowed:
+                operands = (queries.value, key_value)
+                inputs.append(self._mask(builder, scores.allowed, target, operands))
             return builder.node("Attention", inputs, {"scale": scale})
 
         return Fusion(node, region, build, keys.spared, opset=23, operator="Attention")
@@ -116,35 +120,29 @@ class FuseAttention(FusionPass[PassOptions]):
     def _mask(
         self,
         builder: Builder,
-        scores: Scores,
+        allowed: tuple[ir.Value, bool],
         target: Dims,
-        queries: ir.Value,
-        keys: ir.Value,
+        operands: tuple[ir.Value, ir.Value],
     ) -> ir.Value:
-        if scores.allowed is None:
-            mask = scores.added[0]
-            for other in scores.added[1:]:
-                mask = builder.node("Add", [mask, other], dtype=mask.dtype)
-            negated = False
-        else:
-            mask, negated = scores.allowed
+        """The mask, of which true is a key that takes part, with the target's last dimensions."""
+        mask, negated = allowed
         key = (mask, negated, target[2], target[3])
         if key in self._expanded:
             return self._expanded[key]
-        dims = [self._dimensions.of(value) or () for value in (*scores.added, mask)]
-        rows = {d[-2] if len(d) > 1 else 1 for d in dims} - {1}
-        columns = {d[-1] if d else 1 for d in dims} - {1}
+        dims = self._dimensions.of(mask) or ()
+        rows = dims[-2] if len(dims) > 1 else 1
+        columns = dims[-1] if dims else 1
         result = mask
         if negated:
             shape = None if mask.shape is None else mask.shape.copy()
             result = builder.node("Not", [mask], dtype=ir.DataType.BOOL, shape=shape)
-        rank = max(map(len, dims))
-        if (not rows and target[2] != 1) or (not columns and target[3] != 1) or rank < 2:
+        if (rows == 1 != target[2]) or (columns == 1 != target[3]) or len(dims) < 2:
+            queries, keys = operands
             sizes = [
-                (queries, target[2] if not rows else 1),
-                (keys, target[3] if not columns else 1),
+                (queries, target[2] if rows == 1 else 1),
+                (keys, target[3] if columns == 1 else 1),
             ]
-            result = _expand(builder, result, sizes, max(rank - 2, 0))
+            result = _expand(builder, result, sizes, max(len(dims) - 2, 0))
         self._expanded[key] = result
         return result
 

@@ -51,9 +51,28 @@ def _loops_of_scalar_calls(module: tvm.IRModule, _: tvm.transform.PassContext) -
 def _plain_if_scalar(loop: statements.For) -> statements.For:
     if loop.kind != statements.ForKind.VECTORIZED or not _has_scalar_call(loop):
         return loop
-    return statements.For(
-        loop.loop_var, loop.min, loop.extent, statements.ForKind.SERIAL, loop.body
-    )
+    kind = statements.ForKind.UNROLLED if _wraps_around(loop) else statements.ForKind.SERIAL
+    return statements.For(loop.loop_var, loop.min, loop.extent, kind, loop.body)
+
+
+def _wraps_around(loop: statements.For) -> bool:
+    """Whether a remainder of the loop's variable by a power of two begins again within the loop.
+
+    LLVM 22, where it makes vectors of such a loop that also chooses by the remainder, may take the
+    places that are read to go on instead.
+    """
+    found = False
+
+    def visit(remainder: tirx.FloorMod) -> None:
+        nonlocal found
+        variables = tirx.analysis.undefined_vars(remainder.a)
+        by = remainder.b
+        if isinstance(by, tirx.IntImm) and any(loop.loop_var.same_as(v) for v in variables):
+            period = int(by.value)
+            found |= period & (period - 1) == 0 and period < int(loop.extent)
+
+    tvm_ffi.structural_walk(loop.body, (tirx.FloorMod, visit))
+    return found
 
 
 def _has_scalar_call(loop: statements.For) -> bool:

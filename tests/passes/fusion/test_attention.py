@@ -161,11 +161,7 @@ MASKS = [
 ]
 
 
-@pytest.mark.parametrize("add", ["Add(c, mask)", "Add(mask, c)"])
-@pytest.mark.parametrize(("mask", "shape", "before"), MASKS)
-def test_a_mask_that_is_added(mask, shape, before, add):
-    model = attention(f"{SCALED} s = {add} {TAIL}", mask)
-    fuse_to_attention(model, before=before, mask=normal(*shape, seed=9))
+GUARDED = "w = Softmax(s) n = IsNaN(w) p = Where(n, zero, w) y = MatMul(p, v)"
 
 
 @pytest.mark.parametrize(("mask", "shape", "before"), MASKS)
@@ -174,51 +170,38 @@ def test_a_mask_that_is_added(mask, shape, before, add):
     [("Where(mask, c, minus_inf)", False), ("Where(mask, minus_inf, c)", True)],
 )
 def test_a_mask_that_selects(mask, shape, before, select, negated):
-    model = attention(f"{SCALED} s = {select} {TAIL}", mask.replace("float", "bool"))
+    model = attention(f"{SCALED} s = {select} {GUARDED}", mask.replace("float", "bool"))
     allowed = np.random.default_rng(3).random(shape) > 0.4
-    allowed[..., 0] = True  # no row without a key: there the spelled-out form is NaN
     fuse_to_attention(
         model, before=[*(["Not"] if negated else []), *before], mask=allowed ^ negated
     )
 
 
 def test_a_row_without_keys_is_zero_as_in_the_guarded_form():
-    model = attention(
-        f"{SCALED} s = Where(mask, c, minus_inf) w = Softmax(s) n = IsNaN(w) "
-        "p = Where(n, zero, w) y = MatMul(p, v)",
-        "bool[Q,K] mask",
-    )
+    model = attention(f"{SCALED} s = Where(mask, c, minus_inf) {GUARDED}", "bool[Q,K] mask")
     allowed = np.random.default_rng(3).random((6, 7)) > 0.4
     allowed[2] = False
     fuse_to_attention(model, mask=allowed)
 
 
-def test_two_masks_are_added_first():
-    model = attention(
-        f"{SCALED} a = Add(c, position) s = Add(a, mask) {TAIL}",
-        "float[1,3,Q,K] position, float[B,1,1,K] mask",
-    )
-    fuse_to_attention(
-        model, before=["Add"], mask=normal(2, 1, 1, 7), position=normal(1, 3, 6, 7, seed=4)
-    )
-
-
 def test_a_mask_of_static_size_is_expanded_to_a_constant_shape():
     model = attention(
-        f"{SCALED} s = Add(c, mask) {TAIL}",
-        "float[2,1,1,7] mask",
+        f"{SCALED} s = Where(mask, c, minus_inf) {GUARDED}",
+        "bool[2,1,1,7] mask",
         inputs="float[2,3,6,4] q, float[2,3,7,4] k, float[2,3,7,5] v",
         outputs="(float[2,3,6,5] y)",
     )
-    fuse_to_attention(model, before=["Expand"], mask=normal(2, 1, 1, 7))
+    fuse_to_attention(model, before=["Expand"], mask=normal(2, 1, 1, 7) > 0)
 
 
 def test_layers_share_the_expanded_mask():
     layer = "t{i} = Transpose<perm=[0,1,3,2]>({x}) m{i} = MatMul({x}, t{i}) "
-    layer += "s{i} = Add(m{i}, mask) p{i} = Softmax(s{i}) {y} = MatMul(p{i}, {x})"
+    layer += "s{i} = Where(mask, m{i}, minus_inf) w{i} = Softmax(s{i}) n{i} = IsNaN(w{i}) "
+    layer += "p{i} = Where(n{i}, zero, w{i}) {y} = MatMul(p{i}, {x})"
     model = graph(
-        "(float[B,3,S,4] x, float[B,1,1,S] mask) => (float[B,3,S,4] y)",
+        "(float[B,3,S,4] x, bool[B,1,1,S] mask) => (float[B,3,S,4] y)",
         layer.format(i=1, x="x", y="h") + " " + layer.format(i=2, x="h", y="y"),
+        NUMBERS,
     )
     fuse(FuseAttention, model, applied=2)
     assert operators(model) == ["Shape", "Concat", "Expand", "Attention", "Attention"]
@@ -262,19 +245,19 @@ PLAIN = f"{SCALED} s = Identity(c) {TAIL}".replace("s = Identity(c) ", "").repla
             id="mask before scale",
         ),
         pytest.param(
-            attention(f"{SCALED} s = Add(c, mask) {TAIL}", "float[M,1,1,K] mask"),
+            attention(f"{SCALED} s = Where(mask, c, minus_inf) {GUARDED}", "bool[M,1,1,K] mask"),
             "not known to broadcast",
             id="batch of the mask unknown",
         ),
         pytest.param(
-            attention(f"{SCALED} s = Add(c, mask) {TAIL}", "float[1,1,M,K] mask"),
+            attention(f"{SCALED} s = Where(mask, c, minus_inf) {GUARDED}", "bool[1,1,M,K] mask"),
             "not known to broadcast",
             id="queries of the mask unknown",
         ),
         pytest.param(
             attention(
-                f"{SCALED} s = Add(c, mask) {TAIL}",
-                "float[2,1,1,1,K] mask",
+                f"{SCALED} s = Where(mask, c, minus_inf) {GUARDED}",
+                "bool[2,1,1,1,K] mask",
                 outputs="(float[2,B,3,Q,5] y)",
             ),
             "more than four",
@@ -290,8 +273,18 @@ PLAIN = f"{SCALED} s = Identity(c) {TAIL}".replace("s = Identity(c) ", "").repla
                 f"{SCALED} a = Where(mask, c, minus_inf) s = Add(a, other) {TAIL}",
                 "bool[Q,K] mask, float[Q,K] other",
             ),
-            "both adds a mask and selects",
+            "something else than zeros",
             id="both kinds of mask",
+        ),
+        pytest.param(
+            attention(f"{SCALED} s = Add(c, mask) {TAIL}", "float[Q,K] mask"),
+            "something else than zeros",
+            id="a mask that is added",
+        ),
+        pytest.param(
+            attention(f"{SCALED} s = Where(mask, c, minus_inf) {TAIL}", "bool[Q,K] mask"),
+            "something else than zeros",
+            id="no number without keys",
         ),
         pytest.param(
             attention(
@@ -356,16 +349,16 @@ def test_equals_the_operator_for_any_sizes_and_mask(data):
     seed = data.draw(st.integers(0, 1000))
     model = graph(
         f"(float[{batch},{h},{queries},{d}] q, float[{batch},{h},{keys},{d}] k, "
-        f"float[{batch},{h},{keys},{e}] v, float[{','.join(map(str, mask_dims))}] mask) "
+        f"float[{batch},{h},{keys},{e}] v, bool[{','.join(map(str, mask_dims))}] mask) "
         f"=> (float[{batch},{h},{queries},{e}] y)",
-        f"{SCALED} s = Add(c, mask) {TAIL}",
-        {"scale": data.draw(st.sampled_from([0.125, 0.5, 1.0]))},
+        f"{SCALED} s = Where(mask, c, minus_inf) {GUARDED}",
+        {**NUMBERS, "scale": data.draw(st.sampled_from([0.125, 0.5, 1.0]))},
     )
     inputs = {
         "q": normal(b, h, q, d, seed=seed),
         "k": normal(b, h, k, d, seed=seed + 1),
         "v": normal(b, h, k, e, seed=seed + 2),
-        "mask": normal(*mask_shape, seed=seed + 3),
+        "mask": normal(*mask_shape, seed=seed + 3) > -0.5,
     }
     fuse(FuseAttention, model, inputs=inputs)
     assert operators(model)[-1] == "Attention"

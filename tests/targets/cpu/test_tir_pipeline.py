@@ -98,3 +98,40 @@ def test_one_function_that_says_nothing_of_aliases_does_not_speak_for_all() -> N
     )
     declarations = re.findall(r"^define .*@\w+_compute_\(.*", module.inspect_source("ll"), re.M)
     assert [line.count("ptr noalias") for line in declarations] == [2, 2]
+
+
+def test_a_choice_that_recurs_within_a_vector() -> None:
+    # LLVM 22 alone takes the second eight lanes to read on where the first eight ended.
+    x, cos, sin, y = (
+        tirx.decl_buffer([index(size)], "float32", name)
+        for size, name in ((192, "x"), (24, "cos"), (24, "sin"), (192, "y"))
+    )
+    emitter = Emitter()
+
+    def rotated(u: tirx.Expr, v: tirx.Expr, at: tirx.Expr) -> tirx.Expr:
+        def other(distance: int) -> tirx.Expr:
+            row = (at + distance) // 32 + v
+            return load(x, (row // 3 + u) % 2 * 96 + row % 3 * 32 + (at + distance) % 32)
+
+        own, table = load(x, u * 96 + v * 32 + at), u * 12 + v * 4 + at % 8
+        return tirx.if_then_else(
+            index(4) <= at % 8,
+            other(-4) * load(sin, table - 4) + own * load(cos, table - 4),
+            own * load(cos, table) - other(4) * load(sin, table),
+        )
+
+    with emitter.loop(2, "u") as u, emitter.loop(3, "v") as v:
+        for start in (0, 16):
+            with emitter.vectorized(LANES) as lane:
+                emitter.store(y, rotated(u, v, lane + start), [u * 96 + v * 32 + lane + start])
+    module = tvm.IRModule({"main": prim_func([x, cos, sin, y], emitter.body(), name="main")})
+    target = describe_cpu("native", 1).tvm_target()
+    built = tvm.tirx.build(module, target=target, pipeline=TIR_PIPELINE)
+    generator = np.random.default_rng(0)
+    arrays = [generator.normal(size=size).astype(np.float32) for size in (192, 24, 24)]
+    result = tvm.runtime.tensor(np.zeros(192, np.float32))
+    built["main"](*map(tvm.runtime.tensor, arrays), result)
+    halves, c, s = arrays[0].reshape(6, 4, 2, 4), *(a.reshape(6, 1, 4) for a in arrays[1:])
+    first, second = halves[:, :, 0], halves[:, :, 1]
+    expected = np.stack([first * c - second * s, first * s + second * c], axis=2)
+    np.testing.assert_allclose(result.numpy(), expected.reshape(-1), atol=1e-6)

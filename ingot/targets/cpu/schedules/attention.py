@@ -1,397 +1,54 @@
 """Scaled dot-product attention, softmax(Q Kᵀ · scale + mask) V, in one kernel.
 
-A task takes a few query rows of one head (two vectors' worth) through all three steps; the scores
-of these rows stay in the first- or second-level cache and never become a tensor.
+Rows that share their keys (the queries of a head, or of several heads that share one of keys) are
+cut into tiles of two vectors; where there are but a few, as when a text is generated token by
+token, other code takes them (see ``attention_few_rows``). A kernel of open sizes holds both.
 
-Scores are kept transposed, [keys][query rows], so that the lanes of a vector are query rows:
-
-* K and V are read where they lie, [.., key, feature], without packing: the scores' multiply-adds
-  broadcast single elements of K against vectors of transposed query rows, those of the result
-  broadcast single weights against vectors of V's features. Only the task's few query rows are
-  transposed (and scaled) first. So splitting the rows among threads repeats no work.
-* The softmax's maximum and sum run down the keys, without reductions across lanes, and any number
-  of keys needs no masked remainder.
-* A mask that differs per query starts the scores, transposed; one that does not is broadcast.
-
-The sum of weights is divided out of the result's rows (as in Dao et al., "FlashAttention", 2022),
-not out of the weights. Both products accumulate in registers: a tile of some keys x vectors of
-query rows, then of some query rows x vectors of features (see ``tiles``).
+What bounds it is multiply-adds for the tiles: 2 · rows · keys · (features + value features)
+operations at the peak, half of that where a causal mask leaves half; for a few rows it is reading
+keys and values once: 4 · keys · (features + value features) bytes for each head of keys.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import operator
-from collections.abc import Callable, Sequence
-
-from tvm import tirx
+from tvm import sym, tirx
 
 from ingot.targets.cpu.machine import CpuDescription
-from ingot.targets.cpu.schedules.attention_problem import Attention
-from ingot.targets.cpu.schedules.dimension import Dim, ceil_div
-from ingot.targets.cpu.schedules.emission import (
-    Emitter,
-    index,
-    load,
-    prim_func,
-    splat,
-    vector_at,
+from ingot.targets.cpu.schedules.attention_access import Access
+from ingot.targets.cpu.schedules.attention_few_rows import (
+    MOST_FEW_ROWS,
+    takes_few_rows,
+    write_few_rows,
 )
-from ingot.targets.cpu.schedules.lanes import shuffle, transpose
-from ingot.targets.cpu.schedules.tasks import share_tasks
-from ingot.targets.cpu.schedules.tiles import choose_panels, most_rows, split_rows
-
-_LOWEST = -3.4028234663852886e38
-_TWO_VECTORS = 2
-# Keys whose scores are passed over at a time, on every processor: the order of sums stays the same.
-_KEYS_TOGETHER = 2
+from ingot.targets.cpu.schedules.attention_problem import Attention
+from ingot.targets.cpu.schedules.attention_tiles import write_tiles
+from ingot.targets.cpu.schedules.emission import Emitter, index, prim_func
 
 
 def attention(problem: Attention, cpu: CpuDescription) -> tirx.PrimFunc:
-    """Writes the kernel; its parameters are Q, K, V, the mask if there is one, and the result.
-
-    Rows of which the mask excludes all keys by minus infinity become zeros.
-    """
-    return _Kernel(problem, cpu).function()
-
-
-class _Kernel:
-    """The kernel's body while it is written, and what its steps share."""
-
-    batch: tirx.Var
-    head: tirx.Var
-    first_row: tirx.Var
-
-    def __init__(self, problem: Attention, cpu: CpuDescription) -> None:
-        self.problem = problem
-        self.cpu = cpu
-        self.lanes = cpu.float_lanes
-        self.vectors = self._choose_vectors()
-        self.rows = self.vectors * self.lanes
-        self.emitter = Emitter()
-        self.query = tirx.decl_buffer(problem.query.shape, "float32", "query")
-        self.key = tirx.decl_buffer(problem.key.shape, "float32", "key")
-        self.value = tirx.decl_buffer(problem.value.shape, "float32", "value")
-        self.result = tirx.decl_buffer(problem.result.shape, "float32", "result")
-        self.mask = problem.mask and tirx.decl_buffer(problem.mask.shape, "float32", "mask")
-
-    def _choose_vectors(self) -> int:
-        """Two vectors of query rows, unless that leaves many lanes empty."""
-        queries = self.problem.queries
-        if not isinstance(queries, int):
-            return _TWO_VECTORS
-        narrow = ceil_div(queries, self.lanes)
-        wide = ceil_div(queries, _TWO_VECTORS * self.lanes) * _TWO_VECTORS
-        return 1 if narrow < 0.9 * wide else _TWO_VECTORS
-
-    def function(self) -> tirx.PrimFunc:
-        problem, emitter = self.problem, self.emitter
-        operations = problem.operations()
-        tiles = ceil_div(problem.queries, self.rows)
-        tasks = problem.batch * problem.heads * tiles
-
-        def emit_task(task: tirx.Expr) -> None:
-            head = task // index(tiles)
-            self.batch = emitter.bind("batch", head // index(problem.heads))
-            self.head = emitter.bind("head", head % index(problem.heads))
-            self.first_row = emitter.bind("first_row", task % index(tiles) * self.rows)
-            self._task()
-
-        if operations is None:
-            # Two copies of so much code would cost more than a parallel loop of little work.
-            with emitter.parallel(tasks, "task") as task:
-                emit_task(task)
-        else:
-            share_tasks(emitter, tasks, operations, emit_task)
-        buffers = [self.query, self.key, self.value, self.mask, self.result]
-        return prim_func(
-            [buffer for buffer in buffers if buffer is not None],
-            emitter.body(),
-            family="attention",
-            operations=operations,
-        )
-
-    def _task(self) -> None:
-        problem, emitter = self.problem, self.emitter
-        queries = emitter.allocate("queries", (problem.features * self.rows,))
-        scores = emitter.allocate("scores", (problem.keys * self.rows,))
-        self._transpose_into(queries, problem.features, self._read_query, problem.scale)
-        if problem.mask is not None and problem.mask.varies_by_query:
-            blocks = problem.mask.has_vectors
-            self._transpose_into(scores, problem.keys, self._read_mask, 1.0, blocks=blocks)
-        self._scores(queries, scores)
-        inverses = self._exponentials(scores, self._largest(scores))
-        self._results(scores, inverses)
-
-    # What is read. Query rows beyond the last one are taken to be the last.
-
-    def _row(self, row: Dim) -> Dim:
-        queries = self.problem.queries
-        position = self.first_row + row
-        if self._all_rows_exist():
-            return position
-        return tirx.min(position, index(queries) - 1)
-
-    def _all_rows_exist(self) -> bool:
-        queries = self.problem.queries
-        return isinstance(queries, int) and queries % self.rows == 0
-
-    def _at(self, **position: Dim) -> dict[str, Dim]:
-        return {"b": self.batch, "h": self.head, **position}
-
-    def _extents(self, positions: Dim, features: int) -> dict[str, Dim]:
-        return {"b": self.problem.batch, "h": self.problem.heads, "s": positions, "d": features}
-
-    def _read_query(self, row: Dim, feature: Dim, lanes: int) -> tirx.Expr:
-        at = self._at(s=self._row(row), d=feature)
-        extents = self._extents(self.problem.queries, self.problem.features)
-        return _load(self.query, self.problem.query.indices(at, extents), lanes)
-
-    def _read_key(self, position: Dim, feature: Dim) -> tirx.Expr:
-        at = self._at(s=position, d=feature)
-        extents = self._extents(self.problem.keys, self.problem.features)
-        return load(self.key, *self.problem.key.indices(at, extents))
-
-    def _read_value(self, position: Dim, feature: Dim, lanes: int) -> tirx.Expr:
-        at = self._at(s=position, d=feature)
-        extents = self._extents(self.problem.keys, self.problem.value_features)
-        return _load(self.value, self.problem.value.indices(at, extents), lanes)
-
-    def _read_mask(self, row: Dim, position: Dim, lanes: int) -> tirx.Expr:
-        assert self.problem.mask is not None
-        at = self._at(q=self._row(row), k=position)
-        return _load(self.mask, self.problem.mask.indices(at), lanes)
-
-    # Query rows and masks become columns.
-
-    def _transpose_into(
-        self,
-        target: tirx.Buffer,
-        width: Dim,
-        read: Callable[[Dim, Dim, int], tirx.Expr],
-        scale: float,
-        *,
-        blocks: bool = True,
-    ) -> None:
-        """Writes the tile's rows as columns: ``target[column * rows + row]``."""
-        emitter, lanes = self.emitter, self.lanes
-        done = width // lanes * lanes if blocks else 0
-        if not isinstance(done, int) or done > 0:
-            with (
-                emitter.loop(done // lanes, "block") as block,
-                emitter.loop(self.vectors, "vector") as vector,
-            ):
-                first = vector * lanes
-                rows = [read(first + row, block * lanes, lanes) for row in range(lanes)]
-                for lane, column in enumerate(transpose(emitter, rows)):
-                    start = (block * lanes + lane) * self.rows + first
-                    scaled = column if scale == 1.0 else column * splat(scale, lanes)
-                    emitter.store(target, scaled, [vector_at(start, lanes)])
-        left = width - done
-        if not isinstance(left, int) or left > 0:
-            with (
-                emitter.loop(left, "left", start=done) as column,
-                emitter.loop(self.rows, "row") as row,
-            ):
-                scaled = read(row, column, 1) * tirx.const(scale, "float32")
-                emitter.store(target, scaled, [column * self.rows + row])
-
-    # Scores.
-
-    def _scores(self, queries: tirx.Buffer, scores: tirx.Buffer) -> None:
-        keys, buffers = self.problem.keys, (queries, scores)
-        if isinstance(keys, int):
-            for run in split_rows(keys, self.vectors, self.cpu):
-                self._score_run(run.start, run.count, run.rows, buffers)
-            return
-        height = most_rows(self.vectors, self.cpu)
-        full = keys // height
-        self._score_run(0, full, height, buffers)
-        rest = self.emitter.bind("rest", keys - full * height)
-        # What is left is cut into powers of two, so that a few tiles' code serves all remainders.
-        for power in reversed(range((height - 1).bit_length())):
-            with self.emitter.when((rest // 2**power) % 2 > 0):
-                done = self.emitter.bind("done", keys - rest % 2 ** (power + 1))
-                self._score_run(done, 1, 2**power, buffers)
-
-    def _score_run(
-        self, start: Dim, count: Dim, height: int, buffers: tuple[tirx.Buffer, ...]
-    ) -> None:
-        with self.emitter.loop(count, "tile") as tile:
-            self._score_tile(self.emitter.bind("key", tile * height + start), height, *buffers)
-
-    def _score_tile(
-        self,
-        first: tirx.Var,
-        height: int,
-        queries: tirx.Buffer,
-        scores: tirx.Buffer,
-    ) -> None:
-        """Multiplies some keys with the tile's query rows."""
-        emitter, lanes, rows = self.emitter, self.lanes, self.rows
-        sums = emitter.allocate("sums", (height * rows,))
-        places = [(key, lane) for key in range(height) for lane in range(0, rows, lanes)]
-        for key, lane in places:
-            start = vector_at((first + key) * rows + lane, lanes)
-            value = self._first_score(first + key, scores, start)
-            emitter.store(sums, value, [vector_at(key * rows + lane, lanes)])
-        with emitter.loop(self.problem.features, "feature") as feature:
-            query = [
-                emitter.bind("query", load(queries, vector_at(feature * rows + lane, lanes)))
-                for lane in range(0, rows, lanes)
-            ]
-            for key in range(height):
-                single = emitter.bind("key", splat(self._read_key(first + key, feature), lanes))
-                for vector, part in enumerate(query):
-                    place = vector_at(key * rows + vector * lanes, lanes)
-                    emitter.store(sums, load(sums, place) + single * part, [place])
-        for key, lane in places:
-            score = load(sums, vector_at(key * rows + lane, lanes))
-            emitter.store(scores, score, [vector_at((first + key) * rows + lane, lanes)])
-
-    def _first_score(self, key: tirx.Expr, scores: tirx.Buffer, start: tirx.Expr) -> tirx.Expr:
-        if self.problem.mask is None:
-            return splat(0.0, self.lanes)
-        if self.problem.mask.varies_by_query:
-            return load(scores, start)
-        return splat(self._read_mask(0, key, 1), self.lanes)
-
-    # Weights and the result.
-
-    def _for_keys(self, action: Callable[[tirx.Expr, int], None]) -> None:
-        """Goes through the scores, some keys' as one wide vector: at an index, of some lanes.
-
-        The code of a wide vector has independent instructions side by side, and loads a constant
-        once for all of them.
-        """
-        keys, wide = self.problem.keys, _KEYS_TOGETHER * self.rows
-        with self.emitter.loop(keys // _KEYS_TOGETHER, "keys") as number:
-            place = vector_at(number * wide, wide)
-            action(place, wide)
-        left = keys % _KEYS_TOGETHER
-        if not isinstance(left, int) or left > 0:
-            with self.emitter.loop(left, "key", start=keys - left) as key:
-                action(vector_at(key * self.rows, self.rows), self.rows)
-
-    def _fold(
-        self, wide: tirx.Buffer, combine: Callable[[tirx.Expr, tirx.Expr], tirx.Expr]
-    ) -> tirx.Var:
-        """Combines the parts of a wide vector, one for each of several keys."""
-        parts = [load(wide, vector_at(key * self.rows, self.rows)) for key in range(_KEYS_TOGETHER)]
-        return self.emitter.bind("folded", functools.reduce(combine, parts))
-
-    def _largest(self, scores: tirx.Buffer) -> tirx.Var:
-        """Returns the largest score of each query row.
-
-        A pass of its own: the registers of the scores' tiles are all taken.
-        """
-        emitter, wide = self.emitter, _KEYS_TOGETHER * self.rows
-        largest = emitter.allocate("largest", (wide,))
-        emitter.store(largest, splat(_LOWEST, wide), [vector_at(0, wide)])
-
-        def keep_larger(place: tirx.Expr, lanes: int) -> None:
-            known = vector_at(0, lanes)
-            emitter.store(largest, tirx.max(load(largest, known), load(scores, place)), [known])
-
-        self._for_keys(keep_larger)
-        return self._fold(largest, tirx.max)
-
-    def _exponentials(self, scores: tirx.Buffer, largest: tirx.Var) -> tirx.Buffer:
-        """Makes weights of scores; returns the inverses of the weights' sums."""
-        emitter, wide = self.emitter, _KEYS_TOGETHER * self.rows
-        sums = emitter.allocate("weight_sums", (wide,))
-        emitter.store(sums, splat(0.0, wide), [vector_at(0, wide)])
-        peaks = emitter.bind("peaks", shuffle([largest] * _KEYS_TOGETHER, range(wide)))
-
-        def weigh(place: tirx.Expr, lanes: int) -> None:
-            known = vector_at(0, lanes)
-            peak = peaks if lanes == wide else largest
-            weight = emitter.bind("weight", tirx.exp(load(scores, place) - peak))
-            emitter.store(scores, weight, [place])
-            emitter.store(sums, load(sums, known) + weight, [known])
-
-        self._for_keys(weigh)
-        total = self._fold(sums, operator.add)
-        inverses = emitter.allocate("inverses", (self.rows,))
-        # The largest score's weight is one: only where all are minus infinity the sum is less.
-        inverse = tirx.Select(
-            total < splat(0.5, self.rows),
-            splat(0.0, self.rows),
-            splat(1.0, self.rows) / total,
-        )
-        emitter.store(inverses, inverse, [vector_at(0, self.rows)])
-        return inverses
-
-    def _results(self, weights: tirx.Buffer, inverses: tirx.Buffer) -> None:
-        features = self.problem.value_features
-        panels = choose_panels(features, self.rows, self.cpu)
-        starts = range(0, panels.width, self.lanes)
-        if panels.full:
-            with self.emitter.loop(panels.full, "panel") as panel:
-                columns = [panel * panels.width + start for start in starts]
-                self._result_panel(columns, weights, inverses)
-        if panels.last_columns:
-            # A vector that would reach beyond the last column begins earlier instead.
-            starts = range(features - panels.last_columns, features, self.lanes)
-            columns = [index(max(0, min(start, features - self.lanes))) for start in starts]
-            self._result_panel(columns, weights, inverses)
-
-    def _result_panel(
-        self, columns: Sequence[tirx.Expr], weights: tirx.Buffer, inverses: tirx.Buffer
-    ) -> None:
-        for run in split_rows(self.rows, len(columns), self.cpu):
-            with self.emitter.loop(run.count, "tile") as tile:
-                first = self.emitter.bind("first", tile * run.rows + run.start)
-                self._result_tile(first, run.rows, columns, weights, inverses)
-
-    def _result_tile(
-        self,
-        first: tirx.Expr,
-        height: int,
-        columns: Sequence[tirx.Expr],
-        weights: tirx.Buffer,
-        inverses: tirx.Buffer,
-    ) -> None:
-        """Multiplies some rows of weights with some vectors of V's columns."""
-        emitter = self.emitter
-        lanes = min(self.lanes, self.problem.value_features)
-        width = len(columns) * lanes
-        sums = emitter.allocate("sums", (height * width,))
-        places = [
-            [vector_at(start + lane, lanes) for lane in range(0, width, lanes)]
-            for start in range(0, height * width, width)
-        ]
-        for start in range(0, height * width, lanes):
-            emitter.store(sums, splat(0.0, lanes), [vector_at(start, lanes)])
-        with emitter.loop(self.problem.keys, "key") as key:
-            values = [
-                emitter.bind("value", self._read_value(key, column, lanes)) for column in columns
-            ]
-            for row, row_places in enumerate(places):
-                single = load(weights, key * self.rows + first + row)
-                weight = emitter.bind("weight", splat(single, lanes))
-                for place, value in zip(row_places, values, strict=True):
-                    emitter.store(sums, load(sums, place) + weight * value, [place])
-        for row, row_places in enumerate(places):
-            with self._where_row_exists(first + row):
-                inverse = emitter.bind("inverse", splat(load(inverses, first + row), lanes))
-                for place, column in zip(row_places, columns, strict=True):
-                    indices = self._result_indices(first + row, column, lanes)
-                    emitter.store(self.result, load(sums, place) * inverse, indices)
-
-    def _where_row_exists(self, row: tirx.Expr) -> contextlib.AbstractContextManager[None]:
-        if self._all_rows_exist():
-            return contextlib.nullcontext()
-        return self.emitter.when(self.first_row + row < self.problem.queries)
-
-    def _result_indices(self, row: tirx.Expr, column: Dim, lanes: int) -> list[Dim]:
-        at = self._at(s=self.first_row + row, d=column)
-        extents = self._extents(self.problem.queries, self.problem.value_features)
-        *outer, last = self.problem.result.indices(at, extents)
-        return [*outer, vector_at(last, lanes)]
+    """Writes the kernel; its parameters are Q, K, V, the mask if there is one, and the result."""
+    emitter = Emitter()
+    access = Access(problem, emitter)
+    rows = problem.rows
+    if not takes_few_rows(problem, cpu) or (isinstance(rows, int) and rows > MOST_FEW_ROWS):
+        write_tiles(access, cpu)
+    elif isinstance(rows, int):
+        write_few_rows(access, cpu)
+    elif _queries_are_keys(problem):
+        write_tiles(access, cpu)
+    else:
+        with emitter.when(rows <= index(MOST_FEW_ROWS)):
+            write_few_rows(access, cpu)
+        with emitter.when(rows > index(MOST_FEW_ROWS)):
+            write_tiles(access, cpu)
+    return prim_func(
+        access.parameters,
+        emitter.body(),
+        family="attention",
+        operations=problem.operations(),
+    )
 
 
-def _load(buffer: tirx.Buffer, indices: list[Dim], lanes: int) -> tirx.Expr:
-    *outer, last = indices
-    return load(buffer, *outer, vector_at(last, lanes))
+def _queries_are_keys(problem: Attention) -> bool:
+    """Whether a few rows have a few keys only: not worth code of their own."""
+    return bool(sym.Analyzer().can_prove_equal(index(problem.queries), index(problem.keys)))

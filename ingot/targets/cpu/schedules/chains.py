@@ -169,6 +169,89 @@ class Part:
     chain: Chain
 
 
+@dataclasses.dataclass(frozen=True)
+class Domain:
+    """A chain over axes, and where its values go.
+
+    Attributes:
+        axes: The axes.
+        chain: The expressions of a position.
+        place: The position in the tensors that are written, in terms of the axes.
+    """
+
+    axes: tuple[Loop, ...]
+    chain: Chain
+    place: tuple[tirx.Expr, ...]
+
+
+def periods_apart(chain: Chain, axes: Sequence[Loop]) -> Domain:
+    """Cuts an axis in two where a choice recurs along it.
+
+    Heads that are concatenated of two halves and then joined choose by the position within a head:
+    with the head as an axis of its own, the choice has one threshold (see ``split``).
+    """
+    domain = Domain(tuple(axes), chain, tuple(axis.variable for axis in axes))
+    while (found := _first_period(domain)) is not None:
+        domain = _cut(domain, *found)
+    return domain
+
+
+def _first_period(domain: Domain) -> tuple[int, int] | None:
+    """Finds the number of an axis, and the period of a comparison along it."""
+    numbers = {
+        axis.variable: number
+        for number, axis in enumerate(domain.axes)
+        if str(axis.variable.ty.dtype) == "int64"  # as Relax's are
+    }
+    remainders: list[tirx.Expr] = []
+    for comparison in _comparisons(domain.chain):
+        tvm_ffi.structural_walk(comparison, (tirx.FloorMod, remainders.append))
+    for remainder in remainders:
+        number, period = numbers.get(remainder.a), remainder.b
+        if number is None or not isinstance(period, tirx.IntImm):
+            continue
+        size = domain.axes[number].size
+        if size is not None and size > int(period.value) and size % int(period.value) == 0:
+            return number, int(period.value)
+    return None
+
+
+def _cut(domain: Domain, number: int, period: int) -> Domain:
+    axis = domain.axes[number]
+    outer = Loop(tirx.Var(f"{axis.variable.name}_outer", "int64"), axis.extent // index(period))
+    inner = Loop(tirx.Var(axis.variable.name, "int64"), index(period))
+    axes = (*domain.axes[:number], outer, inner, *domain.axes[number + 1 :])
+    analyzer = ranges(axes)
+    position = {axis.variable: outer.variable * index(period) + inner.variable}
+
+    def moved(expression: tirx.Expr) -> tirx.Expr:
+        # Only positions are simplified: the simplifier takes floats for real numbers.
+        return tvm_ffi.structural_map(
+            substitute(expression, position),
+            [
+                (ir.TensorLoad, lambda node: load(node.source, *map(analyzer.simplify,
+                                                                    node.indices))),
+                (_COMPARISONS, lambda node: analyzer.simplify(node) if _of_positions(node)
+                 else node),
+            ],
+        )  # fmt: skip
+
+    place = tuple(analyzer.simplify(substitute(at, position)) for at in domain.place)
+    return Domain(axes, domain.chain.map(moved), place)
+
+
+def _comparisons(chain: Chain) -> list[tirx.Expr]:
+    """The comparisons of positions that a chain makes."""
+    found: list[tirx.Expr] = []
+    for expression in chain.expressions:
+        tvm_ffi.structural_walk(expression, (_COMPARISONS, found.append))
+    return [comparison for comparison in found if _of_positions(comparison)]
+
+
+def _of_positions(comparison: tirx.Expr) -> bool:
+    return str(comparison.a.ty.dtype).startswith("int") and not loads_of(comparison)
+
+
 def split(chain: Chain, axes: Sequence[Loop]) -> list[Part]:
     """Splits a domain so that comparisons of positions with constants are decided in each part."""
     whole = Part(tuple(Span(axis.variable, index(0), axis.extent) for axis in axes), chain)
@@ -203,13 +286,8 @@ def _first_threshold(part: Part) -> tuple[tirx.Expr, int, tirx.Expr, bool] | Non
         The comparison, the number of the axis, the first position after the change, and what the
         comparison is before it.
     """
-    comparisons: list[tirx.Expr] = []
-    for expression in part.chain.expressions:
-        tvm_ffi.structural_walk(expression, (_COMPARISONS, comparisons.append))
     numbers = {span.variable: number for number, span in enumerate(part.spans)}
-    for comparison in comparisons:
-        if not str(comparison.a.ty.dtype).startswith("int") or loads_of(comparison):
-            continue
+    for comparison in _comparisons(part.chain):
         axes = [variable for variable in variables_of(comparison) if variable in numbers]
         if len(axes) != 1 or isinstance(comparison, (tirx.EQ, tirx.NE)):
             continue

@@ -14,7 +14,15 @@ import tvm_ffi
 from tvm import ir, sym, tirx
 
 from ingot.targets.cpu.machine import CpuDescription
-from ingot.targets.cpu.schedules.chains import Chain, Inliner, Part, Span, split, variables_of
+from ingot.targets.cpu.schedules.chains import (
+    Chain,
+    Inliner,
+    Part,
+    Span,
+    periods_apart,
+    split,
+    variables_of,
+)
 from ingot.targets.cpu.schedules.elementwise import vector_lanes, write_elements
 from ingot.targets.cpu.schedules.emission import Emitter, index, prim_func
 from ingot.targets.cpu.schedules.movement import find_turn, write_turned
@@ -149,9 +157,9 @@ def _write_elements(
     emitter: Emitter, block: Block, chain: Chain, views: FlatViews, cpu: CpuDescription
 ) -> None:
     targets = [views.of(target) for target in block.targets]
-    place = [axis.variable for axis in block.axes]
-    for part in split(chain, block.axes):
-        nest = flat_nest(part, (), block.targets[0].shape, place, views)
+    domain = periods_apart(chain, block.axes)
+    for part in split(domain.chain, domain.axes):
+        nest = flat_nest(part, (), block.targets[0].shape, domain.place, views)
         turn = find_turn(nest, cpu.float_lanes)
         if turn is None or vector_lanes(nest, cpu) != cpu.float_lanes:
             write_elements(emitter, nest, targets, cpu)

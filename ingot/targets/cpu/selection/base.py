@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 from tvm import relax, tirx
 
@@ -58,3 +58,20 @@ class Selection:
 
 
 Selector: TypeAlias = Callable[[Selection, relax.Call], "relax.Expr | None"]
+
+
+def is_call(call: relax.Expr | None, *operators: str) -> TypeGuard[relax.Call]:
+    """Whether an expression is a call of one of these operators."""
+    return isinstance(call, relax.Call) and getattr(call.op, "name", "") in operators
+
+
+def producer(selection: Selection, expression: relax.Expr) -> relax.Call | None:
+    """Returns the call that made a tensor."""
+    value = selection.producer(expression) if isinstance(expression, relax.Var) else None
+    return value if isinstance(value, relax.Call) else None
+
+
+def single_use(selection: Selection, expression: relax.Expr, operator: str) -> relax.Call | None:
+    """Returns the call of this operator that made a tensor, if nothing else reads it."""
+    call = producer(selection, expression)
+    return call if is_call(call, operator) and selection.uses(expression) == 1 else None

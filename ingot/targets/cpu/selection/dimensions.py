@@ -56,3 +56,20 @@ class Dimensions:
     def all_of(self, dims: Iterable[Dim]) -> tuple[Dim, ...]:
         """Returns what ``of`` does for each."""
         return tuple(self.of(dim) for dim in dims)
+
+    def known(self, dim: Dim) -> Dim | None:
+        """Returns what stands for a dimension already, or a difference of two; else None.
+
+        A prim func knows its buffers' dimensions and no others.
+        """
+        if isinstance(dim, int):
+            return dim
+        pairs = list(self._variables)
+        for known, variable in pairs:
+            if same_dimension(known, dim):
+                return variable
+        for known, variable in pairs:
+            for other, subtracted in pairs:
+                if same_dimension(known - other, dim):
+                    return variable - subtracted
+        return None

@@ -16,7 +16,6 @@ from ingot.targets.relax.operators.activations import (
     shrink,
     thresholded_relu,
 )
-from ingot.targets.relax.operators.attention import attention
 from ingot.targets.relax.operators.batch_normalization import batch_normalization
 from ingot.targets.relax.operators.bit_cast import bit_cast
 from ingot.targets.relax.operators.cast import cast, cast_like
@@ -46,6 +45,7 @@ from ingot.targets.relax.operators.reshape import flatten, reshape, squeeze, uns
 from ingot.targets.relax.operators.reverse_sequence import reverse_sequence
 from ingot.targets.relax.operators.scatter import scatter_elements, scatter_nd
 from ingot.targets.relax.operators.slicing import slice_, split
+from ingot.targets.relax.operators.transformers import TRANSFORMER_CONVERTERS
 from ingot.targets.relax.operators.variadic import maximum, mean, minimum, total
 from ingot.targets.relax.operators.windows import blackman_window, hamming_window, hann_window
 
@@ -76,7 +76,7 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "ArgMax"): arg_max,
     ("", "ArgMin"): arg_min,
     **KNOWN_CONVERTERS,
-    ("", "Attention"): attention,
+    **TRANSFORMER_CONVERTERS,
     ("", "BatchNormalization"): batch_normalization,
     ("", "BitCast"): bit_cast,
     ("", "Cast"): cast,

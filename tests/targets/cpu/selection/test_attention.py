@@ -205,6 +205,190 @@ def test_three_dimensions(run_on_cpu: Run) -> None:
     agrees(run_on_cpu, proto, (3, 5, 8), (3, 8, 7), (3, 7, 6))
 
 
+GROUP = 2
+
+
+def grouped(repeat: list[onnx.NodeProto], k: tuple[Any, ...], v: tuple[Any, ...]) -> Any:
+    """Attention whose ``k`` and ``v`` become ``keys`` and ``values`` of all heads of queries."""
+    nodes = [
+        *repeat,
+        make("Transpose", ["keys"], ["turned"], perm=(0, 1, 3, 2)),
+        make("MatMul", ["q", "turned"], ["scores"]),
+        make("Softmax", ["scores"], ["weights"], axis=-1),
+        make("MatMul", ["weights", "values"], ["context"]),
+        make("Transpose", ["context"], ["apart"], perm=(0, 2, 1, 3)),
+        make("Reshape", ["apart", "joined"], ["y"]),
+    ]
+    inputs = {"q": (k[0], 4, "Q", FEATURES), "k": k, "v": v}
+    return model(nodes, inputs, {"joined": np.array([0, 0, 4 * FEATURES])})
+
+
+def repeated(name: str, to: str, heads: int) -> list[onnx.NodeProto]:
+    """Repeats heads as exporters write it."""
+    group = 4 // heads
+    shapes = {
+        "wide": np.array([1, heads, group, 1, FEATURES]),
+        "all": np.array([0, 4, -1, FEATURES]),
+    }
+    constants = [
+        make("Constant", [], [f"{name}_{key}"], value=numpy_helper.from_array(value))
+        for key, value in {"axis": np.array([2]), **shapes}.items()
+    ]
+    return [
+        *constants,
+        make("Unsqueeze", [name, f"{name}_axis"], [f"{name}_apart"]),
+        make("Expand", [f"{name}_apart", f"{name}_wide"], [f"{name}_repeated"]),
+        make("Reshape", [f"{name}_repeated", f"{name}_all"], [to]),
+    ]
+
+
+@pytest.mark.parametrize("batch", ["B", 2])
+@pytest.mark.parametrize("heads", [2, 1])
+def test_heads_that_share_keys_are_not_repeated(
+    run_on_cpu: Run, heads: int, batch: int | str
+) -> None:
+    k, v = (batch, heads, "K", FEATURES), (batch, heads, "K", FEATURES)
+    proto = grouped([*repeated("k", "keys", heads), *repeated("v", "values", heads)], k, v)
+    assert selected(proto) == ({"attention": 1}, set())
+    agrees(run_on_cpu, proto, (2, 4, 5, FEATURES), *[(2, heads, 7, FEATURES)] * 2)
+
+
+def test_keys_of_one_head_that_broadcast(run_on_cpu: Run) -> None:
+    same = [make("Identity", ["k"], ["keys"]), make("Identity", ["v"], ["values"])]
+    proto = grouped(same, ("B", 1, "K", FEATURES), ("B", 1, "K", FEATURES))
+    assert selected(proto) == ({"attention": 1}, set())
+    agrees(run_on_cpu, proto, (2, 4, 1, FEATURES), *[(2, 1, 9, FEATURES)] * 2)
+
+
+def test_keys_that_are_turned_in_three_dimensions(run_on_cpu: Run) -> None:
+    nodes = [
+        make("Reshape", ["k", "flat"], ["k_flat"]),
+        make("Transpose", ["k_flat"], ["k_turned"], perm=(0, 2, 1)),
+        make("Reshape", ["k_turned", "back"], ["t"]),
+        make("MatMul", ["q", "t"], ["scores"]),
+        make("Softmax", ["scores"], ["weights"], axis=-1),
+        make("MatMul", ["weights", "v"], ["y"]),
+    ]
+    shape = (BATCH, HEADS, KEYS, FEATURES)
+    inputs = {"q": (BATCH, HEADS, QUERIES, FEATURES), "k": shape, "v": shape}
+    shapes = {
+        "flat": np.array([-1, KEYS, FEATURES]),
+        "back": np.array([BATCH, HEADS, FEATURES, KEYS]),
+    }
+    proto = model(nodes, inputs, shapes)
+    assert selected(proto) == ({"attention": 1}, set())
+    agrees(run_on_cpu, proto, inputs["q"], shape, shape)
+
+
+MASKED = {
+    "select": ([make("Where", ["b", "product", "lowest"], ["scores"])], {"relax.where"}),
+    "select the other way": (
+        [make("Where", ["b", "low", "product"], ["scores"])],
+        {"relax.where"},
+    ),
+    "select and add": (
+        [
+            make("Where", ["b", "product", "lowest"], ["selected"]),
+            make("Add", ["selected", "m"], ["scores"]),
+        ],
+        {"relax.where", "relax.add"},
+    ),
+    "two masks": (
+        [make("Add", ["product", "m"], ["one"]), make("Add", ["n", "one"], ["scores"])],
+        {"relax.add"},
+    ),
+    "soft cap": (
+        [
+            make("Div", ["product", "cap"], ["small"]),
+            make("Tanh", ["small"], ["bounded"]),
+            make("Mul", ["bounded", "cap"], ["capped"]),
+            make("Add", ["capped", "m"], ["scores"]),
+        ],
+        set(),
+    ),
+}
+
+
+def masked_model(form: str, guarded: bool = False, queries: int | str = QUERIES):
+    nodes = [
+        make("Transpose", ["k"], ["turned"], perm=(0, 1, 3, 2)),
+        make("MatMul", ["q", "turned"], ["product"]),
+        *MASKED[form][0],
+        make("Softmax", ["scores"], ["softmax"], axis=-1),
+        make("IsNaN", ["softmax"], ["none"]),
+        make("Where", ["none", "zero", "softmax"], ["guarded"]),
+        make("MatMul", ["guarded" if guarded else "softmax", "v"], ["y"]),
+    ]
+    if not guarded:
+        del nodes[-3:-1]
+    inputs = {
+        "q": (BATCH, HEADS, queries, FEATURES),
+        "k": (BATCH, HEADS, "K", FEATURES),
+        "v": (BATCH, HEADS, "K", FEATURES),
+        "b": (BATCH, 1, queries, "K"),
+        "m": (1, HEADS, queries, "K"),
+        "n": (BATCH, 1, 1, "K"),
+    }
+    numbers = {"lowest": np.finfo(np.float32).min, "low": -9.0, "cap": 0.5, "zero": 0.0}
+    proto = model(nodes, inputs, {name: np.float32(value) for name, value in numbers.items()})
+    used = {name for node in proto.graph.node for name in node.input}
+    kept = [value for value in proto.graph.input if value.name in used]
+    for value in kept:
+        if value.name == "b":
+            value.type.tensor_type.elem_type = TensorProto.BOOL
+    del proto.graph.input[:]
+    proto.graph.input.extend(kept)
+    return proto
+
+
+@pytest.mark.parametrize("form", MASKED)
+def test_masks_and_a_soft_cap(run_on_cpu: Run, form: str) -> None:
+    proto = masked_model(form)
+    assert selected(proto) == ({"attention": 1}, MASKED[form][1])
+    sizes = {"K": KEYS}
+    inputs = {}
+    generator = np.random.default_rng(0)
+    for value in proto.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        shape = [sizes.get(dim.dim_param, dim.dim_value) for dim in dims]
+        array = generator.normal(size=shape).astype(np.float32)
+        inputs[value.name] = array > -0.5 if value.name == "b" else array
+    if "b" in inputs:
+        inputs["b"][0, 0, 1] = False  # a row without any key is a mean
+    expected = Reference(proto).run(inputs)["y"]
+    (actual,) = run_on_cpu(proto, *inputs.values())
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_row_without_any_key_is_as_the_model_says(run_on_cpu: Run, guarded: bool) -> None:
+    proto = masked_model("two masks", guarded)
+    assert selected(proto)[0] == {"attention": 1}
+    shapes = [(BATCH, HEADS, QUERIES, FEATURES), *[(BATCH, HEADS, KEYS, FEATURES)] * 2]
+    generator = np.random.default_rng(0)
+    q, k, v = (generator.normal(size=shape).astype(np.float32) for shape in shapes)
+    m = generator.normal(size=(1, HEADS, QUERIES, KEYS)).astype(np.float32)
+    n = np.zeros((BATCH, 1, 1, KEYS), np.float32)
+    n[1] = -np.inf
+    expected = Reference(proto).run({"q": q, "k": k, "v": v, "m": m, "n": n})["y"]
+    (actual,) = run_on_cpu(proto, q, k, v, m, n)
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+    assert np.isnan(expected[1]).all() != guarded
+
+
+@pytest.mark.parametrize("past", [False, True])
+def test_the_standard_operator_becomes_one_kernel(past: bool) -> None:
+    names = ["q", "k", "v", *(["", "pk", "pv"] if past else [])]
+    outputs = ["y", *(["present_k", "present_v"] if past else [])]
+    shape = ("B", 2, "S", FEATURES)
+    inputs = {"q": ("B", 4, "S", FEATURES), "k": shape, "v": shape}
+    if past:
+        inputs |= {"pk": ("B", 2, "P", FEATURES), "pv": ("B", 2, "P", FEATURES)}
+    proto = model([make("Attention", names, outputs, is_causal=1)], inputs, outputs=tuple(outputs))
+    proto.opset_import[0].version = 23
+    assert selected(proto) == ({"attention": 1}, {"relax.concat"} if past else set())
+
+
 def test_two_layers_of_the_same_shape_share_a_kernel() -> None:
     options, _ = FORMS["scaled after"]
     proto = encoder_attention(**options, queries=KEYS)
