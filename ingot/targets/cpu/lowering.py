@@ -19,6 +19,7 @@ from ingot.targets.cpu.quantized import integer_arithmetic, materialize_quantize
 from ingot.targets.cpu.schedules import schedule_module
 from ingot.targets.cpu.selection import select_kernels
 from ingot.targets.cpu.tir_pipeline import TIR_PIPELINE
+from ingot.targets.cpu.unfusable import keep_numbers_apart
 from ingot.targets.relax.checks import without_check_results
 from ingot.targets.relax.constants import fold_constant_layouts
 from ingot.targets.relax.legalization import LEGALIZATIONS
@@ -73,7 +74,7 @@ def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
                 # Knows a reshape by its loops, which schedules replace.
                 relax.transform.RewriteDataflowReshape(),
             ]
-        )(materialize_quantized(module))
+        )(keep_numbers_apart(materialize_quantized(module)))
         module = merge_expansions(keep_floats(module), cpu)
         module, weights = hoist_weights(copy_borrowed_outputs(module))
         module = relax.transform.DeadCodeElimination(["main"])(module)
