@@ -102,7 +102,9 @@ def random_inputs(
             if masked and len(shape) > 1 and "mask" in str(value.name).lower():
                 arrays.append(_random_mask(shape, generator).astype(_numpy_type(value)))
             else:
-                arrays.append(_random_array(value, shape, chosen, spread, generator))
+                array = _random_array(value, shape, chosen, spread, generator)
+                # Of a scalar, NumPy's arithmetic makes a number, which ONNX Runtime does not take.
+                arrays.append(np.asarray(array))
         drawn[str(value.name)] = arrays if is_sequence else arrays[0]
     return drawn
 

@@ -7,6 +7,7 @@ and position; what is not told is free.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -280,16 +281,89 @@ def _classes(place: Place) -> Array | None:
     return place.generator.integers(0, dims[1], place.shape) if dims and len(dims) > 1 else None
 
 
+def _grid_size(place: Place) -> Array:
+    """The size of an image, [N, C, ...], whose grid the result is, [N, ..., coordinates]."""
+    count = int(np.prod(place.shape))
+    theta, after = place.dims(0), place.dims(0, output=True)
+    sizes = after[1:-1] if after is not None and len(after) == count else (3,) * (count - 2)
+    return np.array([theta[0] if theta else 1, 1, *sizes])
+
+
+def _result_length(place: Place) -> Array:
+    after = place.dims(0, output=True)
+    return np.full(place.shape, after[0] if after else 8)
+
+
+def _mel_scalar(place: Place) -> Array:
+    """Bins, length of the transform, sample rate, lower and upper edge in hertz."""
+    after = place.dims(0, output=True)
+    spectrum, bins = after if after is not None and len(after) == 2 else (9, 4)
+    return np.full(place.shape, (bins, 2 * (spectrum - 1), 8000, 0, 4000)[place.position])
+
+
+def _zero_point(place: Place) -> Array | None:
+    return None if place.dtype in (np.dtype(np.uint8), np.dtype(np.int8)) else np.zeros(place.shape)
+
+
+def _probability(place: Place) -> Array:
+    return place.generator.random(place.shape)
+
+
+def _unpooled(place: Place) -> Array | None:
+    """Positions in the flattened result, each once."""
+    after = place.dims(0, output=True)
+    count = int(np.prod(place.shape))
+    total = int(np.prod(after)) if after else 4 * count
+    return place.generator.permutation(total)[:count] if total >= count else None
+
+
+def _key_lengths(place: Place) -> Array | None:
+    keys = place.dims(1)
+    if not keys or len(keys) < 2:
+        return None
+    return place.generator.integers(1, keys[-2] + 1, place.shape)
+
+
+def _image_size(place: Place) -> Array | None:
+    after = place.dims(0, output=True)
+    return np.array(after[2:]) if after and len(after) == 2 + int(np.prod(place.shape)) else None
+
+
+def _block_size(place: Place) -> Array | None:
+    """The block of Col2Im whose columns are as many as the first operand has."""
+    before, after = place.dims(0), place.dims(0, output=True)
+    rank = int(np.prod(place.shape))
+    if not before or not after or len(after) != 2 + rank:
+        return None
+    attributes = place.node.attributes
+    fills = {"strides": [1] * rank, "dilations": [1] * rank, "pads": [0] * 2 * rank}
+    strides, dilations, pads = (attributes.get_ints(name, fill) for name, fill in fills.items())
+    wanted = before[1] // max(after[1], 1)
+    for block in itertools.product(range(1, wanted + 1), repeat=rank):
+        steps = [
+            (after[2 + a] + pads[a] + pads[a + rank] - dilations[a] * (block[a] - 1) - 1)
+            // strides[a] + 1
+            for a in range(rank)
+        ]  # fmt: skip
+        if np.prod(block) == wanted and np.prod(steps) == before[2]:
+            return np.array(block)
+    return None
+
+
 _MAKERS: Mapping[str, Mapping[int, _Maker]] = {
-    "AffineGrid": {1: _constant(3)},
+    "AffineGrid": {1: _grid_size},
+    "Attention": {6: _key_lengths},
     "BatchNormalization": {4: _variance},
+    "Bernoulli": {0: _probability},
     "BitShift": {1: _exponent},
+    "BlackmanWindow": {0: _result_length},
     "CenterCropPad": {1: _result_shape},
     "Clip": {1: _constant(-1), 2: _constant(1)},
     "ConstantOfShape": {0: _result_shape},
     "CumProd": {1: _constant(0)},
+    "Col2Im": {1: _image_size, 2: _block_size},
     "CumSum": {1: _constant(0)},
-    "DequantizeLinear": {1: _scale},
+    "DequantizeLinear": {1: _scale, 2: _zero_point},
     "DFT": {1: _constant(8), 2: _constant(1)},
     "Div": {0: _dividend, 1: _divisor},
     "Dropout": {1: _constant(0), 2: _constant(0)},
@@ -298,15 +372,19 @@ _MAKERS: Mapping[str, Mapping[int, _Maker]] = {
     "Gather": {1: _index},
     "GatherElements": {1: _index},
     "GatherND": {1: _tuples},
+    "HammingWindow": {0: _result_length},
+    "HannWindow": {0: _result_length},
     "LSTM": {4: _lengths(1, 0)},
     "Loop": {0: _constant(3), 1: _ones},
+    "MaxUnpool": {1: _unpooled, 2: _result_shape},
+    "MelWeightMatrix": dict.fromkeys(range(5), _mel_scalar),
     "Mod": {0: _dividend, 1: _divisor},
     "NegativeLogLikelihoodLoss": {1: _classes},
     "NonMaxSuppression": {0: _boxes, 2: _constant(3), 3: _constant(0.5), 4: _constant(0)},
     "OneHot": {1: _constant(10)},
     "Pad": {1: _padding, 3: _axes},
     "Pow": {1: _exponent},
-    "QuantizeLinear": {1: _scale},
+    "QuantizeLinear": {1: _scale, 2: _zero_point},
     "RNN": {4: _lengths(1, 0)},
     "Range": dict.fromkeys(range(3), _range),
     "Reshape": {1: _result_shape},

@@ -20,6 +20,7 @@ from ingot.data import Dataset
 from ingot.data.metrics import Metric, metric_by_name
 from ingot.data.preprocessing import Preprocessing
 from ingot.errors import UsageError
+from ingot.onnx_graph.protos import read_proto
 from ingot.passes.storage import save
 from ingot.progress import Progress, no_progress
 from ingot.report.assembly import (
@@ -273,7 +274,7 @@ def _as_file(model: str | Path | onnx.ModelProto | ir.Model, folder: Path) -> Pa
     if isinstance(model, (str, Path)):
         return Path(model)
     path = folder / "model.onnx"
-    save(ir.from_proto(model) if isinstance(model, onnx.ModelProto) else model, path)
+    save(read_proto(model) if isinstance(model, onnx.ModelProto) else model, path)
     return path
 
 

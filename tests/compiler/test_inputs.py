@@ -1,5 +1,7 @@
 """Random inputs that a model accepts."""
 
+import re
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -169,6 +171,31 @@ def test_lengths_are_within_the_sequence():
     lengths = random_inputs(model_with("float[N, T, 8] x, int64[N] x_lens"))["x_lens"]
     assert lengths[0] == SEQUENCE
     assert (lengths >= 1).all() and (lengths <= SEQUENCE).all()
+
+
+SINGLE = {
+    "AffineGrid": "float[2, 2, 3] t, int64[4] s => float[2, 5, 6, 2] y",
+    "BlackmanWindow": "int32 n => float[10] y",
+    "Clip": "float[N, 3] x, float low, float high => float[N, 3] y",
+    "Col2Im": "float[1, 5, 5] x, int64[2] image, int64[2] block => float[1, 1, 5, 5] y",
+    "CumSum": "float[N, 3] x, int32 axis => float[N, 3] y",
+    "MaxUnpool<kernel_shape = [2, 2], strides = [2, 2]>":
+        "float[1, 1, 2, 2] x, int64[1, 1, 2, 2] i => float[1, 1, 4, 4] y",
+    "MelWeightMatrix": "int64 b, int64 n, int64 r, float low, float high => float[9, 8] y",
+    "Gemm": "float[2, 3] a, float[3, 4] b, float c => float[2, 4] y",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("operator", SINGLE)
+def test_operators_of_which_all_operands_are_inputs_run(operator):
+    inputs, output = SINGLE[operator].split(" => ")
+    names = ", ".join(re.findall(r"(\w+)(?:,|$)", re.sub(r"\[.*?\]", "", inputs)))
+    proto = onnx.parser.parse_model(
+        f'<ir_version: 10, opset_import: ["":21]> g ({inputs}) => ({output}) '
+        f"{{ y = {operator}({names}) }}"
+    )
+    found = outputs_of(ir.from_proto(proto), random_inputs(ir.from_proto(proto)))["y"]
+    assert np.isfinite(found).any()
 
 
 def test_a_dimension_may_be_computed_from_others():
