@@ -32,6 +32,7 @@ from ingot.targets.relax.operators.images import IMAGE_CONVERTERS
 from ingot.targets.relax.operators.integer_products import matmul_integer
 from ingot.targets.relax.operators.lp_normalization import lp_normalization
 from ingot.targets.relax.operators.matmul import gemm, matmul
+from ingot.targets.relax.operators.pad import pad
 from ingot.targets.relax.operators.positions import arg_max, arg_min
 from ingot.targets.relax.operators.quantization import (
     dequantize_linear,
@@ -42,6 +43,7 @@ from ingot.targets.relax.operators.range import range_
 from ingot.targets.relax.operators.recurrent import gru, lstm, rnn
 from ingot.targets.relax.operators.reductions import REDUCTIONS
 from ingot.targets.relax.operators.reshape import flatten, reshape, squeeze, unsqueeze
+from ingot.targets.relax.operators.resize import resize
 from ingot.targets.relax.operators.reverse_sequence import reverse_sequence
 from ingot.targets.relax.operators.scatter import scatter_elements, scatter_nd
 from ingot.targets.relax.operators.slicing import slice_, split
@@ -65,6 +67,8 @@ KNOWN_CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "Range"): range_,
     ("", "Reshape"): reshape,
     ("", "STFT"): stft,
+    ("", "Pad"): pad,
+    ("", "Resize"): resize,
     ("", "Slice"): slice_,
     ("", "Split"): split,
     ("", "Squeeze"): squeeze,
