@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import collections
 import enum
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -104,19 +102,6 @@ def compile_command(
         _print(artifact)
 
 
-def _fallback(placement: Mapping[str, Any]) -> str:
-    """What is left to ONNX Runtime, in a sentence."""
-    counts = collections.Counter(entry["operator"] for entry in placement["left"])
-    operators = ", ".join(
-        kind if count == 1 else f"{kind} ({count})" for kind, count in counts.most_common()
-    )
-    regions = len(placement["regions"])
-    return (
-        f"{placement['nodes']} nodes in {regions} region{'s' * (regions > 1)} are left to ONNX "
-        f"Runtime, for {operators}; `ingot inspect` says why"
-    )
-
-
 def _calibration(
     source: ModelSource, given: Path | None, recipe: str | None, quantize: bool
 ) -> Path | None:
@@ -170,8 +155,8 @@ def _print(artifact: Artifact) -> None:
         f"{artifact.path}: {artifact.size / _MIB:.2f} MiB for {manifest.target.spec} ({parts})",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
-    if "onnxruntime" in manifest.placement:
-        console.print(_fallback(manifest.placement["onnxruntime"]), highlight=False, soft_wrap=True)
+    if left := manifest.left_to_onnxruntime:
+        console.print(f"{left}; `ingot inspect` says why", highlight=False, soft_wrap=True)
     outcome = manifest.measured.get("verification", {"ran": False, "reason": "switched off"})
     if outcome["ran"] and "rms_error" in outcome:
         said = (

@@ -14,7 +14,7 @@ from ingot.report.bench import input_specs, random_arrays
 from ingot.report.examples import closed_shapes
 from ingot.report.variants import Variant, prepare
 from ingot.runtime import Session
-from ingot.runtime.manifest import KernelCost
+from ingot.runtime.manifest import REGION_PREFIX, KernelCost, Manifest
 from ingot.runtime.profiler import KernelTime, profile
 from ingot.targets.cpu.cost import INTEGER_OPERATORS
 from ingot.targets.cpu.probe import Probe, Roofline
@@ -124,7 +124,7 @@ def profile_model(
         before = probe.roofline(session.threads)
         measured = profile(session, inputs, inferences=runs)
         roofline = before.mean_with(probe.roofline(session.threads))
-        costs = session.manifest.kernels
+        costs = {**session.manifest.kernels, **_region_costs(session.manifest)}
     pairs = [(kernel, costs.get(kernel.name)) for kernel in measured.kernels]
     operations = _sum(_operations(kernel, cost) for kernel, cost in pairs)
     least = _sum(_least_seconds(kernel, cost, roofline) for kernel, cost in pairs)
@@ -141,6 +141,15 @@ def profile_model(
         percent_of_roofline=_percent(least, measured.seconds),
         rows=tuple(_row(kernel, cost, roofline) for kernel, cost in pairs),
     )
+
+
+def _region_costs(manifest: Manifest) -> dict[str, KernelCost]:
+    """What is known of the regions that ONNX Runtime runs, by the name that code calls them by."""
+    return {
+        REGION_PREFIX + name: KernelCost(f"{len(region.nodes)} in ONNX Runtime", None, None, 1)
+        for name, region in manifest.regions.items()
+        if region.executor != "npu"
+    }
 
 
 def _row(kernel: KernelTime, cost: KernelCost | None, roofline: Roofline) -> KernelRow:

@@ -189,7 +189,11 @@ def _build(manifest: Manifest, seconds: float | None) -> Build:
         target=manifest.target.spec,
         placement={place: _without_kernels(part) for place, part in manifest.placement.items()},
         passes=tuple(PassRecord.model_validate(record) for record in manifest.passes),
-        notes=(*manifest.source.get("notes", ()), *manifest.calibration.get("notes", ())),
+        notes=(
+            *manifest.source.get("notes", ()),
+            *manifest.calibration.get("notes", ()),
+            *([manifest.left_to_onnxruntime] if manifest.left_to_onnxruntime else []),
+        ),
         tools=dict(manifest.tools),
         quantization=None
         if "quantization" not in manifest.measured

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -159,6 +160,22 @@ class Manifest:
     def npu_regions(self) -> tuple[str, ...]:
         """Names of the regions that an NPU runs; none where the artifact is for the CPU alone."""
         return tuple(name for name, region in self.regions.items() if region.executor == "npu")
+
+    @property
+    def left_to_onnxruntime(self) -> str:
+        """What ONNX Runtime runs, in a sentence; empty where it runs nothing."""
+        part = self.placement.get("onnxruntime")
+        if part is None:
+            return ""
+        counts = collections.Counter(entry["operator"] for entry in part["left"])
+        operators = ", ".join(
+            kind if count == 1 else f"{kind} ({count})" for kind, count in counts.most_common()
+        )
+        regions = len(part["regions"])
+        return (
+            f"{part['nodes']} nodes in {regions} region{'s' * (regions > 1)} run in ONNX Runtime, "
+            f"for {operators}"
+        )
 
     @property
     def kernels(self) -> dict[str, KernelCost]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
-from ingot.compiler.build import Artifact
+from ingot.compiler.build import Artifact, compile_model
 from ingot.errors import UsageError
 from ingot.report.profile import ModelProfile, profile_model
 from ingot.runtime.manifest import KernelCost
@@ -73,3 +74,17 @@ def test_what_has_no_cost_has_a_time_all_the_same(small_artifact: Artifact, tmp_
 def test_an_open_dimension_needs_a_shape(small_model: Path) -> None:
     with pytest.raises(UsageError, match="image"):
         profile_model(small_model, name="small", shapes={"image": (1, 3)})
+
+
+def test_regions_of_onnx_runtime_have_a_row(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 17]>
+        regions (float[1, 3, 8, 8] image) => (float[1, 3] y)
+        <float[3, 3, 1, 1] w = {1, 2, 3, 4, 5, 6, 7, 8, 9}>
+        { a = Conv(image, w) y = Det(a) }"""
+    )
+    artifact = compile_model(model, tmp_path / "regions.ingot")
+    found = profile_model(None, artifact=artifact.path, name="regions", threads=1, runs=2)
+    (row,) = (row for row in found.rows if row.kernel == "ingot.region.fallback0")
+    assert row.operators == "1 in ONNX Runtime"
+    assert row.calls == 1 and row.ms > 0 and row.gops is None
