@@ -29,16 +29,11 @@ from ingot.targets.relax.operators.fourier import dft, stft
 from ingot.targets.relax.operators.gather import gather, gather_elements, gather_nd
 from ingot.targets.relax.operators.hyperbolic import cosh
 from ingot.targets.relax.operators.images import IMAGE_CONVERTERS
-from ingot.targets.relax.operators.integer_products import matmul_integer
 from ingot.targets.relax.operators.lp_normalization import lp_normalization
 from ingot.targets.relax.operators.matmul import gemm, matmul
 from ingot.targets.relax.operators.pad import pad
 from ingot.targets.relax.operators.positions import arg_max, arg_min
-from ingot.targets.relax.operators.quantization import (
-    dequantize_linear,
-    dynamic_quantize_linear,
-    quantize_linear,
-)
+from ingot.targets.relax.operators.quantized import QUANTIZED_CONVERTERS
 from ingot.targets.relax.operators.range import range_
 from ingot.targets.relax.operators.recurrent import gru, lstm, rnn
 from ingot.targets.relax.operators.reductions import REDUCTIONS
@@ -93,7 +88,7 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "CumSum"): cumulative(relax.op.cumsum),
     ("", "DequantizeLinear"): dequantize_linear,
     ("", "Dropout"): dropout,
-    ("", "DynamicQuantizeLinear"): dynamic_quantize_linear,
+    ("", "DFT"): dft,
     ("", "Elu"): elu,
     ("", "EyeLike"): eye_like,
     ("", "Flatten"): flatten,
@@ -106,11 +101,9 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "LSTM"): lstm,
     ("", "LpNormalization"): lp_normalization,
     ("", "MatMul"): matmul,
-    ("", "MatMulInteger"): matmul_integer,
     ("", "Max"): maximum,
     ("", "Mean"): mean,
     ("", "Min"): minimum,
-    ("", "QuantizeLinear"): quantize_linear,
     ("", "RNN"): rnn,
     ("", "ReverseSequence"): reverse_sequence,
     ("", "ScatterElements"): scatter_elements,
@@ -120,5 +113,6 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "Sum"): total,
     ("", "ThresholdedRelu"): thresholded_relu,
     **IMAGE_CONVERTERS,
+    **QUANTIZED_CONVERTERS,
     **{("", name): convert for name, convert in REDUCTIONS.items()},
 }

@@ -33,13 +33,39 @@ def conv(builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, A
             weights of unknown shape.
     """
     image, weights, bias = (*inputs, None)[:3]
+    result = convolved(builder, image, weights, attributes)
+    return _with_bias(builder, result, bias, int(image.ty.ndim) - 2)
+
+
+def convolved(
+    builder: relax.BlockBuilder,
+    image: relax.Expr,
+    weights: relax.Expr,
+    attributes: dict[str, Any],
+    *,
+    dtype: str | None = None,
+    padded: bool = False,
+) -> relax.Expr:
+    """A convolution without bias; see :func:`conv`.
+
+    Args:
+        builder: The block builder to emit to.
+        image: [N, C, ...].
+        weights: [M, C / group, ...].
+        attributes: Those of ``Conv``.
+        dtype: Type of the sums; by default that of the image.
+        padded: Whether the image has its padding already, by :func:`pad_image`.
+
+    Raises:
+        UnsupportedOperatorError: As ``conv`` says.
+    """
     sizes = spatial_sizes(image)
     window = Window.of(attributes, _kernel(weights, len(sizes)))
-    padding = window.padding(sizes, window.extents)
+    padding = [(0, 0)] * len(sizes) if padded else window.padding(sizes, window.extents)
     if not _known(padding):
         image, padding = _padded(builder, image, padding), [(0, 0)] * len(sizes)
     space = _AXES[len(sizes)]
-    result = _CONVOLUTIONS[len(sizes)](
+    return _CONVOLUTIONS[len(sizes)](
         image,
         weights,
         strides=list(window.strides),
@@ -48,8 +74,19 @@ def conv(builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, A
         groups=int(attributes.get("group", 1)),
         data_layout=f"NC{space}",
         kernel_layout=f"OI{space}",
+        out_dtype=dtype,
     )
-    return _with_bias(builder, result, bias, len(sizes))
+
+
+def pad_image(
+    builder: relax.BlockBuilder, image: relax.Expr, weights: relax.Expr, attributes: dict[str, Any]
+) -> relax.Expr:
+    """An image with the zeros around it that a convolution pads; itself where there are none."""
+    sizes = spatial_sizes(image)
+    window = Window.of(attributes, _kernel(weights, len(sizes)))
+    padding = window.padding(sizes, window.extents)
+    nothing = all(isinstance(size, int) and size == 0 for ends in padding for size in ends)
+    return image if nothing else _padded(builder, image, padding)
 
 
 def conv_transpose(

@@ -1,4 +1,4 @@
-"""Exact products of 8-bit integers, the ONNX operator ``MatMulInteger``.
+"""Exact products of 8-bit integers, the ONNX operators ``MatMulInteger`` and ``ConvInteger``.
 
 Sums of int32 over ``(a - a_zero) * (b - b_zero)``. Of constant weights the zero points are taken
 out of the product: what is multiplied are bytes, unsigned ones by signed ones, as processors do.
@@ -7,6 +7,7 @@ out of the product: what is multiplied are bytes, unsigned ones by signed ones, 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,16 @@ import numpy.typing as npt
 import tvm
 from tvm import relax
 
+from ingot.targets.relax.operators.convolution import convolved, pad_image
+
 Integers = npt.NDArray[np.integer[Any]]
 
 _BYTES = np.iinfo(np.int8)
 _SIGN = 128
 _MATRIX_AXES = 2
+# Of two distances of 8-bit integers; and the integers up to it are float32's.
+_LARGEST_PRODUCT = 255 * 255
+_EXACT = 2**24
 
 
 def matmul_integer(
@@ -58,6 +64,80 @@ def matmul_integer(
         row = _row_sums(builder, source, weights.integers.shape[0])
         product = _less(builder, product, row, relax.const(-weights.excess.reshape(-1)))
     return product
+
+
+def conv_integer(
+    builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]
+) -> relax.Expr:
+    """Converts ``ConvInteger``; what is padded is the zero point.
+
+    Args:
+        builder: The block builder to emit to.
+        inputs: Image [N, C, ...] and weights [M, C / group, ...] of int8 or uint8, and, if there,
+            their zero points: of one element, or of the weights per filter, [M].
+        attributes: Those of ``Conv``.
+
+    Raises:
+        UnsupportedOperatorError: A form that ``Conv`` is not lowered in either.
+    """
+    image, filters, image_zero, filter_zero = (*inputs, None, None)[:4]
+    image_zero = _expanded(builder, image_zero, 0)
+    constants = [given for given in (filters, filter_zero) if given is not None]
+    convolve = functools.partial(convolved, builder, attributes=attributes)
+    if not all(isinstance(given, tvm.ir.GenericConst) for given in constants):
+        filter_zero = _expanded(builder, filter_zero, 0)
+        if filter_zero is not None and int(filter_zero.ty.ndim):
+            shape = [-1, *[1] * (int(filters.ty.ndim) - 1)]
+            filter_zero = builder.emit(relax.op.reshape(filter_zero, shape))
+        operands = (
+            _centred(builder, operand, zero, "int32")
+            for operand, zero in ((image, image_zero), (filters, filter_zero))
+        )
+        return convolve(*operands)
+    array = filters.value.numpy()
+    spatial = (1,) * (array.ndim - 2)
+    zeros = 0 if filter_zero is None else filter_zero.value.numpy().reshape(-1, 1, *spatial)
+    weights = Weights.of(array, zeros)
+    grouped = int(attributes.get("group", 1)) > 1
+    if grouped and (weights.excess is not None or array.shape[1] == 1):
+        return _grouped(builder, convolve, (image, image_zero), weights)
+    source = Source.of(builder, image, image_zero)
+    if source.offset is not None:
+        source = source.padded(builder, filters, attributes)
+        convolve = functools.partial(convolve, padded=True)
+
+    def sums(integers: Integers) -> relax.Expr:
+        constant = relax.const(np.ascontiguousarray(integers.astype(np.int16)))
+        result = builder.emit(convolve(source.centred, constant, dtype="int32"))
+        if source.offset is None:
+            return result
+        totals = integers.reshape(len(integers), -1).sum(axis=1, dtype=np.int32)
+        totals = totals.reshape(1, -1, *spatial)
+        return _less(builder, result, source.offset, relax.const(totals))
+
+    if weights.excess is None:
+        return sums(weights.integers)
+    # What all weights of a filter have in common multiplies the sum of the values.
+    totals = sums(np.ones_like(array[:1], np.int32))
+    excess = -weights.excess.reshape((1, -1, *spatial) if weights.excess.size > 1 else ())
+    return _less(builder, sums(weights.integers), totals, relax.const(excess))
+
+
+def _grouped(
+    builder: relax.BlockBuilder,
+    convolve: Any,
+    image: tuple[relax.Expr, relax.Expr | None],
+    weights: Weights,
+) -> relax.Expr:
+    """Filters per channel, or that are no bytes: in float32 where its sums are exact, or int32."""
+    integers = weights.integers + (0 if weights.excess is None else weights.excess)
+    exact = integers[0].size * _LARGEST_PRODUCT < _EXACT
+    dtype = "float32" if exact else "int32"
+    centred = _centred(builder, *image, "int32")
+    if exact:
+        centred = builder.emit(relax.op.astype(centred, dtype))
+    result = convolve(centred, relax.const(np.ascontiguousarray(integers.astype(dtype))))
+    return relax.op.astype(builder.emit(result), "int32") if exact else result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,12 +203,27 @@ class Source:
             offset = builder.emit(relax.op.add(offset, relax.const(shift, "int32")))
         return cls(wide, offset)
 
+    def padded(
+        self, builder: relax.BlockBuilder, filters: relax.Expr, attributes: dict[str, Any]
+    ) -> Source:
+        """An image with its zero point around it, where that is computed."""
+        assert self.offset is not None
+        zero = builder.emit(relax.op.astype(self.offset, "int16"))
+        real = builder.emit(relax.op.subtract(self.centred, zero))
+        padded = pad_image(builder, real, filters, attributes)
+        if padded.same_as(real):
+            return self
+        integers = builder.emit(relax.op.astype(builder.emit(relax.op.add(padded, zero)), "uint8"))
+        return Source(builder.emit(relax.op.astype(integers, "int16")), self.offset)
 
-def _centred(builder: relax.BlockBuilder, values: Any, zero: Any | None) -> relax.Expr:
-    wide = builder.emit(relax.op.astype(values, "int16"))
+
+def _centred(
+    builder: relax.BlockBuilder, values: Any, zero: Any | None, dtype: str = "int16"
+) -> relax.Expr:
+    wide = builder.emit(relax.op.astype(values, dtype))
     if zero is None:
         return wide
-    return builder.emit(relax.op.subtract(wide, builder.emit(relax.op.astype(zero, "int16"))))
+    return builder.emit(relax.op.subtract(wide, builder.emit(relax.op.astype(zero, dtype))))
 
 
 def _expanded(builder: relax.BlockBuilder, zero: Any | None, axis: int) -> Any | None:

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import helper, numpy_helper
 
+from ingot.passes.quantization.walk import patches_of
 from tests.targets.cpu.conftest import Compile, Run
 
 NAMES = ("a", "b", "az", "bz")
@@ -117,6 +119,80 @@ def test_matrices(run_on_cpu: Run, products: list[Product], constants: tuple[str
         right = centred(product.right, product.right_zero, 0)
         assert actual.dtype == np.int32
         np.testing.assert_array_equal(actual, left @ right)
+
+
+FILTER_ZEROS = [*ZEROS, integers("uint8", 6, seed=4)]
+IMAGES = [
+    Product(
+        integers("uint8", 2, 8, 7, 7, seed=index),
+        integers("uint8", 6, 8, 3, 3, seed=index),
+        *zeros,
+        {"pads": [1, 0, 1, 2], "strides": [2, 1]},
+    )
+    for index, zeros in enumerate(itertools.product(ZEROS, FILTER_ZEROS))
+]
+SIGNED_IMAGES = [
+    Product(
+        integers("int8", 1, 8, 7, 6),
+        integers(dtype, 6, 8, 3, 2),
+        integers("int8", seed=1),
+        integers(dtype, seed=2),
+        {"auto_pad": "SAME_UPPER"},
+    )
+    for dtype in ("int8", "uint8")
+]
+GROUPS = [
+    Product(
+        integers("uint8", 1, channels * 4, 6, 6),
+        integers("uint8", 8, channels, 3, 3),
+        integers("uint8", seed=1),
+        integers("uint8", seed=2),
+        {"group": 4, "dilations": [2, 1]},
+    )
+    for channels in (1, 16, 40)
+]
+RANKS = [
+    Product(
+        integers("uint8", 2, 8, *[5] * axes),
+        integers("int8", 6, 8, *[3] * axes),
+        integers("uint8", seed=1),
+        None,
+        {"pads": [1] * 2 * axes},
+    )
+    for axes in (1, 3)
+]
+
+
+@pytest.mark.parametrize("constants", [("b", "bz"), ("b", "az", "bz"), ()], ids=str)
+@pytest.mark.parametrize(
+    "products",
+    [IMAGES, SIGNED_IMAGES, GROUPS, RANKS],
+    ids=["zeros", "signed", "groups", "ranks"],
+)
+def test_convolutions(run_on_cpu: Run, products: list[Product], constants: tuple[str, ...]) -> None:
+    model = model_of("ConvInteger", products, constants)
+    results = run_on_cpu(model, *feeds_of(products, constants))
+    for product, actual in zip(products, results, strict=True):
+        assert actual.dtype == np.int32
+        np.testing.assert_array_equal(actual, _convolved(product))
+
+
+def _convolved(product: Product) -> np.ndarray:
+    zeros = product.right_zero
+    if zeros is not None and zeros.size > 1:
+        zeros = zeros.reshape(-1, *[1] * (product.right.ndim - 1))
+    filters = centred(product.right, zeros, 0)
+    node = ir.from_proto(model_of("ConvInteger", [product], [])).graph.node(0)
+    patches = patches_of(centred(product.left, product.left_zero, 0), node, filters.shape[2:])
+    groups = product.attributes.get("group", 1)
+    taps = "ijk"[: filters.ndim - 2]
+    parts = [
+        np.einsum(f"nc...{taps},mc{taps}->nm...", *pair)
+        for pair in zip(
+            np.split(patches, groups, axis=1), np.split(filters, groups, axis=0), strict=True
+        )
+    ]
+    return np.concatenate(parts, axis=1)
 
 
 def test_a_computed_zero_point_belongs_to_the_kernels_epilogue(compile_for_cpu: Compile) -> None:
