@@ -20,6 +20,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKern
 from ingot.errors import InputError, ModelError, first_line
 from ingot.onnx_graph.detached_weights import detach_weights
 from ingot.onnx_graph.protos import read_proto, write_proto
+from ingot.reference.batch_first import steps_first
 from ingot.reference.evaluator import Evaluator
 from ingot.runtime.onnxruntime.values import run_session
 
@@ -57,6 +58,8 @@ class Reference:
         if isinstance(model, ir.Model) and expose:
             exposed = set(expose) - {str(value.name) for value in model.graph.outputs}
             model = _with_outputs(model, exposed)
+        if isinstance(model, ir.Model):
+            model = steps_first(model)
         options = _session_options(threads, optimize)
         # The session reads these arrays, and does not hold them.
         self._lent: list[ort.OrtValue] = []

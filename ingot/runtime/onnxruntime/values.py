@@ -80,10 +80,15 @@ def run_session(
 ) -> list[Any]:
     """Runs a session on tensors of any type, and returns the outputs of these names.
 
-    What NumPy has goes by NumPy, which takes sequences and strings too.
+    What NumPy has goes by NumPy, which takes sequences and strings too; of NumPy's own scalars ONNX
+    Runtime takes only some.
     """
+    feeds = {
+        name: np.asarray(value) if isinstance(value, np.generic) else value
+        for name, value in feeds.items()
+    }
     if not has_special_types(session):
-        return list(session.run(list(names), dict(feeds)))
+        return list(session.run(list(names), feeds))
     pairs = {name: to_value(array) for name, array in feeds.items()}
     results = session.run_with_ort_values(
         list(names), {name: value for name, (value, _) in pairs.items()}
