@@ -42,6 +42,7 @@ from ingot.targets.relax.operators.resize import resize
 from ingot.targets.relax.operators.reverse_sequence import reverse_sequence
 from ingot.targets.relax.operators.scatter import scatter_elements, scatter_nd
 from ingot.targets.relax.operators.slicing import slice_, split
+from ingot.targets.relax.operators.topk import topk
 from ingot.targets.relax.operators.transformers import TRANSFORMER_CONVERTERS
 from ingot.targets.relax.operators.variadic import maximum, mean, minimum, total
 from ingot.targets.relax.operators.windows import blackman_window, hamming_window, hann_window
@@ -68,6 +69,7 @@ KNOWN_CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "Split"): split,
     ("", "Squeeze"): squeeze,
     ("", "Tile"): tile,
+    ("", "TopK"): topk,
     ("", "Unsqueeze"): unsqueeze,
 }
 
