@@ -31,6 +31,9 @@ class Kind(str, Enum):
     CRASH = "crash"
 
 
+# Characters of a reason.
+_LONGEST = 300
+
 PASSED = (Kind.COMPILED, Kind.REGION)
 ALLOWED = (*PASSED, Kind.REFUSED, Kind.DISPUTED)
 
@@ -73,7 +76,14 @@ def run_ingot(case: Case) -> Outcome:
             return Outcome(
                 Kind.DISPUTED if _is_as_onnxruntime(case, outputs) else Kind.WRONG, difference
             )
-        return Outcome(Kind.REGION if artifact.manifest.regions else Kind.COMPILED)
+        left = [
+            f"{entry['operator']}: {entry['reason']}"
+            for part in artifact.manifest.placement.values()
+            for entry in part.get("left", ())
+        ]
+        if artifact.manifest.regions:
+            return Outcome(Kind.REGION, "; ".join(dict.fromkeys(left))[:_LONGEST])
+        return Outcome(Kind.COMPILED)
 
 
 def run_onnxruntime(case: Case) -> Outcome:
@@ -113,7 +123,7 @@ def _line(error: BaseException) -> str:
     """The first line of what an error says, without addresses and folders that vary."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[0] if lines else type(error).__name__
-    return text if len(text) <= 300 else text[:297] + "..."
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
 ENGINE_NAMES: dict[Engine, str] = {run_ingot: "ingot", run_onnxruntime: "onnxruntime"}

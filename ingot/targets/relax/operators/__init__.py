@@ -16,12 +16,14 @@ from ingot.targets.relax.operators.activations import (
     shrink,
     thresholded_relu,
 )
+from ingot.targets.relax.operators.affine_grid import affine_grid
 from ingot.targets.relax.operators.batch_normalization import batch_normalization
 from ingot.targets.relax.operators.bit_cast import bit_cast
 from ingot.targets.relax.operators.cast import cast, cast_like
 from ingot.targets.relax.operators.clip import clip
 from ingot.targets.relax.operators.concat import concat
 from ingot.targets.relax.operators.cumulative import cumulative
+from ingot.targets.relax.operators.determinant import determinant
 from ingot.targets.relax.operators.dropout import dropout
 from ingot.targets.relax.operators.expand import constant_of_shape, expand, tile
 from ingot.targets.relax.operators.eye_like import eye_like
@@ -31,8 +33,10 @@ from ingot.targets.relax.operators.hyperbolic import cosh
 from ingot.targets.relax.operators.images import IMAGE_CONVERTERS
 from ingot.targets.relax.operators.lp_normalization import lp_normalization
 from ingot.targets.relax.operators.matmul import gemm, matmul
+from ingot.targets.relax.operators.one_hot import one_hot
 from ingot.targets.relax.operators.pad import pad
 from ingot.targets.relax.operators.positions import arg_max, arg_min
+from ingot.targets.relax.operators.power import power
 from ingot.targets.relax.operators.quantized import QUANTIZED_CONVERTERS
 from ingot.targets.relax.operators.range import range_
 from ingot.targets.relax.operators.recurrent import gru, lstm, rnn
@@ -54,12 +58,14 @@ Converter = Callable[[Any, list[Any], dict[str, Any]], relax.Expr]
 # whose result has a shape that depends on an input's values.
 KNOWN_CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "BlackmanWindow"): blackman_window,
+    ("", "AffineGrid"): affine_grid,
     ("", "ConstantOfShape"): constant_of_shape,
     ("", "DFT"): dft,
     ("", "Expand"): expand,
     ("", "Gather"): gather,
     ("", "HammingWindow"): hamming_window,
     ("", "HannWindow"): hann_window,
+    ("", "OneHot"): one_hot,
     ("", "Range"): range_,
     ("", "Reshape"): reshape,
     ("", "STFT"): stft,
@@ -88,6 +94,7 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "Cosh"): cosh,
     ("", "CumProd"): cumulative(relax.op.cumprod),
     ("", "CumSum"): cumulative(relax.op.cumsum),
+    ("", "Det"): determinant,
     ("", "Dropout"): dropout,
     ("", "Elu"): elu,
     ("", "EyeLike"): eye_like,
@@ -104,6 +111,7 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "Max"): maximum,
     ("", "Mean"): mean,
     ("", "Min"): minimum,
+    ("", "Pow"): power,
     ("", "RNN"): rnn,
     ("", "ReverseSequence"): reverse_sequence,
     ("", "ScatterElements"): scatter_elements,
