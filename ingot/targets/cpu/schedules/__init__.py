@@ -14,6 +14,7 @@ from ingot.targets.cpu.schedules.emission import SCHEDULED
 from ingot.targets.cpu.schedules.integer.convolution import schedule_integer_convolution
 from ingot.targets.cpu.schedules.integer.matmul import schedule_integer_matmul
 from ingot.targets.cpu.schedules.matmul import schedule_matmul
+from ingot.targets.cpu.schedules.patches import schedule_patches
 from ingot.targets.cpu.schedules.plain import write_plain
 from ingot.targets.cpu.schedules.pooling import schedule_max_pooling, schedule_sum_pooling
 from ingot.targets.cpu.schedules.structure import NotPlainError
@@ -26,6 +27,7 @@ _FAMILIES: dict[str, Family] = {
     "integer_matmul": schedule_integer_matmul,
     "matmul": schedule_matmul,
     "max_pooling": schedule_max_pooling,
+    "open_convolution": schedule_patches,
     "sum_pooling": schedule_sum_pooling,
 }
 

@@ -283,13 +283,13 @@ def _dynamic_rows(matmul: _Matmul, extent: tirx.Expr) -> None:
 
 
 def dynamic_blocks(
-    extent: tirx.Expr, rows: int
+    extent: tirx.Expr, rows: int, tiles_of_a_block: int = TILES_OF_A_DYNAMIC_BLOCK
 ) -> tuple[tirx.Expr, Callable[[tirx.Expr], tuple[tirx.Expr, tirx.Expr]]]:
     """Returns how many blocks a dynamic extent has, and what gives a block's bounds in full tiles.
 
     There is at least one block, for the remainder, which belongs to the last.
     """
-    full, tiles = extent // index(rows), index(TILES_OF_A_DYNAMIC_BLOCK)
+    full, tiles = extent // index(rows), index(tiles_of_a_block)
     blocks = tirx.Max((full + tiles - 1) // tiles, index(1))
     return blocks, lambda block: (block * tiles, tirx.Min((block + 1) * tiles, full))
 

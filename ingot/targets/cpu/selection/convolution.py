@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import tvm
 from tvm import relax, te, tirx
 
@@ -23,8 +21,8 @@ from ingot.targets.cpu.selection.base import (
 from ingot.targets.cpu.selection.depthwise import select_depthwise
 from ingot.targets.cpu.selection.gating import gated_source
 from ingot.targets.cpu.selection.integer import select_integer_convolution
-
-Floats = npt.NDArray[np.float32]
+from ingot.targets.cpu.selection.open_convolution import select_open_convolution
+from ingot.targets.cpu.selection.packing import pack_panels
 
 _NHWC_TO_NCHW = [0, 3, 1, 2]
 _NCHW_TO_NHWC = [0, 2, 3, 1]
@@ -53,29 +51,15 @@ class _Attributes:
         )
 
 
-def pack_panels(weights: Floats, panels: Panels) -> Floats:
-    """Packs weights whose last axis is the result's columns.
-
-    Args:
-        weights: [..., columns].
-        panels: The panels.
-
-    Returns:
-        [panel, ..., panel width], columns beyond the last are zero.
-    """
-    missing = panels.count * panels.width - panels.columns
-    padded = np.pad(weights, [(0, 0)] * (weights.ndim - 1) + [(0, missing)])
-    split = padded.reshape(*weights.shape[:-1], panels.count, panels.width)
-    return np.ascontiguousarray(np.moveaxis(split, -2, 0))
-
-
 def select_convolution(selection: Selection, call: relax.Call) -> relax.Expr | None:
-    """Selects the kernel of a convolution with constant weights and a known image size."""
+    """Selects the kernel of a convolution with constant weights."""
     image, weights = call.args
     if str(image.ty.dtype) == "int16":
         return select_integer_convolution(selection, call)
     if not (isinstance(weights, tvm.ir.GenericConst) and _is_supported(call, weights)):
         return None
+    if not all(isinstance(size, tirx.IntImm) for size in list(image.ty.shape)[1:]):
+        return select_open_convolution(selection, call)
     attributes = _Attributes.of(call)
     array = weights.value.numpy()
     kernel_height, kernel_width, channels, columns = array.shape
@@ -127,7 +111,6 @@ def _is_supported(call: relax.Call, weights: tvm.ir.GenericConst) -> bool:
         and str(image.dtype) == "float32"
         and str(weights.value.dtype) == "float32"
         and shape is not None
-        and all(isinstance(size, tirx.IntImm) for size in list(shape)[1:])
     )
 
 

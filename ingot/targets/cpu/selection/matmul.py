@@ -17,8 +17,8 @@ from ingot.targets.cpu.selection.base import (
     Selection,
     Selector,
 )
-from ingot.targets.cpu.selection.convolution import pack_panels
 from ingot.targets.cpu.selection.integer import select_integer_matmul
+from ingot.targets.cpu.selection.packing import pack_panels
 
 
 def select_matmul(selection: Selection, call: relax.Call) -> relax.Expr | None:

@@ -6,8 +6,22 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ingot.targets.relax.operators.convolution import conv, conv_transpose
+from ingot.targets.relax.operators.deformable import deform_conv
+from ingot.targets.relax.operators.detection import non_max_suppression
+from ingot.targets.relax.operators.pooling import (
+    average_pool,
+    global_lp_pool,
+    lp_pool,
+    max_pool,
+)
 
 IMAGE_CONVERTERS: Mapping[tuple[str, str], Callable[..., Any]] = {
+    ("", "AveragePool"): average_pool,
     ("", "Conv"): conv,
     ("", "ConvTranspose"): conv_transpose,
+    ("", "DeformConv"): deform_conv,
+    ("", "GlobalLpPool"): global_lp_pool,
+    ("", "LpPool"): lp_pool,
+    ("", "MaxPool"): max_pool,
+    ("", "NonMaxSuppression"): non_max_suppression,
 }

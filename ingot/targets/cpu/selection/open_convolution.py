@@ -1,0 +1,78 @@
+"""Convolutions of images of open height or width that become kernels of Ingot's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax, te, tirx
+
+from ingot.targets.cpu.schedules.emission import index
+from ingot.targets.cpu.schedules.tiles import Panels, choose_panels
+from ingot.targets.cpu.selection.base import (
+    ANCHOR,
+    OP_PATTERN,
+    OUT_ELEMENTWISE_FUSABLE,
+    Selection,
+)
+from ingot.targets.cpu.selection.packing import pack_panels
+from ingot.targets.cpu.selection.window import Window
+
+
+def select_open_convolution(selection: Selection, call: relax.Call) -> relax.Expr | None:
+    """Selects the kernel of a float32 convolution in NHWC of an image whose size is open.
+
+    Returns:
+        The call of the kernel, or None where a channel has a filter of its own, or the number of
+        channels is not known.
+    """
+    image, weights = call.args
+    assert isinstance(weights, tvm.ir.GenericConst)
+    array = weights.value.numpy()
+    kernel_height, kernel_width, channels, columns = array.shape
+    groups = int(call.attrs.groups)
+    if not isinstance(image.ty.shape[3], tirx.IntImm) or (groups > 1 and channels == 1):
+        return None
+    panels = choose_panels(columns // groups, None, selection.cpu)
+    matrix = array.reshape(-1, groups, columns // groups)
+    packed = np.concatenate([pack_panels(matrix[:, group], panels) for group in range(groups)])
+    window = Window.of(call, (kernel_height, kernel_width))
+    return selection.builder.call_te(
+        _anchor(window, list(call.ty.shape), channels, groups, panels),
+        image,
+        relax.const(packed),
+        primfunc_name_hint="conv2d",
+        primfunc_attrs={OP_PATTERN: OUT_ELEMENTWISE_FUSABLE},
+    )
+
+
+def _anchor(window: Window, shape: list[Any], channels: int, groups: int, panels: Panels) -> Any:
+    """The convolution as plain loops; weights are [group and panel, K, panel width]."""
+
+    def convolution(image: te.Tensor, weights: te.Tensor) -> te.Tensor:
+        tap_y, tap_x = window.reduce_axes()
+        k = te.reduce_axis((index(0), index(channels)), "k")
+        columns, width = index(panels.columns), index(panels.width)
+
+        def value(n: Any, y: Any, x: Any, c: Any) -> Any:
+            group, column = c // columns, c % columns
+            channel = k if groups == 1 else group * index(channels) + k
+            read = window.read(image, n, y, x, channel, (tap_y, tap_x), outside=0.0)
+            at = (tap_y * index(window.kernel[1]) + tap_x) * index(channels) + k
+            panel = group * index(panels.count) + column // width
+            return te.sum(read * weights[panel, at, column % width], axis=[tap_y, tap_x, k])
+
+        return te.compute(
+            tuple(shape),
+            value,
+            name="conv2d",
+            attrs={
+                ANCHOR: "open_convolution",
+                **window.notes(),
+                "groups": groups,
+                "vectors": panels.vectors,
+            },
+        )
+
+    return convolution
