@@ -13,10 +13,11 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from ingot.compiler.narrowing import Scales, narrowed
 from ingot.errors import ModelError
 from ingot.files import atomic_file
 from ingot.runtime.manifest import MANIFEST_MEMBER, WEIGHTS_MEMBER, Manifest, Member
-from ingot.runtime.safetensors import DTYPES, PADDING_PREFIX
+from ingot.runtime.safetensors import DTYPES, METADATA, NARROW, PADDING_PREFIX
 
 ALIGNMENT = 64
 _LOCAL_HEADER_SIZE = 30
@@ -89,11 +90,16 @@ def _add(archive: zipfile.ZipFile, file: BinaryIO, name: str, content: Content) 
 
 
 def serialize_weights(
-    weights: Mapping[str, npt.NDArray[np.generic]],
+    weights: Mapping[str, npt.NDArray[np.generic]], scales: Sequence[Scales] = ()
 ) -> list[bytes | memoryview]:
     """Returns weights as the parts of a safetensors file; each tensor is 64-byte aligned in it.
 
-    The parts are views of the arrays: weights of many gigabytes are not copied.
+    Weights that a shorter type holds exactly are stored in it; the runtime makes them longer. The
+    parts of the others are views of the arrays: weights of many gigabytes are not copied.
+
+    Args:
+        weights: The weights by name.
+        scales: By which the model's integer weights stand for real ones.
 
     Raises:
         ModelError: A weight has a dtype that the runtime cannot hold; names it.
@@ -101,7 +107,18 @@ def serialize_weights(
     header: dict[str, object] = {}
     body: list[bytes | memoryview] = []
     end = 0
-    for index, (name, array) in enumerate(weights.items()):
+    stored: dict[str, npt.NDArray[np.generic]] = {}
+    facts: dict[str, object] = {}
+    for name, array in weights.items():
+        narrow = narrowed(array, scales)
+        if narrow is None:
+            stored[name] = array
+            continue
+        facts[name] = narrow.facts
+        stored.update({f"{name}{suffix}": part for suffix, part in narrow.tensors.items()})
+    if facts:
+        header[METADATA] = {NARROW: json.dumps(facts, separators=(",", ":"))}
+    for index, (name, array) in enumerate(stored.items()):
         if array.dtype.name not in _DTYPE_CODES:
             raise ModelError(f"weights of dtype {array.dtype.name} cannot be stored; use float32")
         body.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)

@@ -25,6 +25,7 @@ from ingot.compiler.artifact_writer import (
 from ingot.compiler.data import DataLike, open_calibration, open_model_data
 from ingot.compiler.ingest import Ingested, ingest
 from ingot.compiler.messages import artifact_notes, require_lowerings
+from ingot.compiler.narrowing import known_scales
 from ingot.compiler.quantization import (
     Quantized,
     finish_quantization,
@@ -187,7 +188,10 @@ def compile_model(
     begin_stage("write")
     members: dict[str, Content] = {
         **({} if lowered.code is None else {CODE_MEMBER: lowered.code}),
-        WEIGHTS_MEMBER: serialize_weights({**lowered.weights, **lowered.region_weights}),
+        WEIGHTS_MEMBER: serialize_weights(
+            {**lowered.weights, **lowered.region_weights},
+            known_scales(source.original, outcome.model),
+        ),
         **lowered.members,
     }
     told = artifact_notes(source.size, sum(map(content_size, members.values())), lowered.placement)

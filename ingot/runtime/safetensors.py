@@ -16,8 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ingot.errors import ArtifactError
+from ingot.runtime.narrow_weights import Narrow
 
 PADDING_PREFIX = "__pad__"
+METADATA = "__metadata__"
+# Where the metadata tells of tensors that are stored in a shorter type; see ``narrow_weights``.
+NARROW = "narrow"
 _HEADER_LENGTH = struct.Struct("<Q")
 
 DTYPES: dict[str, str] = {
@@ -39,6 +43,8 @@ DTYPES: dict[str, str] = {
 def map_tensors(data: memoryview) -> dict[str, npt.NDArray[Any]]:
     """Returns views of the tensors of a safetensors file that lies in memory or is mapped.
 
+    Tensors that are stored in a shorter type are no views, but arrays of their own.
+
     Args:
         data: The whole file. The arrays share its memory and keep it alive.
 
@@ -50,13 +56,20 @@ def map_tensors(data: memoryview) -> dict[str, npt.NDArray[Any]]:
         start = _HEADER_LENGTH.size + length
         header = json.loads(bytes(data[_HEADER_LENGTH.size : start]))
         body = data[start:]
-        return {
+        tensors = {
             name: _view(body, entry)
             for name, entry in header.items()
-            if name != "__metadata__" and not name.startswith(PADDING_PREFIX)
+            if name != METADATA and not name.startswith(PADDING_PREFIX)
         }
+        facts = json.loads(header.get(METADATA, {}).get(NARROW, "{}"))
+        found = {name: Narrow.of(name, fact, tensors) for name, fact in facts.items()}
     except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"the artifact's weights have a damaged header: {error}") from error
+    for name, narrow in found.items():
+        for suffix in narrow.tensors:
+            del tensors[f"{name}{suffix}"]
+        tensors[name] = narrow.expand()
+    return tensors
 
 
 def _view(body: memoryview, entry: dict[str, Any]) -> npt.NDArray[Any]:
