@@ -256,7 +256,7 @@ def integer_arithmetic(module: tvm.IRModule) -> tvm.IRModule:
 class _Materializer(relax.PyExprMutator):  # type: ignore[misc]
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         value = self.visit_expr(binding.value)
-        kept = _is_bytes(value.ty) or self._sums_rows(value)
+        kept = _is_bytes(value.ty) or _is_bfloat(value.ty) or self._sums_rows(value)
         inner = isinstance(binding.var, relax.DataflowVar) and not kept
         dataflow = self.builder_.current_block_is_dataflow()
         emit = self.builder_.emit if inner or not dataflow else self.builder_.emit_output
@@ -278,8 +278,15 @@ def _is_bytes(type_: Any) -> bool:
     return str(getattr(type_, "dtype", None)) in _BYTES
 
 
+def _is_bfloat(type_: Any) -> bool:
+    """Whether it is of bfloat16, which TVM's legalization loses within an expression."""
+    return str(getattr(type_, "dtype", None)) == "bfloat16"
+
+
 def materialize_quantized(module: tvm.IRModule) -> tvm.IRModule:
     """Makes every quantized tensor one that fusion keeps: what it stands for is never stored.
+
+    Tensors of bfloat16 are kept too.
 
     Else FuseOps would append the dequantization of a residual to the kernel before it, which then
     wrote four times the bytes, or a product with all columns to the sums of a row.

@@ -180,6 +180,18 @@ def test_behind_a_convolution(compile_for_cpu: Compile, kind: str) -> None:
     compare(compile_for_cpu, cases, [image], rtol=1e-4, atol=2e-5)
 
 
+@pytest.mark.parametrize("zero_point", [np.uint8(10), np.int8(0), np.int8(-5)])
+def test_quantization_saturates(compile_for_cpu: Compile, zero_point: np.generic) -> None:
+    """NaN becomes the least integer."""
+
+    def quantized(network: Network, x: str) -> str:
+        scale, zero = network.constant(0.5), network.constant(np.asarray(zero_point))
+        return network.apply("QuantizeLinear", x, scale, zero)
+
+    values = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 3e9, -3e9, 1.2] * 9, np.float32)
+    compare(compile_for_cpu, {"quantized": quantized}, [values])
+
+
 def test_behind_a_matmul(compile_for_cpu: Compile) -> None:
     def product(network: Network, x: str) -> str:
         return network.apply("MatMul", x, network.weight(20, 37, terms=20))

@@ -15,6 +15,7 @@ from tvm import relax
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.selection.attention import ATTENTION_SELECTORS
 from ingot.targets.cpu.selection.base import Selection, Selector
+from ingot.targets.cpu.selection.channel_norms import CHANNEL_NORM_SELECTORS
 from ingot.targets.cpu.selection.convolution import CONVOLUTION_SELECTORS
 from ingot.targets.cpu.selection.fourier import FOURIER_SELECTORS
 from ingot.targets.cpu.selection.matmul import MATMUL_SELECTORS
@@ -25,6 +26,7 @@ from ingot.targets.cpu.selection.reductions import REDUCTION_SELECTORS
 from ingot.targets.cpu.selection.rows import ROW_SELECTORS
 
 SELECTORS: dict[str, Selector] = {
+    **CHANNEL_NORM_SELECTORS,
     **CONVOLUTION_SELECTORS,
     **MATMUL_SELECTORS,
     **POOLING_SELECTORS,

@@ -96,7 +96,9 @@ def select_quantization(selection: Selection, call: relax.Call) -> relax.Expr | 
             # point must be added.
             bounded = tirx.Min(x(*place), tirx.const(_MOST, "float32"))
             if limits.min < 0:
-                bounded = tirx.Max(bounded, tirx.const(-_MOST, "float32"))
+                # NaN, which is not above it, becomes it.
+                low = tirx.const(-_MOST, "float32")
+                bounded = tirx.Select(bounded > low, bounded, low)
             rounded = tirx.call_llvm_pure_intrin("int32", "llvm.lrint", bounded)
             for tensor in zero_point:
                 rounded = rounded + tensor(index(0))

@@ -33,6 +33,7 @@ from ingot.targets.relax.operators.hyperbolic import cosh
 from ingot.targets.relax.operators.images import IMAGE_CONVERTERS
 from ingot.targets.relax.operators.lp_normalization import lp_normalization
 from ingot.targets.relax.operators.matmul import gemm, matmul
+from ingot.targets.relax.operators.norms import NORMS
 from ingot.targets.relax.operators.one_hot import one_hot
 from ingot.targets.relax.operators.pad import pad
 from ingot.targets.relax.operators.positions import arg_max, arg_min
@@ -107,6 +108,7 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "IsInf"): is_infinite,
     ("", "LSTM"): lstm,
     ("", "LpNormalization"): lp_normalization,
+    **{("", name): convert for name, convert in NORMS.items()},
     ("", "MatMul"): matmul,
     ("", "Max"): maximum,
     ("", "Mean"): mean,
