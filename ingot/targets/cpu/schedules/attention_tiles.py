@@ -118,7 +118,8 @@ class _Tiles:
     def _task(self) -> None:
         problem, emitter = self.problem, self.emitter
         queries = emitter.allocate("queries", (problem.features * self.rows,))
-        scores = emitter.allocate("scores", (self.keys * self.rows,))
+        # For all keys, also where fewer are seen: TVM allocates outside of a serial loop.
+        scores = emitter.allocate("scores", (problem.keys * self.rows,))
         scale = self.adjustment.scale
         self._transpose_into(queries, problem.features, self._read_query, scale)
         if problem.mask is not None and problem.mask.varies_by_row(problem.group):
