@@ -26,7 +26,7 @@ from ingot.targets.cpu.schedules.dimension import product
 from tests.targets.cpu.schedules.conftest import Kernel, compile_kernel
 
 # Each example is a compilation.
-PROPERTY = settings(max_examples=12, deadline=None)
+PROPERTY = settings(max_examples=6, deadline=None)
 SCALE = 0.3
 # Memory orders of [batch, heads, positions, features], and what each dimension counts.
 LAYOUTS = {
