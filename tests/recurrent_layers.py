@@ -100,7 +100,11 @@ class Layer:
                 )
                 for name in inputs
             ],
-            [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in self.named if n],
+            [
+                helper.make_tensor_value_info(n, TensorProto.FLOAT, [None] * (4 if n == "Y" else 3))
+                for n in self.named
+                if n
+            ],
             [numpy_helper.from_array(arrays[n], n) for n in arrays if n not in inputs],
         )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10)

@@ -171,9 +171,6 @@ class _Kernel:
         source = self.optional.get(name)
         if source is None:
             return
-        # The model may have declared this dimension by another symbol than the inputs'.
-        batch = source.shape[0 if self.cell.batch_first else 1]
-        sequence = tirx.min(sequence, batch - 1)
         for unit, lanes in self._each_unit():
             value = load(source, *self._last_place(sequence), vector_at(unit, lanes))
             self.emitter.store(target, value, [*place, vector_at(unit, lanes)])
@@ -207,7 +204,7 @@ class _Kernel:
         lengths = self.optional.get("lengths")
         if lengths is None:
             return None
-        length = tirx.Cast("int64", load(lengths, tirx.min(sequence, lengths.shape[0] - 1)))
+        length = tirx.Cast("int64", load(lengths, sequence))
         within = tirx.max(tirx.min(length, index(self.problem.steps)), index(0))
         return self.emitter.bind("length", within)
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tvm import relax, tirx
+from tvm import relax
 
 from ingot.errors import UnsupportedOperatorError
+from ingot.targets.relax.builder import Builder
+from ingot.targets.relax.expressions import (
+    Size,
+    as_expression,
+    described,
+    equal,
+    plain,
+    simplified,
+)
 from ingot.targets.relax.operators.narrower_floats import COMPUTED, as_computed, as_given
 from ingot.targets.relax.recurrence import Activation, Recurrence, recurrence_call
 
@@ -35,23 +45,23 @@ _PARAMETERS: Mapping[str, Mapping[str, float]] = {
 }
 
 
-def lstm(builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:
+def lstm(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:
     """Converts ``LSTM``; see :func:`_convert`."""
     return _convert("LSTM", builder, inputs, attributes)
 
 
-def gru(builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:
+def gru(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:
     """Converts ``GRU``; see :func:`_convert`."""
     return _convert("GRU", builder, inputs, attributes)
 
 
-def rnn(builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:
+def rnn(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:
     """Converts ``RNN``; see :func:`_convert`."""
     return _convert("RNN", builder, inputs, attributes)
 
 
 def _convert(
-    cell: str, builder: relax.BlockBuilder, inputs: Sequence[Any], attributes: Mapping[str, Any]
+    cell: str, builder: Builder, inputs: Sequence[Any], attributes: Mapping[str, Any]
 ) -> relax.Expr:
     """Converts a recurrent layer to a call of Ingot's operator for it.
 
@@ -72,14 +82,15 @@ def _convert(
         name: given for name, given in zip(_INPUTS, inputs, strict=False) if given is not None
     }
     problem = _problem(cell, attributes)
+    sizes = _Sizes.of(problem, operands, attributes)
+    _check(builder, problem, operands, sizes)
     dtype = str(operands["x"].ty.dtype)
-    results = _result_types(problem, operands, attributes)
     operands = {
         name: given if name == "lengths" else as_computed(builder, given)
         for name, given in operands.items()
     }
-    call = builder.emit(recurrence_call(problem, operands, results))
-    fields = [builder.emit(relax.TupleGetItem(call, number)) for number in range(len(results))]
+    call = builder.emit(recurrence_call(problem, operands, sizes.results(problem)))
+    fields = [builder.emit(relax.TupleGetItem(call, at)) for at in range(problem.results)]
     return relax.Tuple([as_given(builder, field, dtype) for field in fields])
 
 
@@ -129,40 +140,95 @@ def _activations(
     )
 
 
-def _result_types(
-    problem: Recurrence, operands: Mapping[str, Any], attributes: Mapping[str, Any]
-) -> list[relax.TensorType]:
-    shapes = {name: given.ty.shape for name, given in operands.items()}
-    for name in ("x", "w", "r"):
-        if shapes[name] is None or len(shapes[name]) != 3:
-            raise UnsupportedOperatorError(f"input {name.upper()} is not of three known dimensions")
-    weights = [*list(shapes["w"])[:2], *shapes["r"]]
-    if not all(isinstance(size, tirx.IntImm) for size in (*weights, shapes["w"][2])):
-        raise UnsupportedOperatorError("the weights' dimensions are not known")
-    hidden = int(weights[-1])
-    wanted = [problem.directions, problem.gates * hidden] * 2
-    if [int(size) for size in weights[:4]] != wanted or hidden != int(
-        attributes.get("hidden_size", hidden)
-    ):
-        raise UnsupportedOperatorError(
-            f"weights W {list(map(int, shapes['w']))} and R {list(map(int, shapes['r']))} do not "
-            f"fit {problem.directions} direction(s) of {problem.gates} gate(s)"
+@dataclasses.dataclass(frozen=True)
+class _Sizes:
+    """The sizes of a layer; steps and batch may be open."""
+
+    steps: Size
+    batch: Size
+    inputs: int
+    hidden: int
+
+    @classmethod
+    def of(
+        cls, problem: Recurrence, operands: Mapping[str, Any], attributes: Mapping[str, Any]
+    ) -> _Sizes:
+        shapes = {name: operands[name].ty.shape for name in ("x", "w", "r")}
+        for name, shape in shapes.items():
+            if shape is None or len(shape) != 3:
+                raise UnsupportedOperatorError(
+                    f"input {name.upper()} is not of three known dimensions"
+                )
+        inputs, hidden = (plain(shapes[name][2]) for name in ("w", "r"))
+        if not (isinstance(inputs, int) and isinstance(hidden, int)):
+            raise UnsupportedOperatorError("the weights' dimensions are not known")
+        if hidden != int(attributes.get("hidden_size", hidden)):
+            raise UnsupportedOperatorError(f"the weights are of {hidden} hidden units")
+        leading = list(shapes["x"])[:2]
+        steps, batch = reversed(leading) if problem.batch_first else leading
+        return cls(steps, batch, inputs, hidden)
+
+    def state(self, problem: Recurrence) -> list[Size]:
+        """The dimensions of a state of all sequences."""
+        leading = [problem.directions, self.batch]
+        return [*(reversed(leading) if problem.batch_first else leading), self.hidden]
+
+    def operands(self, problem: Recurrence) -> dict[str, list[Size]]:
+        """The dimensions that each operand has to have."""
+        leading = [self.steps, self.batch]
+        rows = problem.gates * self.hidden
+        state = self.state(problem)
+        return {
+            "x": [*(reversed(leading) if problem.batch_first else leading), self.inputs],
+            "w": [problem.directions, rows, self.inputs],
+            "r": [problem.directions, rows, self.hidden],
+            "b": [problem.directions, 2 * rows],
+            "lengths": [self.batch],
+            "initial_h": state,
+            "initial_c": state,
+            "peepholes": [problem.directions, 3 * self.hidden],
+        }
+
+    def results(self, problem: Recurrence) -> list[relax.TensorType]:
+        """The types of the results."""
+        last = self.state(problem)
+        if problem.batch_first:
+            every = [self.batch, self.steps, problem.directions, self.hidden]
+        else:
+            every = [self.steps, *last]
+        return [relax.TensorType(shape, COMPUTED) for shape in (every, last, last)][
+            : problem.results
+        ]
+
+
+def _check(
+    builder: Builder, problem: Recurrence, operands: dict[str, relax.Expr], sizes: _Sizes
+) -> None:
+    """Checks the operands' sizes and the lengths, some of them when the model runs."""
+    for name, wanted in sizes.operands(problem).items():
+        if name not in operands:
+            continue
+        shape = operands[name].ty.shape
+        if shape is None or len(shape) != len(wanted):
+            raise UnsupportedOperatorError(f"its {name} is not of {len(wanted)} known dimensions")
+        for axis, (size, other) in enumerate(zip(shape, wanted, strict=True)):
+            builder.require(
+                equal(size, other),
+                f"dimension {axis} of its {name} is {described(size)}, not {described(other)}",
+            )
+    x = operands["x"]
+    *leading, inputs = x.ty.shape
+    if not isinstance(plain(inputs), int):
+        known = relax.TensorType([*leading, sizes.inputs], x.ty.dtype)
+        operands["x"] = builder.match_cast(x, known)
+    if "lengths" in operands:
+        if str(operands["lengths"].ty.dtype) != "int32":
+            raise UnsupportedOperatorError("the sequences' lengths are not of int32")
+        builder.require_inside(
+            operands["lengths"],
+            [simplified(as_expression(sizes.steps) + 1)],
+            "a sequence is longer than the inputs",
         )
-    if any(shape is None for shape in shapes.values()):
-        raise UnsupportedOperatorError("an input has no known shape")
-    first, second = list(shapes["x"])[:2]
-    steps, batch = (second, first) if problem.batch_first else (first, second)
-    if problem.batch_first:
-        every, last = (
-            [batch, steps, problem.directions, hidden],
-            [batch, problem.directions, hidden],
-        )
-    else:
-        every, last = (
-            [steps, problem.directions, batch, hidden],
-            [problem.directions, batch, hidden],
-        )
-    return [relax.TensorType(shape, COMPUTED) for shape in (every, last, last)[: problem.results]]
 
 
 def _text(value: bytes | str) -> str:

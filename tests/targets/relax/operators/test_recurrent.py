@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from ingot.errors import UnsupportedOperatorError
+from ingot.compiler.build import compile_model
+from ingot.errors import InputError, UnsupportedOperatorError
 from tests.recurrent_layers import GATES, Layer
 from tests.targets.cpu.conftest import Compile, Run
 
@@ -214,4 +216,30 @@ def test_what_is_refused(run_on_cpu: Run) -> None:
     refused(run_on_cpu, unknown, match="activation 'swish' is unknown")
     wrong = Layer("GRU").model()
     wrong.graph.node[0].op_type = "LSTM"
-    refused(run_on_cpu, wrong, match="do not fit 1 direction")
+    refused(run_on_cpu, wrong, match="dimension 1 of its w is 15, not 20")
+    short = Layer("LSTM", given=("B", "P")).model()
+    short.graph.initializer[-1].CopyFrom(numpy_helper.from_array(np.ones((1, 5), "f"), "P"))
+    refused(run_on_cpu, short, match="dimension 1 of its peepholes is 5, not 15")
+
+
+def test_sizes_that_do_not_fit_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    layer = Layer("GRU", given=("lengths", "initial_h"), symbols=("T", "N"))
+    model = layer.model(4, 3)
+    model.graph.input[2].type.tensor_type.shape.dim[1].dim_param = "M"
+    artifact = compile_model(model, tmp_path / "gru.ingot", recipe={"verify": {"enabled": False}})
+    arrays = layer.feed(layer.arrays(4, 3))
+    with artifact.session() as session:
+        session.run(arrays)
+        with pytest.raises(InputError, match="a sequence is longer than the inputs"):
+            session.run(arrays | {"lengths": np.array([1, 2, 5], np.int32)})
+        with pytest.raises(InputError, match="dimension 1 of its initial_h is M, not N"):
+            session.run(arrays | {"initial_h": arrays["initial_h"][:, :2]})
+
+
+def test_an_open_number_of_features_is_the_weights(run_on_cpu: Run) -> None:
+    layer = Layer("RNN")
+    model = layer.model()
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "features"
+    arrays = layer.arrays(5, 2)
+    actual = run_on_cpu(model, *layer.feed(arrays).values())[0]
+    np.testing.assert_allclose(actual, layer.expected(arrays)["Y"], rtol=1e-5, atol=2e-6)
