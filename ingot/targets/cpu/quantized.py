@@ -32,6 +32,8 @@ Array = npt.NDArray[Any]
 _DEQUANTIZE = "relax.dequantize"
 _QUANTIZE = "relax.quantize"
 _MATRIX_AXES = 2
+_CONVOLUTIONS = {"relax.nn.conv1d": relax.op.nn.conv1d, "relax.nn.conv2d": relax.op.nn.conv2d}
+_PRODUCTS = frozenset({"relax.matmul", *_CONVOLUTIONS})
 _BYTES = ("uint8", "int8")
 
 
@@ -61,7 +63,7 @@ class _IntegerArithmetic(relax.PyExprMutator):  # type: ignore[misc]
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         # The operands of a convolution are looked at before their dequantization is written out.
         operator = getattr(call.op, "name", "")
-        if operator in ("relax.nn.conv2d", "relax.matmul"):
+        if operator in _PRODUCTS:
             replaced = self._product(call, operator == "relax.matmul")
             if replaced is not None:
                 return replaced
@@ -124,7 +126,8 @@ class _IntegerArithmetic(relax.PyExprMutator):  # type: ignore[misc]
                 # In float32 integers need not be bytes.
                 split = Weights(split.integers + split.excess, None)
         factor = rows.scale.reshape(()) * weights.scale.reshape(-1)
-        factor = _constant(factor.reshape((-1,) if is_matmul else (1, -1, 1, 1)))
+        columns = (-1,) if is_matmul else (1, -1, *(1,) * (array.ndim - 2))
+        factor = _constant(factor.reshape(columns))
         values = self.visit_expr(rows.values)
         zero_point = int(rows.zero_point.reshape(()))
         if str(values.ty.dtype) == "int8":
@@ -143,8 +146,7 @@ class _IntegerArithmetic(relax.PyExprMutator):  # type: ignore[misc]
         else:
             # What all weights of a column have in common multiplies the sum of the values.
             ones = np.ones_like(np.take(array, [0], axis=column_axis))
-            shape = (-1,) if is_matmul else (1, -1, 1, 1)
-            excess = relax.const(split.excess.astype(np.int32).reshape(shape))
+            excess = relax.const(split.excess.astype(np.int32).reshape(columns))
             totals = sums_with(ones)
             sums = sums_with(split.integers)
             sums = self._emit(relax.op.add(sums, self._emit(relax.op.multiply(totals, excess))))
@@ -209,7 +211,7 @@ def _summed(call: relax.Call, centred: relax.Expr, integers: relax.Expr, dtype: 
     if getattr(call.op, "name", "") == "relax.matmul":
         return relax.op.matmul(centred, integers, out_dtype=dtype)
     attrs = call.attrs
-    return relax.op.nn.conv2d(
+    return _CONVOLUTIONS[call.op.name](
         centred, integers, strides=attrs.strides, padding=attrs.padding,
         dilation=attrs.dilation, groups=attrs.groups, data_layout=attrs.data_layout,
         kernel_layout=attrs.kernel_layout, out_dtype=dtype,

@@ -342,6 +342,20 @@ def _matrix(filters: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(filters.reshape(len(filters), -1).T)
 
 
+def test_sequences_run_on_the_kernels_of_images(compile_for_cpu: Compile) -> None:
+    network = QuantizedNetwork()
+    y = network.quantized(network.input(2, 8, 40), ACTIVATIONS)
+    y = network.apply("Conv", y, network.weights(random_weights(16, 8, 3), 2.0**-7), pads=[1, 1])
+    y = network.quantized(network.apply("Relu", y), result_affine(24, 0))
+    weights = network.weights(random_weights(12, 16, 3, seed=1), 2.0**-7)
+    y = network.apply("Conv", y, weights, strides=[2])
+    network.integers(y, Affine(4.0, 121))
+    compiled = compile_for_cpu(network.model())
+    assert_same_bits(compiled, network)
+    assert compiled.work.count("integer_convolution") == 2
+    assert types_between_kernels(compiled) == {"uint8"}
+
+
 class TestWhatStaysInFloats:
     """What is no product of integers by one scale per column is computed as it is written."""
 

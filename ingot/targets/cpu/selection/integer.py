@@ -51,9 +51,12 @@ class Quantized:
 
 def quantized_source(selection: Selection, centred: relax.Expr) -> Quantized | None:
     """Returns what ``int16`` values were made of by subtracting a zero point."""
-    call, permuted = _producer(selection, centred), None
+    call, permuted, widened = _producer(selection, centred), None, None
     if _is_call(call, "relax.permute_dims"):
         call, permuted = _producer(selection, call.args[0]), call
+    if _is_call(call, "relax.expand_dims") or _is_call(call, "relax.reshape"):
+        # A signal as an image of one row.
+        call, widened = _producer(selection, call.args[0]), call
     zero_point = 0
     if _is_call(call, "relax.subtract"):
         if not isinstance(call.args[1], tvm.ir.GenericConst):
@@ -62,12 +65,16 @@ def quantized_source(selection: Selection, centred: relax.Expr) -> Quantized | N
         call = _producer(selection, call.args[0])
     if not _is_call(call, "relax.astype") or str(call.args[0].ty.dtype) != "uint8":
         return None
+    values = call.args[0]
+    if widened is not None:
+        shape = widened.ty.shape
+        values = selection.builder.emit(relax.op.reshape(values, shape))
     if permuted is None:
-        return Quantized(call.args[0], zero_point)
+        return Quantized(values, zero_point)
     axes = [int(axis) for axis in permuted.attrs.axes]
     if axes == _NCHW_TO_NHWC and int(permuted.ty.shape[-1]) <= _FEW_CHANNELS:
-        return Quantized(call.args[0], zero_point, channels_first=True)
-    return Quantized(selection.builder.emit(relax.op.permute_dims(call.args[0], axes)), zero_point)
+        return Quantized(values, zero_point, channels_first=True)
+    return Quantized(selection.builder.emit(relax.op.permute_dims(values, axes)), zero_point)
 
 
 @dataclasses.dataclass(frozen=True)
