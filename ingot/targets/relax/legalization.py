@@ -238,6 +238,22 @@ def _power(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
     return builder.call_te(power, *call.args)
 
 
+def _mean(builder: relax.BlockBuilder, call: relax.Call) -> relax.Expr:
+    """Of integers it is the sum divided, in their type."""
+    if _is_float(call):
+        return _by_tvm(builder, call)
+    axes = None if call.attrs.axis is None else [int(axis) for axis in call.attrs.axis]
+
+    def mean(data: te.Tensor) -> te.Tensor:
+        total = topi.sum(data, axes, bool(call.attrs.keepdims))
+        count: Any = tirx.const(1, str(data.dtype))
+        for axis in range(len(data.shape)) if axes is None else axes:
+            count = count * data.shape[axis].astype(str(data.dtype))
+        return te.compute(total.shape, lambda *place: tirx.truncdiv(total(*place), count), "mean")
+
+    return builder.call_te(mean, call.args[0])
+
+
 LEGALIZATIONS: Mapping[str, Legalize] = {
     "relax.add": _unless_zero(topi.add),
     "relax.argmax": _best(largest=True),
@@ -246,6 +262,7 @@ LEGALIZATIONS: Mapping[str, Legalize] = {
     "relax.divide": _without_trap(topi.divide, negated=True),
     "relax.floor_divide": _without_trap(topi.floor_divide, negated=True),
     "relax.floor_mod": _without_trap(topi.floor_mod, negated=False),
+    "relax.mean": _mean,
     "relax.mod": _without_trap(topi.mod, negated=False),
     "relax.multiply": _unless_zero(topi.multiply),
     "relax.nn.prelu": _prelu,

@@ -152,3 +152,16 @@ def test_powers_of_integers(run_on_cpu: Run, dtype: str) -> None:
     (found,) = run_on_cpu(model(nodes, {"x": dtype, "y": dtype}, {"z": dtype}), base, exponent)
     expected = [int(float(b) ** float(e)) for b, e in zip(base, exponent, strict=True)]
     np.testing.assert_array_equal(found, np.array(expected, dtype))
+
+
+def test_means_of_integers(run_on_cpu: Run) -> None:
+    """Cut off toward zero, and of the type of what they are of."""
+    values = np.array([[-7, 0, 0, 0], [7, 1, 1, 0]], np.int32)
+    axes = numpy_helper.from_array(np.array([1]), "axes")
+    info = [helper.make_tensor_value_info(*each) for each in (("x", 6, [2, 4]), ("y", 6, [2]))]
+    node = helper.make_node("ReduceMean", ["x", "axes"], ["y"], keepdims=0)
+    graph = helper.make_graph([node], "mean", info[:1], info[1:], [axes])
+    means = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    (found,) = run_on_cpu(means, values)
+    np.testing.assert_array_equal(found, np.array([-1, 2], np.int32))
+    assert found.dtype == np.int32
