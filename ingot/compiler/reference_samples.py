@@ -15,6 +15,7 @@ import onnx_ir as ir
 from ingot.compiler.comparison import compare_values
 from ingot.compiler.inputs import Spread, random_inputs
 from ingot.compiler.sizes import Dimension, OpenSizes, Sizes, show_sizes
+from ingot.compiler.windows import Windows
 from ingot.errors import DataError, ModelError, VerificationError
 from ingot.reference.session import Array, Reference, Value
 
@@ -178,6 +179,7 @@ class _Runs:
         self.model = model
         self.reference = Reference(model)
         self._open = OpenSizes.of(model)
+        self._windows = Windows(model)
         self._seed = seed
         self._base: Sizes = {}
         computed = depending_values(model.graph)
@@ -261,7 +263,10 @@ class _Runs:
         ]
 
     def _try(self, sizes: Sizes) -> bool:
-        """Adds a run on these sizes, if ONNX Runtime completes it and gives elements."""
+        """Adds a run on these sizes, if ONNX Runtime completes it as ONNX defines it.
+
+        Without elements in the outputs nothing could be compared.
+        """
         if any(sample.sizes == sizes for sample in self.samples):
             return True
         try:
@@ -270,6 +275,10 @@ class _Runs:
             self.refused.append(sizes)
             return False
         if any(map(_is_empty, sample.outputs.values())):
+            return False
+        smaller = any(size < self._base[symbol] for symbol, size in sizes.items())
+        if smaller and not self._windows.fit(sample.inputs):
+            self.refused.append(sizes)
             return False
         self.samples.append(sample)
         return True

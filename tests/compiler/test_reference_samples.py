@@ -197,3 +197,10 @@ def test_given_inputs_that_do_not_fit_are_named() -> None:
     model = model_of("float[N, 4] x", "float[N, 4] y", "y = Relu(x)")
     with pytest.raises(DataError, match="example 0 of my data does not fit the model"):
         reference_samples(model, given=[{"x": np.zeros((1, 5), np.float32)}], described="my data")
+
+
+def test_sizes_below_a_window_are_left_out() -> None:
+    body = "a = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(x) y = GlobalAveragePool(a)"
+    found = reference_samples(model_of("float[N, 3, H, W] x", "float[N, 3, 1, 1] y", body))
+    assert all(sample.sizes["H"] > 1 for sample in found.samples)
+    assert any(sizes["H"] == 1 for sizes in found.refused)
