@@ -40,7 +40,8 @@ class Windows:
         """
         if not self._nodes:
             return True
-    XX
+        images = [node.inputs[0] for node in self._nodes]
+        made = {str(v.name) for v in images if v is not None and v.producer() is not None}
         if self._reference is None:
             self._reference = Reference(self._model, expose=sorted(made))
         values = {**inputs, **(self._reference.run(inputs, sorted(made)) if made else {})}
