@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
@@ -93,7 +94,8 @@ class Evaluation:
         """Computes the outputs; None for one that the node leaves out.
 
         Raises:
-            CannotEvaluate: ONNX Runtime refuses the operator or its inputs.
+            CannotEvaluate: ONNX Runtime refuses the operator or its inputs, or the result is no
+                tensor.
         """
         options = ort.SessionOptions()
         options.log_severity_level = 4  # a refusal is raised, and here it is no error
@@ -107,6 +109,8 @@ class Evaluation:
             results = dict(zip(names, session.run(names, self._feeds), strict=True))
         except Exception as error:
             raise CannotEvaluate(first_line(error)) from error
+        if not all(isinstance(value, np.ndarray) for value in results.values()):
+            raise CannotEvaluate("its result is no tensor")
         return [results.get(name) for name in self._names]
 
 

@@ -31,7 +31,7 @@ from ingot.targets.relax.narrow_types import (
     unheld_type,
 )
 from ingot.targets.relax.operators import KNOWN_CONVERTERS, Converter
-from ingot.targets.relax.operators.narrow_cast import NARROW_CONVERTERS
+from ingot.targets.relax.operators.narrow import NARROW_CONVERTERS
 from ingot.targets.relax.regions import DOMAIN as REGION_DOMAIN
 from ingot.targets.relax.regions import call_region
 from ingot.targets.relax.shape_values import Known, evaluate, known_of

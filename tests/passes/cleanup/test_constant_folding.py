@@ -270,6 +270,16 @@ def test_weights_in_another_file_are_read(tmp_path):
     np.testing.assert_array_equal(external.graph.initializers["k"].const_value.numpy(), -array)
 
 
+def test_a_sequence_of_constants_is_declined():
+    model = model_of(
+        "s = SequenceConstruct(w, w) at = Constant<value_int = 1>() k = SequenceAt(s, at) "
+        "y = Mul(x, k)",
+        weights="float[4] w = {1, 2, 3, 4}",
+    )
+    outcome = run(model)
+    assert "its result is no tensor" in [entry.reason for entry in outcome.declined]
+
+
 def test_operator_that_cannot_be_evaluated_is_declined_with_the_reason():
     model = model_of(
         "k = Reshape(w, bad) y = Mul(x, w)",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import onnx_ir as ir
@@ -12,10 +12,6 @@ from ingot.errors import UnsupportedOperatorError
 from ingot.targets.relax.narrow_types import HELD_TYPES, NodeTypes
 from ingot.targets.relax.operators.narrow_floats import NARROW_FLOATS, decode, encode
 from ingot.targets.relax.tvm_internals import convert_by_tvm
-
-NarrowConverter = Callable[
-    [relax.BlockBuilder, "list[Any]", "dict[str, Any]", NodeTypes], relax.Expr
-]
 
 
 def cast(
@@ -42,20 +38,20 @@ def cast(
     data = inputs[0]
     if source in NARROW_FLOATS:
         kind = NARROW_FLOATS[source]
-        data = _map(builder, data, lambda code: decode(code, kind))
+        data = map_elements(builder, data, lambda code: decode(code, kind))
     if target in NARROW_FLOATS:
         data = data if source in NARROW_FLOATS else _plain(builder, data, "float32")
         kind, saturate = NARROW_FLOATS[target], bool(attributes.get("saturate", 1))
-        return _map(builder, data, lambda value: encode(value, kind, saturate=saturate))
+        return map_elements(builder, data, lambda value: encode(value, kind, saturate=saturate))
     if target in HELD_TYPES:
-        return _map(builder, data, lambda value: _wrap(_whole(value), target))
+        return map_elements(builder, data, lambda value: _wrap(_whole(value), target))
     return _plain(builder, data, target.numpy().name)
 
 
-def _map(
+def map_elements(
     builder: relax.BlockBuilder, data: relax.Expr, function: Callable[[tirx.Expr], tirx.Expr]
 ) -> relax.Expr:
-    """Applies a function of scalars to each element."""
+    """Emits a function of scalars, applied to each element."""
 
     def compute(tensor: te.Tensor) -> te.Tensor:
         return te.compute(tensor.shape, lambda *place: function(tensor(*place)), "cast")
@@ -90,6 +86,3 @@ def _wrap(value: tirx.Expr, target: ir.DataType) -> tirx.Expr:
     if target.name.startswith("INT"):
         return ((value << unused) >> unused).astype("int8")
     return (value & tirx.IntImm("int32", (1 << target.bitwidth) - 1)).astype("uint8")
-
-
-NARROW_CONVERTERS: Mapping[str, NarrowConverter] = {"Cast": cast, "CastLike": cast}

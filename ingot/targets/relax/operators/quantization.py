@@ -38,10 +38,7 @@ def quantize_linear(
     """
     values, scale, zero_point = (*inputs, None)[:3]
     dtype = _result_type(zero_point, attributes)
-    precision = attributes.get("precision", 0)
-    precision = _type_name(precision) if precision else str(scale.ty.dtype)
-    if precision not in _FLOATS:
-        raise UnsupportedOperatorError(f"a division in {precision} is not lowered")
+    precision = _precision(scale, attributes)
     rank = _rank(values)
     values = _as_float(builder, values)
     if precision == "float32" and _is_plain(scale, zero_point, attributes):
@@ -50,20 +47,46 @@ def quantize_linear(
         return relax.op.quantize(
             values, _float_constant(scale), _squeezed(zero_point), axis=axis, out_dtype=dtype
         )
-    scale, zero_point = (
-        None if given is None else _spread(builder, given, values, attributes)
-        for given in (scale, zero_point)
-    )
     limits = np.iinfo(dtype)
-    result = builder.emit(relax.op.divide(values, scale))
+    quotient = scaled_down(builder, values, scale, attributes)
+    bounds = (int(limits.min), int(limits.max))
+    return rounded(builder, quotient, zero_point, attributes, bounds, dtype)
+
+
+def scaled_down(
+    builder: relax.BlockBuilder, values: Any, scale: Any, attributes: dict[str, Any]
+) -> relax.Expr:
+    """Returns a tensor divided by its scales, in float32.
+
+    Raises:
+        UnsupportedOperatorError: Division is asked for in float64.
+    """
+    precision = _precision(scale, attributes)
+    values = _as_float(builder, values)
+    divisor = _spread(builder, scale, values, attributes)
+    result = builder.emit(relax.op.divide(values, divisor))
     if precision != "float32":
         # A quotient of float32 rounds to what division in the shorter type gives.
         result = _as_float(builder, builder.emit(relax.op.astype(result, precision)))
-    result = builder.emit(relax.op.round(result))
+    return result
+
+
+def rounded(
+    builder: relax.BlockBuilder,
+    quotient: relax.Expr,
+    zero_point: Any,
+    attributes: dict[str, Any],
+    bounds: tuple[int, int],
+    dtype: str,
+) -> relax.Expr:
+    """Returns quotients as integers within bounds, zero points added, held in a type."""
+    result = builder.emit(relax.op.round(quotient))
     if zero_point is not None:
-        result = builder.emit(relax.op.add(result, zero_point))
-    result = builder.emit(relax.op.maximum(result, relax.const(float(limits.min), "float32")))
-    result = builder.emit(relax.op.minimum(result, relax.const(float(limits.max), "float32")))
+        offset = _spread(builder, zero_point, quotient, attributes)
+        result = builder.emit(relax.op.add(result, offset))
+    lowest, highest = (relax.const(float(bound), "float32") for bound in bounds)
+    result = builder.emit(relax.op.maximum(result, lowest))
+    result = builder.emit(relax.op.minimum(result, highest))
     return relax.op.astype(result, dtype)
 
 
@@ -81,12 +104,7 @@ def dequantize_linear(
         UnsupportedOperatorError: Scales or result are of a type that is not lowered.
     """
     values, scale, zero_point = (*inputs, None)[:3]
-    rank = _rank(values)
-    given = str(scale.ty.dtype)
-    wanted = attributes.get("output_dtype", 0)
-    dtype = _type_name(wanted) if wanted else given
-    if not {given, dtype} <= _FLOATS:
-        raise UnsupportedOperatorError(f"scales of {given} for a result of {dtype} are not lowered")
+    rank, dtype = _rank(values), _float_type(scale, attributes)
     if _is_plain(scale, zero_point, attributes):
         axis = _axis(attributes, rank, scale)
         if zero_point is None:
@@ -94,15 +112,24 @@ def dequantize_linear(
         result = relax.op.dequantize(
             values, _float_constant(scale), _squeezed(zero_point), axis=axis, out_dtype="float32"
         )
-    else:
-        scale, zero_point = (
-            None if entry is None else _spread(builder, entry, values, attributes)
-            for entry in (scale, zero_point)
-        )
-        centred = _as_float(builder, values)
-        if zero_point is not None:
-            centred = builder.emit(relax.op.subtract(centred, zero_point))
-        result = relax.op.multiply(centred, scale)
+        return result if dtype == "float32" else relax.op.astype(builder.emit(result), dtype)
+    centred = _as_float(builder, values)
+    if zero_point is not None:
+        offset = _spread(builder, zero_point, values, attributes)
+        centred = builder.emit(relax.op.subtract(centred, offset))
+    return scaled_up(builder, centred, scale, attributes)
+
+
+def scaled_up(
+    builder: relax.BlockBuilder, values: relax.Expr, scale: Any, attributes: dict[str, Any]
+) -> relax.Expr:
+    """Returns a tensor of float32 multiplied by its scales, of the type that is asked for.
+
+    Raises:
+        UnsupportedOperatorError: Scales or result are of a type that is not lowered.
+    """
+    dtype = _float_type(scale, attributes)
+    result = relax.op.multiply(values, _spread(builder, scale, values, attributes))
     return result if dtype == "float32" else relax.op.astype(builder.emit(result), dtype)
 
 
@@ -138,6 +165,24 @@ def dynamic_quantize_linear(
     shifted = emit(relax.op.minimum(emit(relax.op.maximum(shifted, zero)), steps))
     integers = emit(relax.op.astype(shifted, "uint8"))
     return relax.Tuple([integers, scale, emit(relax.op.astype(centre, "uint8"))])
+
+
+def _precision(scale: Any, attributes: dict[str, Any]) -> str:
+    """The type in which QuantizeLinear divides."""
+    asked = attributes.get("precision", 0)
+    precision = _type_name(asked) if asked else str(scale.ty.dtype)
+    if precision not in _FLOATS:
+        raise UnsupportedOperatorError(f"a division in {precision} is not lowered")
+    return precision
+
+
+def _float_type(scale: Any, attributes: dict[str, Any]) -> str:
+    """The type of DequantizeLinear's result."""
+    given, asked = str(scale.ty.dtype), attributes.get("output_dtype", 0)
+    dtype = _type_name(asked) if asked else given
+    if not {given, dtype} <= _FLOATS:
+        raise UnsupportedOperatorError(f"scales of {given} for a result of {dtype} are not lowered")
+    return dtype
 
 
 def _result_type(zero_point: relax.Expr | None, attributes: dict[str, Any]) -> str:
