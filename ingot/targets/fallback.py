@@ -150,8 +150,17 @@ def _replace_by_call(
     for index in reversed(range(len(graph.outputs))):
         if graph.outputs[index].producer() in region.nodes:
             del graph.outputs[index]
-    graph.remove(region.nodes, safe=True)
+    for node in region.nodes:
+        _detach(node)
+    graph.remove(region.nodes)
     graph.append(call)
+
+
+def _detach(node: ir.Node) -> None:
+    """Ends what a node reads, and the nodes of its subgraphs, which are no part of the graph."""
+    for inner in ir.traversal.RecursiveGraphIterator(ir.GraphView((), (), nodes=[node])):
+        for index in range(len(inner.inputs)):
+            inner.replace_input_with(index, None)
 
 
 def _with_regions(

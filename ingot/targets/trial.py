@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from ingot.errors import CompilationError, UnsupportedOperatorError
 from ingot.targets.base import Target, Unsupported
+from ingot.targets.partition import is_weight, read_values
 from ingot.targets.relax.regions import DOMAIN
 
 # Larger constants are weights, whose values do not matter.
@@ -72,11 +73,7 @@ def _described(value: ir.Value, symbols: dict[str | None, int]) -> str:
 
 def _failure(target: Target, model: ir.Model, node: ir.Node, *, machine_code: bool) -> str | None:
     """Why a node cannot be compiled alone; None where it can."""
-    inputs = [
-        value
-        for value in dict.fromkeys(node.inputs)
-        if value is not None and not (value.is_initializer() and not value.is_graph_input())
-    ]
+    inputs = [value for value in read_values(node) if not is_weight(value)]
     outputs = [value for value in node.outputs if value.name]
     graph = ir.convenience.extract(model.graph, inputs, outputs)
     alone = ir.Model(graph, ir_version=model.ir_version)

@@ -166,6 +166,31 @@ def test_a_region_reads_what_another_one_made(tmp_path: Path) -> None:
     _assert_agrees(artifact, _chain(), {"x": _image() * 0.1})
 
 
+def test_a_branch_within_a_branch_may_read_what_its_region_makes(tmp_path: Path) -> None:
+    """As in voice detectors: an If makes what the branches of the next one read."""
+
+    def branch(name: str, operator: str, source: str) -> onnx.GraphProto:
+        node = _NODE(operator, [source], [f"{name}_r"])
+        return helper.make_graph([node], name, [], [_value(f"{name}_r", None)])  # type: ignore[arg-type]
+
+    nodes = [
+        _CONVOLUTION,
+        _NODE("ReduceMax", ["a"], ["most"], "most", keepdims=0),
+        _NODE("Greater", ["most", "zero"], ["is"], "is"),
+        _NODE("If", ["is"], ["i"], "one", then_branch=branch("p", "Det", "a"),
+              else_branch=branch("q", "Identity", "a")),
+        _NODE("If", ["is"], ["y"], "two", then_branch=branch("r", "Neg", "i"),
+              else_branch=branch("s", "Exp", "i")),
+    ]  # fmt: skip
+    zero = numpy_helper.from_array(np.array(0, np.float32), "zero")
+    output = _value("y", None)  # type: ignore[arg-type]
+    model = _model(nodes, [_IMAGE], [output], [_FILTERS, zero])
+    artifact = compile_model(model, tmp_path / "branches.ingot")
+    (region,) = artifact.manifest.regions.values()
+    assert {"one", "two"} <= set(region.nodes)
+    _assert_agrees(artifact, model, {"x": _image()})
+
+
 def test_a_weight_that_both_read_is_stored_once(tmp_path: Path) -> None:
     shared = _weight("w", 64, 64)
     nodes = [

@@ -12,11 +12,15 @@ import onnxruntime as ort
 
 from ingot.errors import ArtifactError, InputError, first_line
 from ingot.runtime.artifact import ArtifactReader
+from ingot.runtime.cpu_features import machine_features
 from ingot.runtime.manifest import CODE_MEMBER, RegionInfo
 from ingot.runtime.onnxruntime.region import model_member, read_region
 from ingot.runtime.onnxruntime.values import has_special_types, run_session
 
 Array = npt.NDArray[Any]
+
+# Either has 8-bit products that do not saturate, by the kernel's names.
+_VNNI = frozenset({"avx512_vnni", "avx_vnni"})
 
 
 class OnnxRuntimeExecutor:
@@ -49,25 +53,37 @@ class OnnxRuntimeExecutor:
         options.log_severity_level = 4  # errors are raised; on stderr as well they would show twice
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        # Without VNNI, sums of products of u8 and s8 would saturate at int16 (QDQ that is fused).
-        options.add_session_config_entry("session.x64quantprecision", "1")
+        # Sums of products of u8 and s8 would saturate at int16 (QDQ that is fused). Only there:
+        # the weights that it shifts may not be shared by two nodes where they are lent.
+        if not _VNNI & machine_features():
+            options.add_session_config_entry("session.x64quantprecision", "1")
         if not alone:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._lent = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
         if weights:
             options.add_external_initializers(list(weights), self._lent)
-        try:
-            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            # ONNX Runtime raises errors of many types of its own.
-            raise ArtifactError(
-                f"ONNX Runtime {ort.__version__} cannot load region {name}: {first_line(error)}"
-            ) from error
+        self._session = self._load(model, options)
         self._run: Callable[[list[str], dict[str, Any]], list[Any]] = (
             functools.partial(run_session, self._session)
             if has_special_types(self._session)
             else self._session.run
         )
+
+    def _load(self, model: bytes, options: ort.SessionOptions) -> ort.InferenceSession:
+        """Loads the model; with fewer optimizations where ONNX Runtime fails in one."""
+        levels = ort.GraphOptimizationLevel
+        errors: list[Exception] = []
+        for level in (levels.ORT_ENABLE_ALL, levels.ORT_ENABLE_BASIC):
+            options.graph_optimization_level = level
+            try:
+                return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            except Exception as error:  # noqa: BLE001
+                # ONNX Runtime raises errors of many types of its own.
+                errors.append(error)
+        raise ArtifactError(
+            f"ONNX Runtime {ort.__version__} cannot load region {self._name}: "
+            f"{first_line(errors[-1])}"
+        ) from errors[-1]
 
     def run(self, inputs: Sequence[Any]) -> list[Any]:
         """Runs the region once; see :class:`ingot.runtime.hosting.Executor`.
