@@ -81,7 +81,7 @@ def test_a_crash_or_a_hang_costs_its_case_alone() -> None:
 
 COMPILED, REGION, REFUSED = (
     Outcome(Kind.COMPILED),
-    Outcome(Kind.REGION),
+    Outcome(Kind.REGION, "Loop: no lowering"),
     Outcome(Kind.REFUSED, "no such thing"),
 )
 
@@ -91,7 +91,7 @@ COMPILED, REGION, REFUSED = (
     [
         (COMPILED, COMPILED, None),
         (COMPILED, REFUSED, None),
-        (REGION, COMPILED, "c: region, but compiled is recorded"),
+        (REGION, COMPILED, "c: region: Loop: no lowering, but compiled is recorded"),
         (REFUSED, REGION, "c: refused: no such thing, but region is recorded"),
         (Outcome(Kind.WRONG, "all"), Outcome(Kind.WRONG, "all"), "c: wrong: all"),
         (COMPILED, None, "c: compiled, and no expectation; record it with: "),
@@ -118,7 +118,7 @@ def test_the_page_says_how_each_operator_runs() -> None:
     rows = [" ".join(line.split()) for line in page.splitlines() if line.startswith("|")]
     assert rows[2:] == [
         "| Add | 1 of 1 | compiled |",
-        "| Loop | 1 of 1 | by region |",
+        "| Loop | 1 of 1 | 1 by region: Loop: no lowering |",
         "| Mix | 1 of 2 | 1 compiled; 1 refused: no such thing |",
     ]
 

@@ -14,6 +14,7 @@ from ingot.targets.relax.operators.activations import (
     is_infinite,
     selu,
     shrink,
+    swish,
     thresholded_relu,
 )
 from ingot.targets.relax.operators.affine_grid import affine_grid
@@ -29,7 +30,7 @@ from ingot.targets.relax.operators.expand import constant_of_shape, expand, tile
 from ingot.targets.relax.operators.eye_like import eye_like
 from ingot.targets.relax.operators.fourier import dft, stft
 from ingot.targets.relax.operators.gather import gather, gather_elements, gather_nd
-from ingot.targets.relax.operators.hyperbolic import cosh
+from ingot.targets.relax.operators.hyperbolic import cosh, sinh
 from ingot.targets.relax.operators.images import IMAGE_CONVERTERS
 from ingot.targets.relax.operators.lp_normalization import lp_normalization
 from ingot.targets.relax.operators.matmul import gemm, matmul
@@ -49,6 +50,7 @@ from ingot.targets.relax.operators.scatter import scatter_elements, scatter_nd
 from ingot.targets.relax.operators.slicing import slice_, split
 from ingot.targets.relax.operators.topk import topk
 from ingot.targets.relax.operators.transformers import TRANSFORMER_CONVERTERS
+from ingot.targets.relax.operators.triangle import trilu
 from ingot.targets.relax.operators.variadic import maximum, mean, minimum, total
 from ingot.targets.relax.operators.windows import blackman_window, hamming_window, hann_window
 
@@ -120,8 +122,11 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "ScatterND"): scatter_nd,
     ("", "Selu"): selu,
     ("", "Shrink"): shrink,
+    ("", "Sinh"): sinh,
     ("", "Sum"): total,
+    ("", "Swish"): swish,
     ("", "ThresholdedRelu"): thresholded_relu,
+    ("", "Trilu"): trilu,
     **IMAGE_CONVERTERS,
     **QUANTIZED_CONVERTERS,
     **{("", name): convert for name, convert in REDUCTIONS.items()},

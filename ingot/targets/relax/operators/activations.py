@@ -137,3 +137,17 @@ def is_infinite(
     if not (negative or positive):
         return relax.op.full_like(data, relax.const(False, "bool"), "bool")
     return relax.op.equal(data, _number(float("inf" if positive else "-inf"), data))
+
+
+def swish(builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:
+    """Converts ``Swish``: ``x * sigmoid(alpha * x)``.
+
+    Args:
+        builder: The block builder to emit to.
+        inputs: The data.
+        attributes: ``alpha`` (1).
+    """
+    data = inputs[0]
+    alpha = attributes.get("alpha", 1.0)
+    scaled = data if alpha == 1 else builder.emit(relax.op.multiply(data, _number(alpha, data)))
+    return relax.op.multiply(data, builder.emit(relax.op.sigmoid(scaled)))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from onnx import TensorProto, helper
 
-from tests.targets.cpu.conftest import Compile
+from tests.targets.cpu.conftest import Compile, Run
 from tests.targets.relax.sizes import assert_same, parse
 
 
@@ -22,3 +24,24 @@ def test_counts(compile_for_cpu: Compile) -> None:
             "t": np.zeros(asked, np.float32),
         }
         assert_same(model, compiled, feeds)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "uint32", "uint64"])
+def test_integers_of_every_width(run_on_cpu: Run, dtype: str) -> None:
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    graph = helper.make_graph(
+        [helper.make_node("TopK", ["x", "k"], ["v", "i"])],
+        "top",
+        [helper.make_tensor_value_info("x", kind, [2, 5])],
+        [helper.make_tensor_value_info("v", kind, [2, 2]),
+         helper.make_tensor_value_info("i", TensorProto.INT64, [2, 2])],
+        [helper.make_tensor("k", TensorProto.INT64, [1], [2])],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=11)
+    limits = np.iinfo(dtype)
+    data = np.array([[3, limits.max, 1, limits.min, 2], [5, 4, 7, limits.max // 2, 6]], dtype)
+    values, indices = run_on_cpu(model, data)
+    expected = np.argsort(-data.astype(np.float64), axis=1, kind="stable")[:, :2]
+    assert values.dtype == dtype
+    np.testing.assert_array_equal(indices, expected)
+    np.testing.assert_array_equal(values, np.take_along_axis(data, expected, 1))
