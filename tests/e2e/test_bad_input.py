@@ -62,10 +62,10 @@ def test_an_operator_that_cannot_be_compiled_and_may_not_be_left(
 ) -> None:
     path = save(
         tmp_path / "det.onnx",
-        "g (float[2,3,3] x) => (float[2] y) { [determinant] d = Det(x) y = Neg(d) }",
+        "g (float[2,8,8] x) => (float[2] y) { [determinant] d = Det(x) y = Neg(d) }",
     )
     outcome = ingot("compile", path, "-o", tmp_path / "m.ingot", "--no-fallback")
-    assert_one_line(outcome, 1, "'determinant' (Det)", "no lowering", "fallback")
+    assert_one_line(outcome, 1, "'determinant' (Det)", "fallback")
     assert not (tmp_path / "m.ingot").exists()
 
 

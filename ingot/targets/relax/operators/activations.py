@@ -20,12 +20,16 @@ def _exponential(
     builder: relax.BlockBuilder, data: relax.Expr, alpha: float, scale: float = 1.0
 ) -> relax.Expr:
     """``alpha * (exp(data * scale) - 1)`` below zero, and the data from there on."""
-    scaled = data if scale == 1 else relax.op.multiply(data, _number(scale, data))
-    power = builder.emit(relax.op.exp(builder.normalize(scaled)))
+    # A sum of what is above zero and what is below, of which one is zero: a choice of three
+    # operands would end what is fused with a convolution.
+    lower = builder.emit(relax.op.minimum(data, _number(0.0, data)))
+    if scale != 1:
+        lower = builder.emit(relax.op.multiply(lower, _number(scale, data)))
+    power = builder.emit(relax.op.exp(lower))
     below = builder.emit(relax.op.subtract(power, _number(1.0, data)))
     below = builder.emit(relax.op.multiply(below, _number(alpha, data)))
-    positive = builder.emit(relax.op.greater(data, _number(0.0, data)))
-    return relax.op.where(positive, data, below)
+    above = builder.emit(relax.op.maximum(data, _number(0.0, data)))
+    return relax.op.add(above, below)
 
 
 def elu(builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:

@@ -70,12 +70,14 @@ layers = st.builds(
 LAYER = Layer("MaxPool", 1, 20, (13, 15), (3, 3), (2, 2), (1, 1, 1, 1), False, False)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(layers)
 def test_agrees_with_onnx_runtime(compile_for_cpu: Compile, layer: Layer) -> None:
     network = layer.network()
     compiled = compile_for_cpu(network.model())
-    assert FAMILIES[layer.operator] in compiled.kernels.values()
+    # Windows that stand out of a padding that counts have counts of their own, by plain loops.
+    own_counts = layer.operator == "AveragePool" and layer.ceil_mode and layer.count_include_pad
+    assert own_counts or FAMILIES[layer.operator] in compiled.kernels.values()
     for batch in (1, 3) if layer.batch == "N" else (1,):
         assert_agrees(compiled, network, N=batch)
 
