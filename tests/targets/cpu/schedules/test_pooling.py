@@ -70,7 +70,8 @@ layers = st.builds(
 LAYER = Layer("MaxPool", 1, 20, (13, 15), (3, 3), (2, 2), (1, 1, 1, 1), False, False)
 
 
-@settings(max_examples=10, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=30, deadline=None)
 @given(layers)
 def test_agrees_with_onnx_runtime(compile_for_cpu: Compile, layer: Layer) -> None:
     network = layer.network()
