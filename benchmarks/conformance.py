@@ -23,14 +23,8 @@ from pathlib import Path
 import onnx
 
 from benchmarks.conformance_cases import Case, load_cases
-from benchmarks.conformance_engines import (
-    ENGINE_NAMES,
-    PASSED,
-    Kind,
-    Outcome,
-    run_ingot,
-    run_onnxruntime,
-)
+from benchmarks.conformance_engines import ENGINE_NAMES, run_ingot, run_onnxruntime
+from benchmarks.conformance_outcomes import PASSED, Kind, Outcome
 from benchmarks.conformance_record import (
     RECORD,
     Outcomes,

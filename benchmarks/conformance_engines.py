@@ -3,57 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import tempfile
-from collections.abc import Callable
-from enum import Enum
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import onnx
 
 from benchmarks.conformance_cases import Case, first_difference
-
-
-class Kind(str, Enum):
-    """What came of a case, from best to worst; the first four are all that may come of one.
-
-    Where ONNX Runtime and the suite differ, which later versions of onnx have settled either way,
-    Ingot may compute what ONNX Runtime does.
-    """
-
-    COMPILED = "compiled"
-    REGION = "region"
-    REFUSED = "refused"
-    DISPUTED = "as ONNX Runtime"
-    WRONG = "wrong"
-    FOREIGN = "foreign exception"
-    HANG = "hang"
-    CRASH = "crash"
-
-
-# Characters of a reason.
-_LONGEST = 300
-
-PASSED = (Kind.COMPILED, Kind.REGION)
-ALLOWED = (*PASSED, Kind.REFUSED, Kind.DISPUTED)
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What came of a case, and why where it did not pass: one line."""
-
-    kind: Kind
-    reason: str = ""
-
-
-Engine: TypeAlias = Callable[[Case], Outcome]
+from benchmarks.conformance_outcomes import Kind, Outcome, one_line, shortened
+from benchmarks.conformance_runtime import run_artifact
+from benchmarks.conformance_workers import Engine, Worker
 
 
 def run_ingot(case: Case) -> Outcome:
     """Compiles a case as a user would, in memory to a file, and runs it on the case's inputs."""
     from ingot.compiler.build import compile_model
     from ingot.errors import IngotError, VerificationError
-    from ingot.runtime.session import Session
 
     model = onnx.load_model_from_string(case.model)
     with tempfile.TemporaryDirectory(prefix="ingot-conformance-") as folder:
@@ -64,13 +30,18 @@ def run_ingot(case: Case) -> Outcome:
             except VerificationError:
                 # As its message asks for: some operators take hardly any random inputs.
                 artifact = compile_model(model, path, verify_data=[case.inputs])
-            with Session(artifact.path) as session:
-                # The names of outputs are those of the model, and so is their order.
-                outputs = list(session.run(case.inputs).values())
         except IngotError as error:
-            return Outcome(Kind.REFUSED, _line(error))
+            return Outcome(Kind.REFUSED, one_line(error))
         except Exception as error:  # noqa: BLE001  # what it is, is the outcome
-            return Outcome(Kind.FOREIGN, f"{type(error).__name__}: {_line(error)}")
+            return Outcome(Kind.FOREIGN, f"{type(error).__name__}: {one_line(error)}")
+        try:
+            outputs = _deployed_machine().call(run_artifact, (str(path), case.inputs))
+        except TimeoutError as error:
+            return Outcome(Kind.HANG, one_line(error))
+        except ChildProcessError as error:
+            return Outcome(Kind.CRASH, one_line(error))
+        if isinstance(outputs, Outcome):
+            return outputs
         difference = first_difference(case, outputs)
         if difference is not None:
             return Outcome(
@@ -82,15 +53,21 @@ def run_ingot(case: Case) -> Outcome:
             for entry in part.get("left", ())
         ]
         if artifact.manifest.regions:
-            return Outcome(Kind.REGION, "; ".join(dict.fromkeys(left))[:_LONGEST])
+            return Outcome(Kind.REGION, shortened("; ".join(dict.fromkeys(left))))
         return Outcome(Kind.COMPILED)
+
+
+@functools.cache
+def _deployed_machine() -> Worker:
+    """A process that has Ingot's runtime alone, as a machine has that an artifact goes to."""
+    return Worker(seconds=60.0)
 
 
 def run_onnxruntime(case: Case) -> Outcome:
     """Runs a case by ONNX Runtime alone; all that it raises counts as a refusal."""
     outputs = _onnxruntime_outputs(case)
     if isinstance(outputs, Exception):
-        return Outcome(Kind.REFUSED, _line(outputs))
+        return Outcome(Kind.REFUSED, one_line(outputs))
     difference = first_difference(case, outputs)
     return Outcome(Kind.COMPILED) if difference is None else Outcome(Kind.WRONG, difference)
 
@@ -117,13 +94,6 @@ def _onnxruntime_outputs(case: Case) -> list[Any] | Exception:
         return run_session(session, names, case.inputs)
     except Exception as error:  # noqa: BLE001
         return error
-
-
-def _line(error: BaseException) -> str:
-    """The first line of what an error says, without addresses and folders that vary."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
 ENGINE_NAMES: dict[Engine, str] = {run_ingot: "ingot", run_onnxruntime: "onnxruntime"}

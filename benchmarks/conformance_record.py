@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.conformance_engines import ALLOWED, PASSED, Kind, Outcome
+from benchmarks.conformance_outcomes import ALLOWED, PASSED, Kind, Outcome
 
 RECORD = Path(__file__).resolve().parents[1] / "tests" / "conformance" / "expectations.json"
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "operators.md"

@@ -6,12 +6,14 @@ import concurrent.futures
 import multiprocessing
 import queue
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeAlias
 
 from benchmarks.conformance_cases import Case
-from benchmarks.conformance_engines import Engine, Kind, Outcome
+from benchmarks.conformance_outcomes import Kind, Outcome
+
+Engine: TypeAlias = Callable[[Case], Outcome]
 
 # Seconds that a fresh process may take to import what it needs.
 _START_SECONDS = 120.0
@@ -19,51 +21,62 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 
 def _serve(connection: Connection) -> None:
-    """The worker's loop: an engine and a case in, an outcome out."""
+    """The worker's loop: a function and its argument in, what it returns out."""
     warnings.simplefilter("ignore")
     connection.send(None)
     while True:
         try:
-            engine, case = connection.recv()
+            function, argument = connection.recv()
         except EOFError:
             return
-        connection.send(engine(case))
+        connection.send(function(argument))
 
 
-class _Worker:
-    """A process that answers one case at a time; started anew after it has died."""
+class Worker:
+    """A process that calls functions of modules, one at a time; started anew after it has died.
+
+    Args:
+        seconds: How long a call may take; after that the process is ended.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._process: Any = None
         self._connection: Any = None
 
-    def run(self, engine: Engine, case: Case) -> Outcome:
+    def call(self, function: Callable[[Any], Any], argument: Any) -> Any:
+        """Returns what a function returns.
+
+        Raises:
+            TimeoutError: It took too long.
+            ChildProcessError: The process ended.
+        """
         try:
             if self._process is None:
                 self._start()
-            self._connection.send((engine, case))
+            self._connection.send((function, argument))
             if not self._connection.poll(self._seconds):
                 self.stop()
-                return Outcome(Kind.HANG, f"no answer within {self._seconds:g} s")
-            outcome: Outcome = self._connection.recv()
-            return outcome
-        except (EOFError, OSError):
+                raise TimeoutError(f"no answer within {self._seconds:g} s")
+            return self._connection.recv()
+        except (EOFError, ConnectionError):
             self._process.join()
             code = self._process.exitcode
             self.stop()
-            return Outcome(Kind.CRASH, f"the process ended with {code}")
+            raise ChildProcessError(f"the process ended with {code}") from None
 
     def _start(self) -> None:
         self._connection, far_end = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(target=_serve, args=(far_end,), daemon=True)
+        # Not a daemon, which could have no processes of its own; it ends with the connection.
+        self._process = _SPAWN.Process(target=_serve, args=(far_end,))
         self._process.start()
         far_end.close()
         if not self._connection.poll(_START_SECONDS):
-            raise TimeoutError(f"a worker did not start within {_START_SECONDS:g} s")
+            raise TimeoutError(f"a process did not start within {_START_SECONDS:g} s")
         self._connection.recv()
 
     def stop(self) -> None:
+        """Ends the process."""
         if self._process is not None:
             self._connection.close()
             self._process.kill()
@@ -81,15 +94,15 @@ def run_cases(
         jobs: How many processes.
         seconds: How long a case may take; after that its process is ended.
     """
-    workers: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-    every = [_Worker(seconds) for _ in range(jobs)]
+    workers: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+    every = [Worker(seconds) for _ in range(jobs)]
     for worker in every:
         workers.put(worker)
 
     def run(task: tuple[Engine, Case]) -> tuple[Engine, Case, Outcome]:
         worker = workers.get()
         try:
-            return (*task, worker.run(*task))
+            return (*task, _outcome(worker, *task))
         finally:
             workers.put(worker)
 
@@ -103,3 +116,13 @@ def run_cases(
                 future.cancel()
             for worker in every:
                 worker.stop()
+
+
+def _outcome(worker: Worker, engine: Engine, case: Case) -> Outcome:
+    try:
+        outcome: Outcome = worker.call(engine, case)
+        return outcome
+    except TimeoutError as error:
+        return Outcome(Kind.HANG, str(error))
+    except ChildProcessError as error:
+        return Outcome(Kind.CRASH, str(error))

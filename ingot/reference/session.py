@@ -79,7 +79,12 @@ class Reference:
                 raise ModelError(
                     f"ONNX Runtime cannot load the model: {first_line(error)}"
                 ) from error
-            self._session = Evaluator(write_proto(model))
+            try:
+                self._session = Evaluator(write_proto(model))
+            except Exception as lacking:  # of whatever kind it raises for what it lacks
+                raise ModelError(
+                    f"ONNX Runtime cannot load the model: {first_line(error)}"
+                ) from lacking
         self.inputs = tuple(value.name for value in self._session.get_inputs())
         self.outputs = tuple(
             value.name for value in self._session.get_outputs() if value.name not in exposed

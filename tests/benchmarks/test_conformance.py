@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.conformance_cases import Case, first_difference, load_cases
-from benchmarks.conformance_engines import Kind, Outcome
+from benchmarks.conformance_outcomes import Kind, Outcome
 from benchmarks.conformance_record import (
     Outcomes,
     read_record,

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import pytest
 
 from benchmarks.conformance_cases import Case, load_cases
-from benchmarks.conformance_engines import ALLOWED, Outcome, run_ingot
+from benchmarks.conformance_engines import run_ingot
+from benchmarks.conformance_outcomes import ALLOWED, Outcome
 from benchmarks.conformance_record import (
     PAGE,
     read_record,

@@ -27,6 +27,13 @@ def test_operators_on_rare_types() -> None:
     np.testing.assert_array_equal(reference.run(inputs, ["a"])["a"], [3, 5, 3])
 
 
+def test_versions_that_neither_has_are_refused() -> None:
+    model = parser.parse_model("""<ir_version: 8, opset_import: ["" : 6]>
+        g (float[3] x) => (float[3] y) { y = Dropout<is_test = 1>(x) }""")
+    with pytest.raises(ModelError, match="ONNX Runtime cannot load the model"):
+        Reference(model)
+
+
 def test_what_neither_has_is_refused() -> None:
     model = parser.parse_model("""<ir_version: 10, opset_import: ["" : 20, "own" : 1]>
         g (float[3] x) => (float[3] y) { y = own.Unheard(x) }""")

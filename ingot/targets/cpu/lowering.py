@@ -10,6 +10,7 @@ import tvm
 from tvm import relax
 
 from ingot.runtime.manifest import KernelCost
+from ingot.targets.cpu.called_functions import require_runtime_functions
 from ingot.targets.cpu.cost import kernel_costs
 from ingot.targets.cpu.floats import keep_floats
 from ingot.targets.cpu.layout import channels_last
@@ -78,6 +79,7 @@ def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
         module = merge_expansions(keep_floats(module), cpu)
         module, weights = hoist_weights(copy_borrowed_outputs(module))
         module = relax.transform.DeadCodeElimination(["main"])(module)
+        require_runtime_functions(module)
         kernels = kernel_costs(module)
         module, unscheduled = schedule_module(module, cpu)
     return LoweredModule(module, weights, unscheduled, kernels)

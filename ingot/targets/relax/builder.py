@@ -160,7 +160,7 @@ class Builder(relax.BlockBuilder):  # type: ignore[misc]
             if key not in self._bound
         }
         if missing:
-            new = self._variables_of(self.compute(list(missing.values())), len(missing))
+            new = self.variables_of(self.compute(list(missing.values())), len(missing))
             for (key, size), variable in zip(missing.items(), new, strict=True):
                 self._bound[key] = variable
                 self._definitions[variable] = size
@@ -176,9 +176,10 @@ class Builder(relax.BlockBuilder):  # type: ignore[misc]
         target = tirx.decl_buffer([as_expression(len(values))], "int64", "computed")
         function.body += [store(target, value, [at]) for at, value in enumerate(values)]
         computed = function.call(self, target, [len(values)], "sizes")
-        return self._variables_of(computed, len(values))
+        return self.variables_of(computed, len(values))
 
-    def _variables_of(self, computed: relax.Expr, count: int) -> list[tirx.Var]:
+    def variables_of(self, computed: relax.Expr, count: int) -> list[tirx.Var]:
+        """Returns variables for sizes that a vector of int64 holds when the model runs."""
         new = [tirx.Var(f"size_{self._variables + at}", "int64") for at in range(count)]
         self._variables += count
         shape = self.emit(relax.op.tensor_to_shape(computed))
@@ -241,7 +242,7 @@ class Builder(relax.BlockBuilder):  # type: ignore[misc]
             value = tirx.max(tirx.min(value, most), zero - most)
             function.body.append(store(target, tirx.max(value, zero), [at]))
             function.body.append(store(target, tirx.max(zero - value, zero), [count + at]))
-        new = self._variables_of(function.call(self, target, [2 * count], "sizes"), 2 * count)
+        new = self.variables_of(function.call(self, target, [2 * count], "sizes"), 2 * count)
         return [high - low for high, low in zip(new[:count], new[count:], strict=True)]
 
     def tensor_of(self, known: Known) -> relax.Expr:

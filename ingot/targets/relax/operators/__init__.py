@@ -34,6 +34,7 @@ from ingot.targets.relax.operators.hyperbolic import cosh, sinh
 from ingot.targets.relax.operators.images import IMAGE_CONVERTERS
 from ingot.targets.relax.operators.lp_normalization import lp_normalization
 from ingot.targets.relax.operators.matmul import gemm, matmul
+from ingot.targets.relax.operators.nonzero import compress, nonzero
 from ingot.targets.relax.operators.norms import NORMS
 from ingot.targets.relax.operators.one_hot import one_hot
 from ingot.targets.relax.operators.pad import pad
@@ -51,6 +52,7 @@ from ingot.targets.relax.operators.slicing import slice_, split
 from ingot.targets.relax.operators.topk import topk
 from ingot.targets.relax.operators.transformers import TRANSFORMER_CONVERTERS
 from ingot.targets.relax.operators.triangle import trilu
+from ingot.targets.relax.operators.unique import unique
 from ingot.targets.relax.operators.variadic import maximum, mean, minimum, total
 from ingot.targets.relax.operators.windows import blackman_window, hamming_window, hann_window
 
@@ -93,6 +95,7 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "CastLike"): cast_like,
     ("", "Celu"): celu,
     ("", "Clip"): clip,
+    ("", "Compress"): compress,
     ("", "Concat"): concat,
     ("", "Cosh"): cosh,
     ("", "CumProd"): cumulative(relax.op.cumprod),
@@ -115,6 +118,7 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "Max"): maximum,
     ("", "Mean"): mean,
     ("", "Min"): minimum,
+    ("", "NonZero"): nonzero,
     ("", "Pow"): power,
     ("", "RNN"): rnn,
     ("", "ReverseSequence"): reverse_sequence,
@@ -127,6 +131,7 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "Swish"): swish,
     ("", "ThresholdedRelu"): thresholded_relu,
     ("", "Trilu"): trilu,
+    ("", "Unique"): unique,
     **IMAGE_CONVERTERS,
     **QUANTIZED_CONVERTERS,
     **{("", name): convert for name, convert in REDUCTIONS.items()},

@@ -9,6 +9,9 @@ from tvm import relax
 
 from ingot.errors import UnsupportedOperatorError
 
+# Since this opset the mask says which elements stay.
+_MASK_OF_TRUTHS = 12
+
 
 def dropout(
     builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]
@@ -31,6 +34,8 @@ def dropout(
         raise UnsupportedOperatorError("dropout in training mode is random, and is not lowered")
     if attributes["tvm_custom"]["num_outputs"] == 1:
         return data
+    if attributes["tvm_custom"].get("opset", _MASK_OF_TRUTHS) < _MASK_OF_TRUTHS:
+        raise UnsupportedOperatorError("the mask of this opset is not defined outside of training")
     return relax.Tuple([data, builder.emit(relax.op.full_like(data, relax.const(True), "bool"))])
 
 

@@ -10,11 +10,8 @@ from ingot.errors import UnsupportedOperatorError
 from ingot.targets.relax.builder import Builder
 from ingot.targets.relax.expressions import as_expression, at_least, described, shape_of
 from ingot.targets.relax.operators.inputs import integers, tensor
-from ingot.targets.relax.operators.slicing import Part, taken
+from ingot.targets.relax.ranking import ranked
 from ingot.targets.relax.shape_values.known import known_vector
-
-# TVM's runtime sorts no other integers than these, of 8, 32 and 64 bits with a sign.
-_WIDER = {"int16": "int32", "uint16": "int32", "uint32": "int64"}
 
 
 def topk(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:
@@ -31,9 +28,7 @@ def topk(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) -> rel
     """
     if not attributes.get("sorted", 1):
         raise UnsupportedOperatorError("a result that is not sorted is not lowered")
-    given_data = tensor(builder, inputs[0])
-    dtype = str(given_data.ty.dtype)
-    data = _sortable(builder, given_data)
+    data = tensor(builder, inputs[0])
     own = shape_of(data)
     axis = attributes.get("axis", -1) % len(own)
     given = known_vector([attributes["k"]]) if "k" in attributes else inputs[1]
@@ -45,45 +40,17 @@ def topk(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) -> rel
                 f"{described(count)} elements are asked for of {described(own[axis])}",
             )
     largest = bool(attributes.get("largest", 1))
-    if isinstance(count, int) and count > 0:
-        both = builder.emit(relax.op.topk(data, count, axis, "both", largest, "int64"))
-        values, indices = (builder.emit(relax.TupleGetItem(both, at)) for at in range(2))
-        return relax.Tuple([_restored(builder, values, dtype), indices])
-    # All of them in order, of which the first are taken.
-    both = builder.emit(relax.op.topk(data, -1, axis, "both", largest, "int64"))
-    parts = [Part(0, size, 1) for size in own]
-    parts[axis] = Part(0, builder.dimension(count), 1)
-    values, indices = (
-        taken(builder, builder.emit(relax.TupleGetItem(both, at)), parts) for at in range(2)
-    )
-    return relax.Tuple([_restored(builder, builder.normalize(values), dtype), indices])
+    indices = ranked(builder, data, builder.dimension(count), axis, largest=largest)
+    return relax.Tuple([elements_at(builder, data, indices, axis), indices])
 
 
-def _sortable(builder: Builder, data: relax.Expr) -> relax.Expr:
-    """Returns data in a type that TVM's runtime sorts, in the same order."""
-    dtype = str(data.ty.dtype)
-    if dtype in _WIDER:
-        return builder.emit(relax.op.astype(data, _WIDER[dtype]))
-    return _flipped(builder, data, "uint64", "int64") if dtype == "uint64" else data
+def elements_at(builder: Builder, data: relax.Expr, indices: relax.Expr, axis: int) -> relax.Expr:
+    """Returns the elements of data at indices along an axis; none is out of range."""
 
+    def compute(source: te.Tensor, places: te.Tensor) -> te.Tensor:
+        def element(*at: tirx.Var) -> tirx.Expr:
+            return source(*at[:axis], places(*at), *at[axis + 1 :])
 
-def _restored(builder: Builder, values: relax.Expr, dtype: str) -> relax.Expr:
-    """Returns sorted values in the type that they were given in."""
-    if dtype in _WIDER:
-        return builder.emit(relax.op.astype(values, dtype))
-    return _flipped(builder, values, "int64", "uint64") if dtype == "uint64" else values
+        return te.compute(places.shape, element, "elements")
 
-
-def _flipped(builder: Builder, data: relax.Expr, source: str, target: str) -> relax.Expr:
-    """Moves unsigned numbers to signed ones, or back: the order is kept by turning the sign."""
-    sign = tirx.const(-(1 << 63), "int64")
-
-    def compute(values: te.Tensor) -> te.Tensor:
-        def element(*place: tirx.Var) -> tirx.Expr:
-            if source == "uint64":
-                return tirx.reinterpret("int64", values(*place)) ^ sign
-            return tirx.reinterpret("uint64", values(*place) ^ sign)
-
-        return te.compute(values.shape, element, "flipped")
-
-    return builder.emit_te(compute, data, primfunc_name_hint=f"to_{target}")
+    return builder.emit_te(compute, data, indices, primfunc_name_hint="elements_at")
