@@ -1,8 +1,8 @@
 """Statistics kept on disk, found again by what they were computed from.
 
 A file's name is a digest of the model (graph and weights), the data, the versions of what computes
-and the source of what counts; it holds the tensors that have been asked for so far. A file that
-cannot be read counts for nothing: statistics can always be computed again.
+and the source of what counts; it holds the tensors that have been asked for so far. A file that is
+not what was stored counts for nothing: statistics can always be computed again.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
+import io
 import json
 import zipfile
 from collections.abc import Mapping
@@ -20,11 +21,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ingot.cached import DamagedCacheError, read_entry, write_entry
 from ingot.calibration import activations, histogram, observer
 from ingot.calibration.histogram import Histogram
 from ingot.calibration.statistics import ChannelStatistics, TensorStatistics
-from ingot.errors import DataError
-from ingot.files import replacing
 from ingot.reference import session
 
 _TOOLS = ("ingot", "onnxruntime", "numpy")
@@ -46,25 +46,26 @@ class StatisticsCache:
         key.update(f"{model_digest(model)}\0{data}\0".encode())
         for tool in _TOOLS:
             key.update(f"{tool}\0{importlib.metadata.version(tool)}\0".encode())
-        self.path = folder / f"{key.hexdigest()}.npz"
+        self.path = folder / f"{key.hexdigest()}.statistics"
 
     def load(self) -> dict[str, TensorStatistics]:
         """Returns what is known, by tensor.
 
         Raises:
-            DataError: The file is damaged; it is better replaced.
+            DamagedCacheError: The file is not what was stored; it is better replaced.
         """
-        if not self.path.is_file():
+        content = read_entry(self.path)
+        if content is None:
             return {}
         try:
-            with np.load(self.path, allow_pickle=False) as stored:
+            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
                 facts = json.loads(stored["facts"].tobytes().decode())
                 return {
                     entry["tensor"]: _unpacked(entry, stored, index)
                     for index, entry in enumerate(facts)
                 }
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"the calibration cache's file {self.path} is damaged") from error
+            raise DamagedCacheError(f"{self.path} holds no statistics") from error
 
     def store(self, statistics: Mapping[str, TensorStatistics]) -> None:
         """Replaces the file, whole or not at all.
@@ -88,8 +89,9 @@ class StatisticsCache:
                     for name in ("minimum", "maximum", "mean")
                 }
         arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
-        with replacing(self.path) as temporary:
-            np.savez_compressed(temporary, **arrays)
+        content = io.BytesIO()
+        np.savez_compressed(content, **arrays)
+        write_entry(self.path, content.getvalue())
 
 
 def model_digest(model: ir.Model) -> str:

@@ -10,20 +10,19 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from ingot.cached import DamagedCacheError
 from ingot.calibration.activations import Activations
 from ingot.calibration.cache import StatisticsCache
 from ingot.calibration.fitting import fit_samples
 from ingot.calibration.observer import Observer
 from ingot.calibration.samples import Data, Sample, open_samples
 from ingot.calibration.statistics import TensorStatistics
-from ingot.errors import DataError
+from ingot.errors import DataError, IngotError
 from ingot.progress import Progress, no_progress
 from ingot.reference.session import Array
 
 ENOUGH_SAMPLES = 32
 """Below so many samples, the ranges of activations are likely too narrow."""
-
-"""Told of each sample that has been run: how many so far, and how many in all."""
 
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "QLinearConv", "ConvInteger"})
 
@@ -131,8 +130,8 @@ class Calibration:
         cache = StatisticsCache(self._cache, model, self.digest)
         try:
             known = cache.load()
-        except DataError as error:
-            self._note(f"{error}: the statistics were computed again")
+        except DamagedCacheError as error:
+            self._note(f"{error}; the statistics were computed again")
             known = {}
         missing = [
             name
@@ -141,7 +140,7 @@ class Calibration:
         ]
         if missing:
             known |= self._observe(model, missing, histogram=histograms, limit=None)
-            cache.store(known)
+            self._store(cache, known)
         return {name: known[name] for name in tensors}
 
     def means(
@@ -191,6 +190,12 @@ class Calibration:
 
     def _fitted(self, model: ir.Model, limit: int | None) -> Iterator[tuple[Sample, int]]:
         return fit_samples(self.samples(limit), model.graph.inputs, self._samples.padding)
+
+    def _store(self, cache: StatisticsCache, statistics: Mapping[str, TensorStatistics]) -> None:
+        try:
+            cache.store(statistics)
+        except IngotError as error:
+            self._note(f"the statistics are not kept for the next time: {error}")
 
     def _note(self, note: str) -> None:
         if note not in self._notes:

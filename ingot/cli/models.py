@@ -76,6 +76,8 @@ def pull(
             except IngotError as error:
                 failures.append((model, error))
                 continue
+            for line in source.notes:
+                typer.echo(f"note: {line}", err=True)
             note = "  (random weights: for speed only)" if model.speed_only else ""
             typer.echo(f"{model.name}  {source.path}{note}")
     if len(failures) == 1:

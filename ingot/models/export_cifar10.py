@@ -23,6 +23,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from ingot.cached import seal
 from ingot.data.preprocessing import METADATA_KEY
 from ingot.errors import DataError
 from ingot.files import cache_dir
@@ -258,6 +259,7 @@ def bundle(weights_file: Path, cache: Path) -> dict[str, Any]:
     facts["sha256"] = hashlib.sha256(serialized).hexdigest()
     save_sample(BUNDLED_TEST, test_images[chosen], test_labels[chosen], chosen)
     save_sample(BUNDLED_CALIBRATION, images[calibration], labels[calibration], calibration)
+    seal([BUNDLED_MODEL, BUNDLED_TEST, BUNDLED_CALIBRATION])
     BUNDLED_FACTS.write_text(json.dumps(facts, indent=2) + "\n")
     return facts
 

@@ -7,6 +7,7 @@ the cache only after its digest was found right, and is checked again each time 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -103,8 +104,10 @@ def _fetch(
     has_digest: Callable[[Path], bool],
     progress: Progress,
 ) -> Path:
-    if cached.is_file() and has_digest(cached):
-        return cached
+    # A file that cannot be read is replaced like one that is damaged.
+    with contextlib.suppress(OSError):
+        if cached.is_file() and has_digest(cached):
+            return cached
     stage = f"download {label}"
     progress(stage, 0, 0)
     with replacing(cached) as target:

@@ -1,16 +1,19 @@
 """Statistics are found again exactly by what they come from, and by nothing else."""
 
 import dataclasses
+import io
+import json
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 
+from ingot.cached import DamagedCacheError, read_entry, write_entry
 from ingot.calibration import cache as module
 from ingot.calibration.cache import StatisticsCache, model_digest
 from ingot.calibration.observer import Observer
 from ingot.calibration.statistics import TensorStatistics
-from ingot.errors import DataError, IngotError
+from ingot.errors import IngotError
 from tests.graphs import parse
 
 TEXT = """<ir_version: 10, opset_import: ["":21]>
@@ -103,7 +106,7 @@ def test_a_damaged_file_is_told(tmp_path, model, damage):
     cache = StatisticsCache(tmp_path, model, "data")
     cache.store(FOUND)
     cache.path.write_bytes(damage(cache.path.read_bytes()))
-    with pytest.raises(DataError, match="the calibration cache's file .* is damaged"):
+    with pytest.raises(DamagedCacheError, match=r"\.statistics is damaged"):
         cache.load()
 
 
@@ -113,7 +116,38 @@ def test_a_flipped_byte_is_told(tmp_path, model):
     data = bytearray(cache.path.read_bytes())
     data[len(data) // 3] ^= 0xFF
     cache.path.write_bytes(bytes(data))
-    with pytest.raises(DataError, match="is damaged"):
+    with pytest.raises(DamagedCacheError, match="is damaged"):
+        cache.load()
+
+
+def test_statistics_that_something_else_wrote_are_told(tmp_path, model):
+    cache = StatisticsCache(tmp_path, model, "data")
+    cache.store(FOUND)
+    with np.load(io.BytesIO(read_entry(cache.path))) as stored:
+        arrays = dict(stored)
+    facts = json.loads(arrays["facts"].tobytes())
+    for fact in facts:
+        fact["maximum"] *= 100
+    arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+    with cache.path.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+    with pytest.raises(DamagedCacheError, match="is damaged"):
+        cache.load()
+
+
+def test_statistics_of_other_data_under_this_name_are_told(tmp_path, model):
+    other, cache = (StatisticsCache(tmp_path, model, data) for data in ("other", "data"))
+    other.store(FOUND)
+    other.path.rename(cache.path)
+    with pytest.raises(DamagedCacheError, match="is damaged"):
+        cache.load()
+
+
+def test_an_entry_without_statistics_is_told(tmp_path, model):
+    cache = StatisticsCache(tmp_path, model, "data")
+    write_entry(cache.path, b"whole, but none")
+    with pytest.raises(DamagedCacheError, match="holds no statistics"):
         cache.load()
 
 
@@ -124,7 +158,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, model, monkeypatch):
     def fail(*arguments, **keywords):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.np, "savez_compressed", fail)
+    monkeypatch.setattr("pathlib.Path.write_bytes", fail)
     with pytest.raises(IngotError, match="cannot write"):
         cache.store({})
     monkeypatch.undo()

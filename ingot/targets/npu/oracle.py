@@ -6,12 +6,14 @@ kept in the user's cache under the digest of the layer's graph, the NPU and Vela
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
 
-from ingot.errors import first_line
-from ingot.files import cache_dir, replacing
+from ingot.cached import DamagedCacheError, read_entry, write_entry
+from ingot.errors import IngotError, first_line
+from ingot.files import cache_dir
 from ingot.runtime.npu.region import Configuration
 from ingot.targets.npu.composites import Composite
 from ingot.targets.npu.cone import static_shape
@@ -33,17 +35,19 @@ def _refusal(composite: Composite, configuration: Configuration) -> str | None:
     graph = layer_graph(composite)
     key = hashlib.sha256(graph)
     key.update(json.dumps([str(configuration), compiler_versions()], sort_keys=True).encode())
-    path = cache_dir() / "npu" / f"{key.hexdigest()}.json"
-    if path.is_file():
-        known: str | None = json.loads(path.read_text())
-        return known
+    path = cache_dir() / "npu" / f"{key.hexdigest()}.answer"
+    # An answer that is damaged, or cannot be kept, is asked for again: that takes milliseconds.
+    with contextlib.suppress(DamagedCacheError):
+        if (stored := read_entry(path)) is not None:
+            known: str | None = json.loads(stored)
+            return known
     answer = None
     try:
         compile_graph(graph, configuration)
     except NotForNpu as error:
         answer = first_line(error)
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(answer))
+    with contextlib.suppress(IngotError):
+        write_entry(path, json.dumps(answer).encode())
     return answer
 
 
