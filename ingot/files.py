@@ -1,26 +1,89 @@
-"""The user's cache folder, and files that appear whole or not at all."""
+"""The user's cache folder, and files that appear whole or not at all.
+
+Every file that Ingot writes goes through here: it is written beside its place under a hidden name,
+synced, and renamed. Only regular files are replaced. What a killed process left under such a name
+is removed by the next one that writes to the folder.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import platformdirs
 
-from ingot.errors import ArtifactError, IngotError
+from ingot.errors import ArtifactError, IngotError, UsageError
 
 CACHE_VARIABLE = "INGOT_CACHE_DIR"
 """The environment variable that moves the cache."""
+
+# What no folder of data is read for: Ingot writes it, and may do so beside the data.
+_NEVER_DATA = frozenset({".ingot", ".onnx", ".html", ".md", ".json"})
+_LONGEST_SHOWN = 200
+# What is being written, beside its place. Short, so that any name that a file can have will do.
+_UNFINISHED = ".ingot-unfinished-"
+# A lock says that the writer lives. It has none yet in the moment after it made the file.
+_LEFT_BEHIND_SECONDS = 60.0
 
 
 def cache_dir() -> Path:
     """Returns the folder of what can be had again: $INGOT_CACHE_DIR, else the user's cache."""
     chosen = os.environ.get(CACHE_VARIABLE)
     return Path(chosen).absolute() if chosen else Path(platformdirs.user_cache_dir("ingot"))
+
+
+def require_writable(path: Path, *, inputs: Iterable[str | Path | None] = ()) -> None:
+    """Refuses a place that a file cannot be written to, before there is anything to write.
+
+    Args:
+        path: Where the file will go. Symbolic links are followed.
+        inputs: Files and folders that the work reads: none of them is replaced, nor a file in one.
+
+    Raises:
+        UsageError: The place is no regular file or one of the inputs, its name is too long, or its
+            folder is missing or cannot be written to.
+    """
+    try:
+        target = _target(path)
+        _refuse_inputs(path, target, inputs)
+        if not target.parent.is_dir():
+            raise UsageError(f"the output's folder {target.parent} does not exist: make it first")
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"the output {_shown(path)} cannot be written: {_reason(error)}"
+        ) from error
+
+
+def require_writable_in(
+    folder: Path, names: Iterable[str], *, inputs: Iterable[str | Path | None] = ()
+) -> None:
+    """Refuses a folder that files cannot be written to, before there is anything to write.
+
+    Args:
+        folder: The folder, made when it is missing.
+        names: The files' names.
+        inputs: As for :func:`require_writable`.
+
+    Raises:
+        UsageError: The folder cannot be made, or one of the files cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot make the folder {_shown(folder)}: {_reason(error)}") from error
+    given = list(inputs)
+    for name in names:
+        require_writable(folder / name, inputs=given)
 
 
 @contextlib.contextmanager
@@ -30,21 +93,21 @@ def replacing(path: Path) -> Iterator[Path]:
     Whatever ends the block early (an error, Ctrl-C, a full disk) leaves ``path`` as it was.
 
     Raises:
-        IngotError: The operating system refused to write.
+        IngotError: The operating system refused to write, or ``path`` is no regular file.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name[:100]}.", dir=path.parent) as folder:
-            temporary = Path(folder) / path.name
+        target = _target(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with scratch_folder(target.parent) as folder:
+            temporary = folder / target.name
             yield temporary
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
-            temporary.replace(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
+            temporary.replace(target)
+    except (OSError, UsageError) as error:
         raise IngotError(
-            f"cannot write {path}: {reason}; free space there, or give another place "
-            f"(${CACHE_VARIABLE} moves the cache)"
+            f"cannot write {_shown(path)}: {_reason(error)}; free space there, or give another "
+            f"place (${CACHE_VARIABLE} moves the cache)"
         ) from error
 
 
@@ -55,25 +118,125 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     Whatever ends the block otherwise (no space left, Ctrl-C) removes it, and ``path`` is as it was.
 
     Raises:
-        ArtifactError: The file cannot be written.
+        ArtifactError: The file cannot be written, or ``path`` is no regular file.
     """
     temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        target = _target(path)
+        _remove_left_behind(target.parent)
+        handle, name = tempfile.mkstemp(prefix=_UNFINISHED, dir=target.parent)
         temporary = Path(name)
         with os.fdopen(handle, "w+b") as file:
+            _lock(handle)
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+            os.fsync(handle)
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(target)
         temporary = None
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise ArtifactError(f"cannot write {path}: {error.strerror or error}") from error
+        _sync_folder(target.parent)
+    except (OSError, UsageError) as error:
+        raise ArtifactError(f"cannot write {_shown(path)}: {_reason(error)}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Makes a hidden folder that is removed with all that it holds when the block ends.
+
+    Raises:
+        OSError: The operating system refused.
+    """
+    _remove_left_behind(parent)
+    with tempfile.TemporaryDirectory(
+        prefix=_UNFINISHED, dir=parent, ignore_cleanup_errors=True
+    ) as name:
+        descriptor = os.open(name, os.O_RDONLY)
+        try:
+            _lock(descriptor)
+            yield Path(name)
+        finally:
+            os.close(descriptor)
+
+
+def _target(path: Path) -> Path:
+    """Where a path leads, links followed: a regular file, or nothing yet.
+
+    Raises:
+        UsageError: Something else lies there.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        mode = target.lstat().st_mode
+    except FileNotFoundError:
+        return target
+    if stat.S_ISDIR(mode):
+        raise UsageError(f"the output {_shown(path)} is a folder: give a file name")
+    if not stat.S_ISREG(mode):
+        raise UsageError(
+            f"the output {_shown(path)} is no regular file, and nothing else is replaced: give "
+            "another name"
+        )
+    return target
+
+
+def _refuse_inputs(path: Path, target: Path, inputs: Iterable[str | Path | None]) -> None:
+    if not target.exists():
+        return
+    for given in [Path(one) for one in inputs if one is not None]:
+        if not given.exists():
+            continue
+        if target.samefile(given):
+            raise UsageError(
+                f"the output {_shown(path)} is {_shown(given)}, which is read: give another name"
+            )
+        inside = target.is_relative_to(os.path.realpath(given))
+        if inside and target.suffix.lower() not in _NEVER_DATA:
+            raise UsageError(
+                f"the output {_shown(path)} is a file in {_shown(given)}, which is read: give "
+                "another place"
+            )
+
+
+def _remove_left_behind(folder: Path) -> None:
+    """Removes what killed processes left in a folder while they wrote."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(_UNFINISHED):
+                _remove_if_left(entry)
+
+
+def _remove_if_left(entry: os.DirEntry[str]) -> None:
+    with contextlib.suppress(OSError):
+        if time.time() - entry.stat(follow_symlinks=False).st_mtime < _LEFT_BEHIND_SECONDS:
+            return
+        descriptor = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                Path(entry.path).unlink()
+        finally:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Tells others that who writes here lives; a file system without locks does without."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _shown(path: Path) -> str:
+    """A path for one line of text: bytes that are no UTF-8 are escaped, a long name is cut."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def _umask() -> int:

@@ -1,12 +1,23 @@
 """Files in the cache appear whole or not at all."""
 
 import errno
+import os
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from ingot.errors import IngotError
-from ingot.files import cache_dir, replacing
+from ingot.errors import IngotError, UsageError
+from ingot.files import (
+    atomic_file,
+    cache_dir,
+    replacing,
+    require_writable,
+    require_writable_in,
+    scratch_folder,
+)
 
 
 def test_the_cache_is_the_users_unless_a_variable_moves_it(monkeypatch, tmp_path):
@@ -62,3 +73,108 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
     with pytest.raises(IngotError, match="cannot write"), replacing(blocker / "x.onnx"):
         raise AssertionError("there is no such folder")
     assert Path(blocker).is_file()
+
+
+WRITERS = [atomic_file, replacing]
+
+
+def write(writer, path: Path) -> None:
+    with writer(path) as place:
+        place.write_bytes(b"new") if isinstance(place, Path) else place.write(b"new")
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_only_regular_files_are_replaced(tmp_path, writer):
+    fifo, folder = tmp_path / "fifo", tmp_path / "folder"
+    os.mkfifo(fifo)
+    folder.mkdir()
+    for place in (fifo, folder, Path("/dev/null")):
+        with pytest.raises(IngotError, match="no regular file|is a folder"):
+            write(writer, place)
+        with pytest.raises(UsageError, match="no regular file|is a folder"):
+            require_writable(place)
+    assert stat.S_ISFIFO(fifo.stat().st_mode)
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path, writer):
+    (tmp_path / "there").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "there" / "file")
+
+    write(writer, link)
+
+    assert link.is_symlink()
+    assert (tmp_path / "there" / "file").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_any_name_that_a_file_can_have_will_do(tmp_path, writer):
+    path = tmp_path / ("é" * 127)
+    require_writable(path)
+    write(writer, path)
+    assert path.read_bytes() == b"new"
+
+
+def test_an_input_is_no_output_by_whatever_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"model")
+    (tmp_path / "hard.onnx").hardlink_to(model)
+    (tmp_path / "soft.onnx").symlink_to(model)
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "0.npy").write_bytes(b"array")
+
+    for output in (model, Path("model.onnx"), Path("data/../hard.onnx"), tmp_path / "soft.onnx"):
+        with pytest.raises(UsageError, match="which is read"):
+            require_writable(output, inputs=[None, tmp_path / "none", model])
+    with pytest.raises(UsageError, match=r"is a file in .*data, which is read"):
+        require_writable(data / "0.npy", inputs=[data])
+    require_writable(data / "new.npy", inputs=[data])
+    (data / "old.ingot").write_bytes(b"made beside the data")
+    require_writable(data / "old.ingot", inputs=[data])
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [("x" * 300, "name too long"), ("none/file", "does not exist"), ("a\0b", "null")],
+)
+def test_a_place_that_cannot_be_written_to_is_found_before_the_work(tmp_path, place, reason):
+    with pytest.raises(UsageError, match=f"(?i){reason}") as raised:
+        require_writable(tmp_path / place)
+    assert len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, writer):
+    code = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from ingot.files import atomic_file, scratch_folder\n"
+        "path = Path(sys.argv[1])\n"
+        "with atomic_file(path) as file, scratch_folder(path.parent) as folder:\n"
+        "    (folder / 'trial').write_bytes(b'half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    path = tmp_path / "model.ingot"
+    subprocess.run([sys.executable, "-c", code, path], check=False)
+    left = list(tmp_path.iterdir())
+    assert len(left) == 2
+    with scratch_folder(tmp_path) as alive:
+        write(writer, path)
+        assert set(tmp_path.iterdir()) == {path, alive, *left}, "they may be a moment old"
+        for one in (*left, alive):
+            os.utime(one, (0, 0))
+        write(writer, path)
+        assert set(tmp_path.iterdir()) == {path, alive}
+
+
+def test_names_of_files_in_a_folder_are_checked_with_it(tmp_path):
+    require_writable_in(tmp_path / "new", ["a", "b"])
+    assert (tmp_path / "new").is_dir()
+    (tmp_path / "new" / "b").mkdir()
+    with pytest.raises(UsageError, match="b is a folder"):
+        require_writable_in(tmp_path / "new", ["a", "b"])
+    with pytest.raises(UsageError, match="cannot make the folder"):
+        require_writable_in(Path("/dev/null/x"), ["a"])

@@ -19,6 +19,7 @@ from ingot.compiler.accuracy import measure_accuracy
 from ingot.compiler.bisect import BisectReport, BisectStep, Inputs, TouchedNode
 from ingot.compiler.bisect import bisect as find_guilty
 from ingot.compiler.data import open_calibration
+from ingot.compiler.destinations import files_read, require_dump_folder
 from ingot.compiler.ingest import Ingested, ingest
 from ingot.compiler.quantization import make_passes
 from ingot.compiler.recipe import Recipe, load_recipe
@@ -85,6 +86,9 @@ def bisect(
     plan = load_recipe(recipe)
     source = find_model(model)
     shapes = plan.shapes | parse_shapes(shape or [])
+    if dump_passes is not None:
+        read = files_read(source.path, recipe, plan, data, calibration)
+        require_dump_folder(dump_passes, read)
     ingested = ingest(
         source.path, shapes=shapes, simplified=plan.simplify, seed=plan.verify.seed,
         verify_data=plan.verify.data,

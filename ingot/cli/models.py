@@ -17,6 +17,7 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
 from ingot.errors import IngotError, UsageError
+from ingot.files import require_writable_in
 from ingot.models.catalog import (
     REFERENCE_MODELS,
     ReferenceModel,
@@ -110,6 +111,8 @@ def export(
     target = output or Path(f"{name}.onnx")
     if target.suffix != ".onnx":
         raise UsageError(f"the output {target} must end in .onnx")
+    kept = cached_path(REFERENCE_MODELS[name]) if name in REFERENCE_MODELS else None
+    require_writable_in(target.parent, [target.name], inputs=[checkpoint, kept])
     if checkpoint is not None or name in CHECKPOINT_MODELS:
         _export_checkpoint(name, checkpoint, target)
         return

@@ -12,9 +12,11 @@ from rich.table import Table
 from ingot.cli.measuring import progress, result_console
 from ingot.cli.shapes import parse_shapes
 from ingot.cli.source import find_model
+from ingot.compiler.recipe import NAMED_RECIPES
+from ingot.files import require_writable_in
 from ingot.models.catalog import ModelSource
 from ingot.report.compare import compare
-from ingot.report.rendering import formats, npu
+from ingot.report.rendering import PAGES, formats, npu
 from ingot.report.report import Report
 
 _RANDOM_WEIGHTS = "The model's weights are random: only speed, memory and size mean anything."
@@ -95,6 +97,9 @@ def report(
     `ingot report cifar_resnet --target npu:ethos-u55-128 --target npu:ethos-u85-256 --limit 200`
     """
     source = find_model(model)
+    folder = output or Path(f"{source.name}-report")
+    read = [source.path, data, calibration, *(r for r in recipe or [] if r not in NAMED_RECIPES)]
+    require_writable_in(folder, PAGES, inputs=read)
     with progress() as tell:
         made = compare(
             source.path,
@@ -115,7 +120,7 @@ def report(
             notes=[_RANDOM_WEIGHTS] if source.speed_only else [],
             progress=tell,
         )
-        page = made.write(output or Path(f"{source.name}-report"))
+        page = made.write(folder)
     if as_json:
         typer.echo(made.to_json(), nl=False)
     else:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 
-from ingot.errors import InputError, UsageError
+from ingot.cli.text import printable
+from ingot.errors import InputError, UsageError, first_line
+from ingot.files import atomic_file, require_writable_in
 from ingot.runtime.session import Session
 
 
@@ -33,30 +38,85 @@ def run_command(
 
     Example: `ingot run model.ingot --input image=image.npy --output-dir out`
     """
-    arrays = _read(inputs or [])
+    given = [_Given.parse(option) for option in inputs or []]
+    arrays = {name: array for one in given for name, array in one.read().items()}
     with Session(artifact, threads=threads, executor=executor) as session:
-        outputs = session.run(arrays)
-    for name, array in outputs.items():
-        typer.echo(f"{name}: {array.dtype.name}{list(array.shape)}")
+        files = _files([spec.name for spec in session.outputs])
         if output_dir is not None:
-            output_dir.mkdir(parents=True, exist_ok=True)
-            np.save(output_dir / f"{name.replace('/', '_')}.npy", array)
+            read = [artifact, *(one.path for one in given)]
+            require_writable_in(output_dir, files.values(), inputs=read)
+        outputs = session.run(arrays)
+    for name, value in outputs.items():
+        typer.echo(printable(f"{name}: {_described(value)}"))
+        if output_dir is not None:
+            _write(output_dir / files[name], name, value)
 
 
-def _read(options: list[str]) -> dict[str, Any]:
-    arrays: dict[str, Any] = {}
-    for option in options:
+def _files(names: Sequence[str]) -> dict[str, str]:
+    """The file of each output.
+
+    Raises:
+        UsageError: Two outputs would go to one file.
+    """
+    files = {name: f"{name.replace('/', '_')}.npy" for name in names}
+    for name, file in files.items():
+        twin = next(one for one, other in files.items() if other == file)
+        if twin != name:
+            raise UsageError(f"outputs {twin!r} and {name!r} would both be written to {file}")
+    return files
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype.name}{list(value.shape)}"
+    if isinstance(value, (list, dict)):
+        return f"{'sequence' if isinstance(value, list) else 'map'} of {len(value)}"
+    return "nothing" if value is None else type(value).__name__
+
+
+def _write(path: Path, name: str, value: Any) -> None:
+    if not isinstance(value, np.ndarray):
+        raise UsageError(
+            f"output {name!r} is a {_described(value)}, for which there is no .npy file: run the "
+            "artifact in Python"
+        )
+    with atomic_file(path) as file:
+        # Strings come as objects, which only a pickle could hold.
+        np.save(file, value.astype(str) if value.dtype == object else value, allow_pickle=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Given:
+    """One ``--input``: as it was written, the input's name if it has one, and the file."""
+
+    option: str
+    name: str
+    path: Path
+
+    @classmethod
+    def parse(cls, option: str) -> _Given:
         name, equals, text = option.partition("=")
         path = Path(text if equals else name)
         if not equals and path.suffix != ".npz":
             raise UsageError(f"--input {option!r} is not NAME=FILE.npy, nor a file .npz")
+        return cls(option, name if equals else "", path)
+
+    def read(self) -> dict[str, Any]:
+        """The arrays that the file holds.
+
+        Raises:
+            InputError: It cannot be read.
+        """
         try:
-            loaded = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"--input {option}: {path} cannot be read: {error}") from error
-        if isinstance(loaded, np.ndarray):
-            arrays[name] = loaded
-        else:
+            if not stat.S_ISREG(self.path.stat().st_mode):
+                raise OSError("it is no regular file")
+            loaded = np.load(self.path, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {self.name: loaded}
             with loaded:
-                arrays |= {key: loaded[key] for key in loaded.files}
-    return arrays
+                return {key: loaded[key] for key in loaded.files}
+        except Exception as error:
+            # NumPy, zipfile and zlib have errors of their own for what is damaged.
+            raise InputError(
+                f"--input {self.option}: {self.path} cannot be read: {first_line(error)}"
+            ) from error

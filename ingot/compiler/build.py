@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,12 @@ from ingot.compiler.artifact_writer import (
     write_artifact,
 )
 from ingot.compiler.data import DataLike, open_calibration, open_model_data
+from ingot.compiler.destinations import (
+    ARTIFACT_SUFFIX,
+    artifact_path,
+    files_read,
+    require_destinations,
+)
 from ingot.compiler.ingest import Ingested, ingest
 from ingot.compiler.messages import artifact_notes, require_lowerings
 from ingot.compiler.narrowing import known_scales
@@ -37,6 +42,7 @@ from ingot.compiler.recipe import Recipe, load_recipe
 from ingot.compiler.smoothing import has_quantized_activations
 from ingot.data import Dataset
 from ingot.errors import UsageError, VerificationError
+from ingot.files import scratch_folder
 from ingot.passes.manager import PassManager
 from ingot.passes.storage import save
 from ingot.progress import Progress, no_progress
@@ -52,7 +58,8 @@ from ingot.targets.fallback import lower_with_regions
 from ingot.targets.registry import parse_target
 from ingot.targets.tensor_specs import tensor_specs
 
-ARTIFACT_SUFFIX = ".ingot"
+__all__ = ["ARTIFACT_SUFFIX", "Artifact", "compile_model"]
+
 _TOOLS = ("ingot", "apache-tvm", "apache-tvm-ffi", "onnx", "onnx-ir", "onnxscript", "onnxsim",
           "onnxruntime", "numpy", "ziglang")  # fmt: skip
 
@@ -135,7 +142,8 @@ def compile_model(
 
     Raises:
         ModelError: The model is damaged, invalid or has what cannot be lowered.
-        UsageError: The recipe, the target or a shape is wrong.
+        UsageError: The recipe, the target or a shape is wrong, or the output cannot be written or
+            is what is read.
         VerificationError: A pass or the compiled code changed the results beyond tolerance, or
             the model cannot be run on random inputs, so that nothing can be verified.
         ArtifactError: The file cannot be written; nothing is left behind.
@@ -147,6 +155,9 @@ def compile_model(
     """
     plan = _plan(recipe, target, shapes, quantize, accuracy_budget, fallback)
     chosen = parse_target(plan.target)
+    path = artifact_path(output, model)
+    read = files_read(model, recipe, plan, calibration, data, verify_data)
+    require_destinations(path, read, dump_passes=dump_passes, save_graph=save_graph)
     begin_stage = _Stages(progress)
     begin_stage("ingest")
     source = ingest(
@@ -165,7 +176,7 @@ def compile_model(
         )
     if not plan.fallback:
         require_lowerings(source.model, chosen)
-    path = _output_path(output, source.name)
+    require_destinations(path, source.files, dump_passes=dump_passes, save_graph=save_graph)
     samples = _open_calibration(calibration, plan, source, model, progress)
     passes = make_passes(plan, chosen, samples)
     begin_stage("passes")
@@ -296,15 +307,6 @@ class _Stages:
         return {stage: end - begin for (stage, begin), end in zip(self._begun, ends, strict=True)}
 
 
-def _output_path(output: str | Path | None, name: str) -> Path:
-    path = Path(output) if output is not None else Path(f"{name}{ARTIFACT_SUFFIX}")
-    if path.is_dir():
-        raise UsageError(f"the output {path} is a folder: give a file name")
-    if not path.parent.is_dir():
-        raise UsageError(f"the output's folder {path.parent} does not exist: make it first")
-    return path
-
-
 def _manifest(
     source: Ingested,
     outcome: Quantized,
@@ -350,8 +352,8 @@ def _verified(
     if not runs_here(manifest):
         found = {"ran": False, "reason": "the code is for another CPU"}
     else:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-            trial = Path(folder) / "trial.ingot"
+        with scratch_folder(path.parent) as folder:
+            trial = folder / "trial.ingot"
             write_artifact(trial, manifest, members)
             with Session(trial) as session:
                 found = _compare(session, source, plan, outcome)

@@ -58,6 +58,7 @@ class Ingested:
         samples: What ONNX Runtime computes of the original, on seeded inputs and given ones; empty
             where nothing can be compared, and ``unverifiable`` says why.
         size: Bytes of the source, external data included.
+        files: The model's file and those of its external data; none for a model in memory.
         unverifiable: Why nothing can be compared; empty where something can.
     """
 
@@ -70,6 +71,7 @@ class Ingested:
     samples: tuple[Sample, ...] = ()
     unverifiable: str = ""
     size: int = 0
+    files: tuple[Path, ...] = ()
 
     def require_samples(self) -> tuple[Sample, ...]:
         """Returns the samples.
@@ -164,7 +166,7 @@ def ingest(
     infer_shapes(model)
     return Ingested(
         loaded.name, model, original, loaded.sha256, opset, tuple(notes), found.samples,
-        unverifiable, loaded.size,
+        unverifiable, loaded.size, loaded.files,
     )  # fmt: skip
 
 
@@ -204,6 +206,7 @@ class _Loaded:
     sha256: str
     objection: str
     size: int
+    files: tuple[Path, ...] = ()
 
 
 def _load(source: str | Path | onnx.ModelProto | ir.Model) -> _Loaded:
@@ -235,7 +238,7 @@ def _load(source: str | Path | onnx.ModelProto | ir.Model) -> _Loaded:
     objection = _objection(str(path))
     _check_external_data(model, str(path))
     size = sum(file.stat().st_size for file in files)
-    return _Loaded(path.stem, model, digest, objection, size)
+    return _Loaded(path.stem, model, digest, objection, size, tuple(files))
 
 
 def _read(proto: onnx.ModelProto, name: str) -> ir.Model:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from ingot.files import atomic_file, scratch_folder
 from ingot.onnx_graph.protos import write_proto
 from ingot.passes.difference import initializer_bytes
 
@@ -39,9 +40,16 @@ def save(model: ir.Model, path: Path, *, limit: int = INLINE_LIMIT) -> None:
         limit: Largest size of the weights, in bytes, that are kept inside of the file.
 
     Raises:
-        OSError: When the file cannot be written.
+        IngotError: The file cannot be written; what was there is as it was.
+        OSError: The data beside it cannot be written.
     """
     if fits_inline(model, limit):
-        path.write_bytes(to_bytes(model))
-    else:
-        ir.save(model.clone(), path, external_data=f"{path.name}.data")
+        with atomic_file(path) as file:
+            file.write(to_bytes(model))
+        return
+    with scratch_folder(path.parent) as folder:
+        data = f"{path.name}.data"
+        ir.save(model.clone(), folder / path.name, external_data=data)
+        # The model comes last: where it lies, its weights do too.
+        for name in (data, path.name):
+            (folder / name).replace(path.with_name(name))

@@ -10,7 +10,10 @@ from ingot.report.rendering.html import render_html
 from ingot.report.rendering.markdown import render_markdown
 from ingot.report.schema import ReportContents
 
-__all__ = ["render_html", "render_markdown", "write_report"]
+__all__ = ["PAGES", "render_html", "render_markdown", "write_report"]
+
+PAGES = ("report.json", "report.md", "report.html")
+"""The files of a report."""
 
 
 def write_report(report: ReportContents, folder: Path) -> Path:
@@ -19,12 +22,8 @@ def write_report(report: ReportContents, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise IngotError(f"cannot make the folder {folder}: {error.strerror or error}") from error
-    pages = {
-        "report.json": report.to_json(),
-        "report.md": render_markdown(report),
-        "report.html": render_html(report),
-    }
-    for name, text in pages.items():
+    texts = (report.to_json(), render_markdown(report), render_html(report))
+    for name, text in zip(PAGES, texts, strict=True):
         with atomic_file(folder / name) as file:
             file.write(text.encode())
     return folder / "report.html"
