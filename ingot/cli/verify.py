@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ingot.errors import VerificationError
 from ingot.runtime.artifact import ArtifactReader
-from ingot.runtime.session import Session
+
+if TYPE_CHECKING:
+    from ingot.compiler.fresh_process.session import FreshSession
 
 
 def verify(
@@ -30,14 +32,20 @@ def verify(
 ) -> None:
     """Check an artifact: every digest, this machine's features and, with --model, the outputs.
 
+    It is loaded and run in a process of its own, as on a machine that has the runtime alone.
+
     Example: `ingot verify mobilenetv2.ingot --model mobilenetv2`
     """
     reader = ArtifactReader(artifact)
     reader.verify()
     reader.check_machine()
     outcome: dict[str, Any] = {"artifact": str(artifact), "members": len(reader.manifest.members)}
-    if model is not None:
-        outcome["reference"] = _compare(artifact, model, verify_data, seed, rtol)
+    # The compile side is loaded only when it is asked for.
+    from ingot.compiler.fresh_process.session import FreshSession
+
+    with FreshSession(artifact) as session:
+        if model is not None:
+            outcome["reference"] = _compare(reader, session, model, verify_data, seed, rtol)
     if as_json:
         typer.echo(json.dumps(outcome, indent=2))
         return
@@ -48,20 +56,24 @@ def verify(
 
 
 def _compare(
-    artifact: Path, model: str, data: Path | None, seed: int, rtol: float
+    reader: ArtifactReader,
+    session: FreshSession,
+    model: str,
+    data: Path | None,
+    seed: int,
+    rtol: float,
 ) -> dict[str, Any]:
-    # The compile side is loaded only when it is asked for.
     from ingot.cli.source import find_model
     from ingot.compiler.agreement import compare_with_reference
     from ingot.compiler.ingest import ingest
 
-    with Session(artifact) as session:
-        shapes = session.manifest.recipe["shapes"]
-        path = find_model(model).path
-        source = ingest(path, shapes=shapes, simplified=False, seed=seed, verify_data=data)
-        if source.sha256 != session.manifest.source["sha256"]:
-            raise VerificationError(
-                f"{artifact} was made from another model than {model}: its source has SHA-256 "
-                f"{session.manifest.source['sha256'][:16]}…, this one {source.sha256[:16]}…"
-            )
-        return compare_with_reference(session, source.original, source.require_samples(), rtol)
+    manifest = reader.manifest
+    path = find_model(model).path
+    shapes = manifest.recipe["shapes"]
+    source = ingest(path, shapes=shapes, simplified=False, seed=seed, verify_data=data)
+    if source.sha256 != manifest.source["sha256"]:
+        raise VerificationError(
+            f"{reader.path} was made from another model than {model}: its source has SHA-256 "
+            f"{manifest.source['sha256'][:16]}…, this one {source.sha256[:16]}…"
+        )
+    return compare_with_reference(session, source.original, source.require_samples(), rtol)

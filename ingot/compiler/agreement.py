@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,6 @@ from ingot.passes.record import TensorDifference
 from ingot.reference.session import Array, Reference
 from ingot.runtime.cpu_features import machine_architecture, missing_features
 from ingot.runtime.manifest import Manifest
-from ingot.runtime.session import Session
 
 # How far compiled integer arithmetic may be from ONNX Runtime on the same QDQ graph, in parts of
 # the noise that the graph's own rounding makes. Both round to the same integers but where a float
@@ -40,6 +39,13 @@ _SMALLEST_SCALE = 1e-3
 _TEXT_KINDS = "OUS"
 
 
+class Runnable(Protocol):
+    """What runs a model: an artifact that is loaded here or elsewhere, or ONNX Runtime."""
+
+    def run(self, inputs: Mapping[str, Any], /) -> dict[str, Any]:
+        """Runs one inference."""
+
+
 def runs_here(manifest: Manifest) -> bool:
     """Whether this machine has the architecture and the features that the code needs."""
     return manifest.target.architecture == machine_architecture() and not missing_features(
@@ -48,7 +54,7 @@ def runs_here(manifest: Manifest) -> bool:
 
 
 def compare_with_reference(
-    session: Session, model: ir.Model, samples: Sequence[Sample], rtol: float
+    session: Runnable, model: ir.Model, samples: Sequence[Sample], rtol: float
 ) -> dict[str, Any]:
     """Compares an artifact with what ONNX Runtime computed of its source model, output by output.
 
@@ -71,7 +77,9 @@ def compare_with_reference(
     unit = rounding_unit(model)
     magnified: dict[str, float] = {}
     for sample in samples:
-        actual = _run(session, sample)
+        # Compiled code raises what TVM's runtime does, for what it takes for a wrong shape.
+        advice = "; bind its open dimensions with --shape" if sample.sizes else ""
+        actual = _run(session, sample.inputs, str(sample), advice)
         noise: dict[str, Noise] | None = None
         for name, expected in sample.outputs.items():
             for difference in compare_values(name, expected, actual[name], unit):
@@ -103,21 +111,21 @@ def _within(difference: TensorDifference, allowed: float) -> bool:
     return not difference.detail and difference.max_abs_error <= largest
 
 
-def _run(session: Session, sample: Sample) -> dict[str, Any]:
+def _run(
+    session: Runnable, inputs: Mapping[str, Any], described: str, advice: str = ""
+) -> dict[str, Any]:
     try:
-        return session.run(sample.inputs)
+        return session.run(inputs)
     except Exception as error:
-        # Compiled code raises what TVM's runtime does, for what it takes for a wrong shape.
-        advice = "; bind its open dimensions with --shape" if sample.sizes else ""
         said = f": {error}" if isinstance(error, IngotError) else ""
         raise VerificationError(
-            f"the compiled code fails on {sample}, which ONNX Runtime runs{said}{advice}; please "
-            "report this with the model"
+            f"the compiled code fails on {described}, which ONNX Runtime runs{said}{advice}; "
+            "please report this with the model"
         ) from error
 
 
 def compare_with_quantized(
-    session: Session | Reference, model: ir.Model, inputs: Sequence[Mapping[str, Any]]
+    session: Runnable, model: ir.Model, inputs: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Compares an artifact with ONNX Runtime on the quantized graph that it was compiled from.
 
@@ -142,7 +150,7 @@ def compare_with_quantized(
     worst_abs = worst_rel = 0.0
     for sample in inputs:
         expected, ideal = reference.run(sample), smooth.run(sample)
-        actual = session.run(sample)
+        actual = _run(session, sample, "inputs")
         for name, array in expected.items():
             if array.dtype.kind in _TEXT_KINDS and array.shape == actual[name].shape:
                 squares = [np.ones(array.shape), array != actual[name], array != ideal[name]]

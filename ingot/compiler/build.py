@@ -13,7 +13,12 @@ import onnx
 import onnx_ir as ir
 
 from ingot.calibration.collection import Calibration
-from ingot.compiler.agreement import compare_with_quantized, compare_with_reference, runs_here
+from ingot.compiler.agreement import (
+    Runnable,
+    compare_with_quantized,
+    compare_with_reference,
+    runs_here,
+)
 from ingot.compiler.artifact_writer import (
     Content,
     content_size,
@@ -28,6 +33,7 @@ from ingot.compiler.destinations import (
     files_read,
     require_destinations,
 )
+from ingot.compiler.fresh_process.session import FreshSession
 from ingot.compiler.ingest import Ingested, ingest
 from ingot.compiler.messages import artifact_notes, require_lowerings
 from ingot.compiler.narrowing import known_scales
@@ -355,7 +361,7 @@ def _verified(
         with scratch_folder(path.parent) as folder:
             trial = folder / "trial.ingot"
             write_artifact(trial, manifest, members)
-            with Session(trial) as session:
+            with FreshSession(trial) as session:
                 found = _compare(session, source, plan, outcome)
     measured: dict[str, Any] = {"verification": found}
     measured["stage_seconds"] = begin_stage.finish()
@@ -363,7 +369,7 @@ def _verified(
 
 
 def _compare(
-    session: Session, source: Ingested, plan: Recipe, outcome: Quantized
+    session: Runnable, source: Ingested, plan: Recipe, outcome: Quantized
 ) -> dict[str, Any]:
     if not outcome.lossy and not has_quantized_activations(outcome.model):
         return compare_with_reference(session, source.original, source.samples, plan.verify.rtol)
