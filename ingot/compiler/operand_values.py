@@ -129,13 +129,14 @@ def _index(place: Place) -> Array | None:
 def _distinct_index(place: Place) -> Array | None:
     """Indices of ScatterElements: the result of equal ones depends on an order."""
     dims = place.dims(0)
-    if not dims:
+    if not dims or not all(dims):
         return None
     axis = place.axis(len(dims))
     extended = [*place.shape]
     extended[axis] = dims[axis]
     order = np.argsort(place.generator.random(extended), axis=axis)
-    return order.take(np.arange(place.shape[axis]), axis=axis)
+    # Where there are more of them than entries, some are equal.
+    return order.take(np.arange(place.shape[axis]) % max(dims[axis], 1), axis=axis)
 
 
 def _tuples(place: Place) -> Array | None:

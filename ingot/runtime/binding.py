@@ -60,15 +60,13 @@ def check_inputs(specs: Sequence[TensorSpec], values: Sequence[Any]) -> dict[str
     """Checks dtypes and shapes; returns what the symbolic dimensions are bound to.
 
     Raises:
-        InputError: A dtype, a shape or an index does not fit; names the input.
+        InputError: A dtype or a shape does not fit; names the input.
     """
     symbols: dict[str, int] = {}
     for spec, value in zip(specs, values, strict=True):
         if spec.onnx_type is not None:
             continue
         _check_tensor("input", spec, value, symbols)
-        if spec.index_limit is not None and value.size:
-            _check_indices(spec, spec.index_limit, value)
     return symbols
 
 
@@ -116,15 +114,6 @@ def _as_array(spec: TensorSpec, value: Any) -> Array:
 def _dtype_name(dtype: np.dtype[Any]) -> str:
     """The dtype's name; NumPy works it out at every call."""
     return dtype.name
-
-
-def _check_indices(spec: TensorSpec, limit: int, array: Array) -> None:
-    lowest, highest = int(array.min()), int(array.max())
-    if lowest < -limit or highest >= limit:
-        worst = lowest if lowest < -limit else highest
-        raise InputError(
-            f"input {spec} holds the index {worst}; the model has entries 0 to {limit - 1}"
-        )
 
 
 def _check_tensor(kind: str, spec: TensorSpec, array: Array, symbols: dict[str, int]) -> None:

@@ -28,6 +28,13 @@ _POOLED_ALLOCATOR = 2
 # What compiled code raises where a check of its own fails.
 tvm_ffi.register_error(InputError.__name__, InputError)
 
+
+def _refuse(message: str, *values: int) -> None:
+    raise InputError(message.format(*values))
+
+
+tvm_ffi.register_global_func("ingot.refuse", _refuse, override=True)
+
 _lock = threading.Lock()
 _functions_lock = threading.Lock()
 _handle: ctypes.CDLL | None = None

@@ -10,7 +10,7 @@ from typing import Any
 
 from ingot.errors import ArtifactError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST_MEMBER = "manifest.json"
 CODE_MEMBER = "lib.so"
 WEIGHTS_MEMBER = "params.safetensors"
@@ -28,8 +28,6 @@ class TensorSpec:
         name: The tensor's name in the source model.
         dtype: Its NumPy dtype's name.
         shape: Its dimensions; a string is a symbol that is bound when the model runs.
-        index_limit: For an input that selects entries (token ids), their number: its values must
-            lie in ``[-index_limit, index_limit)``. The code does not check them again.
         in_code: Whether compiled code holds the value. Others only regions read or make.
         onnx_type: Of a value that is not a tensor of known rank, its type as ONNX Runtime writes
             it, ``seq(tensor(float))``; dtype and shape say nothing then.
@@ -38,7 +36,6 @@ class TensorSpec:
     name: str
     dtype: str
     shape: tuple[int | str, ...]
-    index_limit: int | None = None
     in_code: bool = True
     onnx_type: str | None = None
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import onnx
 import onnx_ir as ir
 
-from ingot.onnx_graph.indices import index_limit
 from ingot.onnx_graph.protos import map_type
 from ingot.runtime.manifest import TensorSpec
 from ingot.targets.relax.types import is_foreign
@@ -40,8 +39,7 @@ def _spec(value: ir.Value, in_code: bool) -> TensorSpec:
         dimension if isinstance(dimension, int) else dimension.value or f"{name}_{axis}"
         for axis, dimension in enumerate(value.shape)
     )
-    limit = index_limit(value) if value.is_graph_input() and value.dtype.is_integer() else None
-    return TensorSpec(name, value.dtype.numpy().name, shape, limit, in_code)
+    return TensorSpec(name, value.dtype.numpy().name, shape, in_code)
 
 
 def _kind(value: ir.Value) -> str:

@@ -29,7 +29,7 @@ from ingot.targets.relax.expressions import (
     simplified,
     variables,
 )
-from ingot.targets.relax.loops import LoopFunction, load, nest, store
+from ingot.targets.relax.loops import LoopFunction, load, store
 from ingot.targets.relax.shape_values import Known
 from ingot.targets.relax.shape_values.known import as_operand, known_vector
 
@@ -49,7 +49,8 @@ class Builder(relax.BlockBuilder):  # type: ignore[misc]
     Attributes:
         node: The node that is being converted, as messages name it.
         checks: Results of checks that nothing else depends on; ``main`` has to return them.
-        in_branch: Whether what is built runs only on a condition.
+        taken: In a branch of an ``If``, a boolean tensor of one element: whether it is the one that
+            is taken; else None. What is built is computed all the same.
     """
 
     def __init__(self) -> None:
@@ -57,7 +58,7 @@ class Builder(relax.BlockBuilder):  # type: ignore[misc]
         super().__init__()
         self.node = ""
         self.checks: list[relax.Expr] = []
-        self.in_branch = False
+        self.taken: relax.Expr | None = None
         self._bound: dict[tvm_ffi.StructuralKey, tirx.Var] = {}
         self._definitions: dict[tirx.Var, tirx.Expr] = {}
         self._required: set[tvm_ffi.StructuralKey] = set()
@@ -109,35 +110,10 @@ class Builder(relax.BlockBuilder):  # type: ignore[misc]
         key = tvm_ffi.StructuralKey(condition)
         if key in self._required or provable(condition):
             return
-        if self.in_branch:
+        if self.taken is not None:
             raise UnsupportedOperatorError(f"in a branch it cannot be checked that {message}")
         self._required.add(key)
         self.checks.append(self.compute([0], conditions=[(condition, message)]))
-
-    def require_inside(self, indices: relax.Expr, limits: Sequence[Size], message: str) -> None:
-        """Has it checked that indices are in ``[-limit, limit)`` before what is emitted next.
-
-        Args:
-            indices: A tensor of integers.
-            limits: One limit, or one for each position along the last dimension of ``indices``.
-            message: What is wrong otherwise.
-        """
-        if self.in_branch:
-            raise UnsupportedOperatorError("in a branch indices cannot be checked")
-        function = LoopFunction(self.node)
-        source = function.tensor(indices, "indices")
-        bounds = [function.size(limit) for limit in limits]
-        target = tirx.decl_buffer([as_expression(1)], "int64", "checked")
-
-        def check(*place: tirx.Expr) -> tirx.Stmt:
-            index, limit = load(source, place).astype("int64"), bounds[-1]
-            for position, bound in enumerate(bounds[:-1]):
-                limit = tirx.Select(equal(place[-1], position), bound, limit)
-            inside = tirx.all(index >= as_expression(0) - limit, index < limit)
-            return function.require(inside, message)
-
-        function.body += [nest(list(source.shape), check), store(target, as_expression(0), [0])]
-        self.checks.append(function.call(self, target, [1], "check_indices"))
 
     def dimension(self, size: Size) -> Size:
         """Returns a dimension that TVM can have in shapes: it computes only polynomials there.

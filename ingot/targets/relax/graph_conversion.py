@@ -22,7 +22,7 @@ from ingot.errors import IngotError, ModelError, UnsupportedOperatorError
 from ingot.onnx_graph.source_opset import source_opset
 from ingot.targets.relax.broadcasting import BROADCASTING, broadcast_operands
 from ingot.targets.relax.builder import Builder
-from ingot.targets.relax.expressions import is_number, shape_of
+from ingot.targets.relax.expressions import at_least, different, is_number, shape_of
 from ingot.targets.relax.graph_inputs import input_types
 from ingot.targets.relax.narrow_types import (
     held_array,
@@ -42,6 +42,7 @@ from ingot.targets.relax.tvm_internals import (
     tvm_converter,
 )
 from ingot.targets.relax.types import is_foreign
+from ingot.targets.relax.value_checks import require_of_sizes
 
 STANDARD_DOMAINS = ("", "ai.onnx")
 _CONTRIB_DOMAIN = "com.microsoft"
@@ -198,6 +199,8 @@ class GraphImporter(ONNXGraphImporter):  # type: ignore[misc]
         if node.domain in STANDARD_DOMAINS:
             known = evaluate(node.op_type, values, attributes)
             if known is not None:
+                if node.op_type in ("Div", "Mod"):
+                    self._require_divisors(known_of(values[1]))
                 return known
         if (node.domain, node.op_type) not in KNOWN_CONVERTERS:
             values = [self._tensor(name) if name else None for name in node.input]
@@ -205,6 +208,14 @@ class GraphImporter(ONNXGraphImporter):  # type: ignore[misc]
                 values = broadcast_operands(self.bb, values)
         converted = self._convert_operator(node.op_type, Inputs(values), attributes, self.opset)
         return self._outputs_of(node.op_type, converted)
+
+    def _require_divisors(self, divisors: Known | None) -> None:
+        """Has it checked that sizes to divide by are not zero."""
+        if divisors is None or divisors.is_float:
+            return
+        for divisor in divisors.flat:
+            if not at_least(divisor, 1):
+                require_of_sizes(self.bb, different(divisor, 0), "division by zero")
 
     def _convert_operator(
         self, op_name: str, inputs: Any, attrs: dict[str, Any], opset: int
@@ -276,16 +287,25 @@ class GraphImporter(ONNXGraphImporter):  # type: ignore[misc]
         if known is not None and known.is_constant:
             return self._branch(attributes["then_branch" if known.scalar() else "else_branch"])
         outcomes = []
-        outside, self.bb.in_branch = self.bb.in_branch, True
+        outside = self.bb.taken
+        condition = self._tensor(node.input[0])
         try:
             for name in ("then_branch", "else_branch"):
+                self.bb.taken = self._taken(outside, condition, name == "then_branch")
                 values = self._branch(attributes[name])
                 outcome = values[0] if len(values) == 1 else relax.Tuple(values)
                 outcomes.append(relax.SeqExpr(blocks=[], body=outcome))
         finally:
-            self.bb.in_branch = outside
-        result = self.bb.emit(relax.If(self._tensor(node.input[0]), *outcomes))
+            self.bb.taken = outside
+        result = self.bb.emit(relax.If(condition, *outcomes))
         return self._outputs_of(node.op_type, result)
+
+    def _taken(self, outside: relax.Expr | None, condition: relax.Expr, wanted: bool) -> relax.Expr:
+        """Returns whether a branch is taken, and what it is in."""
+        emit = self.bb.emit
+        taken = emit(relax.op.reshape(condition, (1,)))
+        taken = taken if wanted else emit(relax.op.logical_not(taken))
+        return taken if outside is None else emit(relax.op.logical_and(outside, taken))
 
     def _branch(self, graph: onnx.GraphProto) -> list[relax.Expr]:
         """Builds a branch in place, and returns its outputs as tensors."""

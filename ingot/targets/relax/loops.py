@@ -18,6 +18,7 @@ CHECK_ATTRIBUTE = "ingot.check"
 """Marks prim funcs whose assertions are kept: what fails there is the caller's input."""
 
 _INPUT_ERROR = "InputError"
+_REFUSE = "ingot.refuse"  # of the runtime
 # TVM's kind of operator that fusion leaves alone.
 _OPAQUE = 8
 # Elements from which on a copy is shared between threads.
@@ -61,6 +62,19 @@ class LoopFunction:
         """Returns a statement that raises ``InputError`` where a condition does not hold."""
         text = f"{self.node}: {message}" if self.node else message
         return statements.AssertStmt(condition, ir.StringImm(_INPUT_ERROR), [ir.StringImm(text)])
+
+    def refuse(self, failed: tirx.Expr, message: str, *values: tirx.Expr) -> tirx.Stmt:
+        """Returns a statement that raises ``InputError`` with values where something failed.
+
+        Args:
+            failed: Whether it did.
+            message: What is wrong; ``{0}`` stands for the first value, and so on.
+            values: Integers of 64 bits.
+        """
+        node = self.node.replace("{", "{{").replace("}", "}}")
+        text = f"{node}: {message}" if node else message
+        call = statements.Evaluate(tirx.call_packed(_REFUSE, text, *values))
+        return statements.IfThenElse(failed, call, None)
 
     def call(
         self, builder: relax.BlockBuilder, result: tirx.Buffer, shape: Sequence[Size], name: str

@@ -25,6 +25,7 @@ from ingot.targets.relax.operators.clip import clip
 from ingot.targets.relax.operators.concat import concat
 from ingot.targets.relax.operators.cumulative import cumulative
 from ingot.targets.relax.operators.determinant import determinant
+from ingot.targets.relax.operators.division import div, mod
 from ingot.targets.relax.operators.dropout import dropout
 from ingot.targets.relax.operators.expand import constant_of_shape, expand, tile
 from ingot.targets.relax.operators.eye_like import eye_like
@@ -101,6 +102,7 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "CumProd"): cumulative(relax.op.cumprod),
     ("", "CumSum"): cumulative(relax.op.cumsum),
     ("", "Det"): determinant,
+    ("", "Div"): div,
     ("", "Dropout"): dropout,
     ("", "Elu"): elu,
     ("", "EyeLike"): eye_like,
@@ -118,6 +120,7 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "Max"): maximum,
     ("", "Mean"): mean,
     ("", "Min"): minimum,
+    ("", "Mod"): mod,
     ("", "NonZero"): nonzero,
     ("", "Pow"): power,
     ("", "RNN"): rnn,

@@ -24,9 +24,10 @@ from ingot.targets.relax.expressions import (
     simplified,
 )
 from ingot.targets.relax.operators.inputs import tensor
-from ingot.targets.relax.operators.scatter import OUTSIDE, require_within
+from ingot.targets.relax.operators.scatter import from_front, inside, require_within
 from ingot.targets.relax.operators.slicing import Part, taken
 from ingot.targets.relax.shape_values import known_of
+from ingot.targets.relax.value_checks import require_indices
 
 
 def gather(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:
@@ -55,8 +56,8 @@ def _one(builder: Builder, data: relax.Expr, axis: int, index: Any) -> relax.Exp
     own = shape_of(data)
     size = own[axis]
     position = simplified(chosen(index < 0, index + size, index))
-    inside = tirx.all(as_expression(position) >= 0, as_expression(position) < as_expression(size))
-    builder.require(inside, OUTSIDE)
+    fits = tirx.all(as_expression(position) >= 0, as_expression(position) < as_expression(size))
+    builder.require(fits, f"index {described(position)} is outside of {described(size)} entries")
     parts = [Part(0, each, 1) for each in own]
     parts[axis] = Part(builder.dimension(position), 1, 1)
     rest = [as_expression(each) for at, each in enumerate(own) if at != axis]
@@ -68,7 +69,7 @@ def counted_from_front(builder: Builder, indices: relax.Expr, limits: Sequence[S
 
     Args:
         builder: The builder to emit to.
-        indices: The indices, int32 or int64.
+        indices: The indices, int32 or int64. In a branch that is not taken they are moved inside.
         limits: The size of what is indexed; where there are several, one for each position along
             the indices' last dimension.
 
@@ -78,10 +79,9 @@ def counted_from_front(builder: Builder, indices: relax.Expr, limits: Sequence[S
     dtype = str(indices.ty.dtype)
     if isinstance(indices, tvm.ir.GenericConst):
         return _counted_constant(builder, indices.value.numpy(), limits)
-    builder.require_inside(indices, limits, OUTSIDE)
-    if dtype.startswith("uint"):
-        return indices
-    if len(limits) == 1 and isinstance(limits[0], int):
+    require_indices(builder, indices, limits)
+    kept = builder.taken is not None
+    if len(limits) == 1 and isinstance(limits[0], int) and not kept:
         size = relax.const(limits[0], dtype)
         negative = builder.emit(relax.op.less(indices, relax.const(0, dtype)))
         shifted = builder.emit(relax.op.add(indices, size))
@@ -94,7 +94,8 @@ def counted_from_front(builder: Builder, indices: relax.Expr, limits: Sequence[S
                 size = tirx.Select(
                     tirx.EQ(place[-1], as_expression(position)), sizes[position], size
                 )
-            return tirx.Select(index < 0, index + size.astype(dtype), index)
+            index = from_front(index, size.astype(dtype))
+            return inside(index, size.astype(dtype)) if kept else index
 
         return te.compute(given.shape, at, name="indices")
 

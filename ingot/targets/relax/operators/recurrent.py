@@ -20,6 +20,7 @@ from ingot.targets.relax.expressions import (
 )
 from ingot.targets.relax.operators.narrower_floats import COMPUTED, as_computed, as_given
 from ingot.targets.relax.recurrence import Activation, Recurrence, recurrence_call
+from ingot.targets.relax.value_checks import require_between
 
 _INPUTS = ("x", "w", "r", "b", "lengths", "initial_h", "initial_c", "peepholes")
 _DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
@@ -224,11 +225,11 @@ def _check(
     if "lengths" in operands:
         if str(operands["lengths"].ty.dtype) != "int32":
             raise UnsupportedOperatorError("the sequences' lengths are not of int32")
-        builder.require_inside(
-            operands["lengths"],
-            [simplified(as_expression(sizes.steps) + 1)],
-            "a sequence is longer than the inputs",
-        )
+        if builder.taken is not None:
+            raise UnsupportedOperatorError("in a branch the sequences' lengths cannot be checked")
+        beyond = simplified(as_expression(sizes.steps) + 1)
+        message = f"a sequence's length {{0}} is not between 0 and {described(sizes.steps)}"
+        require_between(builder, operands["lengths"], [(0, beyond)], message)
 
 
 def _text(value: bytes | str) -> str:

@@ -18,8 +18,7 @@ from ingot.targets.relax.builder import Builder
 from ingot.targets.relax.expressions import Size, as_expression, at_least, described, same, shape_of
 from ingot.targets.relax.loops import LoopFunction, load, nest, store
 from ingot.targets.relax.operators.inputs import tensor
-
-OUTSIDE = "an index is outside of the data"
+from ingot.targets.relax.value_checks import require_indices
 
 _REDUCTIONS: dict[str, Callable[[tirx.Expr, tirx.Expr], tirx.Expr]] = {
     "none": lambda _, new: new,
@@ -63,23 +62,16 @@ def scatter_elements(builder: Builder, inputs: list[Any], attributes: dict[str, 
     require_within(builder, counts, shape, axis)
     for count, given in zip(counts, shape_of(updates), strict=True):
         equal_size(builder, count, given)
+    require_indices(builder, indices, [shape[axis]])
     combined = _reduction(attributes)
     function, source, places, values, target = _parameters(builder, data, indices, updates)
 
-    def check(*at: tirx.Expr) -> tirx.Stmt:
-        index, size = load(places, at).astype("int64"), source.shape[axis]
-        return function.require(_is_inside(index, size), OUTSIDE)
-
     def write(*at: tirx.Expr) -> tirx.Stmt:
-        index = _from_front(load(places, at).astype("int64"), source.shape[axis])
+        index = _place(builder, load(places, at).astype("int64"), source.shape[axis])
         place = [*at[:axis], index, *at[axis + 1 :]]
         return store(target, combined(load(target, place), load(values, at)), place)
 
-    function.body += [
-        nest(list(places.shape), check),
-        _copy(source, target),
-        nest(list(places.shape), write),
-    ]
+    function.body += [_copy(source, target), nest(list(places.shape), write)]
     return function.call(builder, target, shape, "scatter_elements")
 
 
@@ -98,6 +90,8 @@ def scatter_nd(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) 
         raise UnsupportedOperatorError("the number of indices is known only when the model runs")
     for wanted, given in zip([*counts[:-1], *shape[depth:]], shape_of(updates), strict=True):
         equal_size(builder, wanted, given)
+    if depth:
+        require_indices(builder, indices, shape[:depth])
     combined = _reduction(attributes)
     function, source, places, values, target = _parameters(builder, data, indices, updates)
     tuples = list(places.shape)[:-1]
@@ -105,19 +99,12 @@ def scatter_nd(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) 
     def indices_at(at: Sequence[tirx.Expr]) -> list[tirx.Expr]:
         return [load(places, [*at, j]).astype("int64") for j in range(depth)]
 
-    def check(*at: tirx.Expr) -> tirx.Stmt:
-        pairs = zip(indices_at(at), source.shape, strict=False)
-        inside = [_is_inside(index, size) for index, size in pairs]
-        return function.require(tirx.all(*inside), OUTSIDE)
-
     def write(*at: tirx.Expr) -> tirx.Stmt:
         outer, inner = at[: len(tuples)], at[len(tuples) :]
         pairs = zip(indices_at(outer), source.shape, strict=False)
-        place = [*(_from_front(index, size) for index, size in pairs), *inner]
+        place = [*(_place(builder, index, size) for index, size in pairs), *inner]
         return store(target, combined(load(target, place), load(values, at)), place)
 
-    if depth:
-        function.body.append(nest(tuples, check))
     function.body += [
         _copy(source, target),
         nest([*tuples, *list(source.shape)[depth:]], write),
@@ -140,9 +127,16 @@ def _copy(source: tirx.Buffer, target: tirx.Buffer) -> tirx.Stmt:
     return nest(list(source.shape), lambda *at: store(target, load(source, at), at), shared=True)
 
 
-def _is_inside(index: tirx.Expr, size: tirx.Expr) -> tirx.Expr:
-    return tirx.all(index >= as_expression(0) - size, index < size)
+def _place(builder: Builder, index: tirx.Expr, size: tirx.Expr) -> tirx.Expr:
+    place = from_front(index, size)
+    return place if builder.taken is None else inside(place, size)
 
 
-def _from_front(index: tirx.Expr, size: tirx.Expr) -> tirx.Expr:
+def from_front(index: tirx.Expr, size: tirx.Expr) -> tirx.Expr:
+    """Returns an index counted from the front."""
     return tirx.Select(index < 0, index + size, index)
+
+
+def inside(index: tirx.Expr, size: tirx.Expr) -> tirx.Expr:
+    """Returns the index next to one that is inside of what has entries."""
+    return tirx.max(tirx.min(index, size - 1), tirx.const(0, index.ty.dtype))
