@@ -30,7 +30,7 @@ def verify(
     ] = 1e-4,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Check an artifact: every digest, this machine's features and, with --model, the outputs.
+    """Check an artifact: every digest, code against weights and, with --model, the outputs.
 
     It is loaded and run in a process of its own, as on a machine that has the runtime alone.
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ingot.compiler.narrowing import Scales, narrowed
 from ingot.errors import ModelError
 from ingot.files import atomic_file
-from ingot.runtime.manifest import MANIFEST_MEMBER, WEIGHTS_MEMBER, Manifest, Member
+from ingot.runtime.manifest import MANIFEST_MEMBER, WEIGHTS_MEMBER, Manifest, Member, WeightSpec
 from ingot.runtime.safetensors import DTYPES, METADATA, NARROW, PADDING_PREFIX
 
 ALIGNMENT = 64
@@ -62,6 +62,11 @@ def describe_members(members: Mapping[str, Content]) -> dict[str, Member]:
             digest.update(part)
         described[name] = Member(content_size(content), digest.hexdigest())
     return described
+
+
+def describe_weights(weights: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, WeightSpec]:
+    """Returns what code and regions expect of weights, for the manifest."""
+    return {name: WeightSpec(array.dtype.name, array.shape) for name, array in weights.items()}
 
 
 def _parts(content: Content) -> Sequence[bytes | memoryview]:

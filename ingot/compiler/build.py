@@ -23,6 +23,7 @@ from ingot.compiler.artifact_writer import (
     Content,
     content_size,
     describe_members,
+    describe_weights,
     serialize_weights,
     write_artifact,
 )
@@ -329,6 +330,7 @@ def _manifest(
         name=source.name,
         inputs=tensor_specs(outcome.model.graph.inputs, in_code=lowered.code is not None),
         outputs=tensor_specs(outcome.model.graph.outputs, in_code=lowered.code is not None),
+        weights=describe_weights({**lowered.weights, **lowered.region_weights}),
         parameters=tuple(lowered.weights),
         target=lowered.info,
         precision=precision_facts(plan, outcome.model),

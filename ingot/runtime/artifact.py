@@ -7,35 +7,29 @@ processes; members that are copied anyway when they are loaded, such as code, ar
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import mmap
 import os
-import struct
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+
+import numpy as np
 
 from ingot.errors import ArtifactError
+from ingot.runtime.alignment import ALIGNMENT, aligned_empty
+from ingot.runtime.archive import DamagedArchiveError, Entry, read_entries
 from ingot.runtime.cpu_features import machine_architecture, missing_features
+from ingot.runtime.leases import FixedMapping
 from ingot.runtime.manifest import MANIFEST_MEMBER, Manifest
-
-_CHUNK = 1 << 20
-# The fixed part of a zip local file header ends with the lengths of the name and extra fields
-# (APPNOTE.TXT 4.3.7).
-_LOCAL_HEADER_SIZE = 30
-_LOCAL_LENGTHS = struct.Struct("<HH")
-_LOCAL_LENGTHS_OFFSET = 26
+from ingot.runtime.stored_file import StoredFile
+from ingot.runtime.typed_json import LARGEST_TEXT
 
 
 class ArtifactReader:
     """An artifact opened for reading.
 
     Opening it parses the manifest only; ``verify`` checks the digests and ``check_machine``
-    whether the code can run here. The file is mapped privately: pages are shared between processes
-    until one writes to them, which nothing does.
+    whether the code can run here. The file is opened once: what is read later is of the same file,
+    also when another one has taken its name.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -45,70 +39,134 @@ class ArtifactReader:
             ArtifactError: There is no such file, or it is not an artifact, or it is damaged.
         """
         self.path = Path(path)
+        self._checked: set[str] = set()
+        self._mappings: list[FixedMapping] = []
         try:
-            with self.path.open("rb") as file, zipfile.ZipFile(file) as archive:
-                self._spans = {info.filename: _span(file, info) for info in archive.infolist()}
-                self.manifest = Manifest.from_json(archive.read(MANIFEST_MEMBER))
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            self._file = StoredFile(self.path)
+            self._entries = read_entries(self._file.read, self._file.size)
+            self.manifest = Manifest.from_json(self._manifest_text())
         except FileNotFoundError:
             raise ArtifactError(f"there is no artifact at {self.path}") from None
-        except (IsADirectoryError, PermissionError) as error:
-            raise ArtifactError(f"cannot read {self.path}: {error.strerror}") from error
-        except (zipfile.BadZipFile, KeyError, ValueError, struct.error, zlib.error) as error:
-            raise ArtifactError(
-                f"{self.path} is not an Ingot artifact, or is damaged or cut short: {error}"
-            ) from error
+        except (OSError, ValueError) as error:
+            raise self._unreadable(error) from error
         except ArtifactError as error:
             raise ArtifactError(f"{self.path}: {error}") from error
 
     def member(self, name: str) -> memoryview:
-        """Returns the bytes of a member: mapped from the file, or inflated if it is deflated.
+        """Returns the bytes of a member, whose digest has been checked.
+
+        Those that are stored as they are used are mapped from the file, where the system keeps
+        others from changing it meanwhile; all others are copies. A copy begins at a multiple of
+        64 bytes; what is mapped begins there where it does so in the file.
 
         Raises:
-            ArtifactError: The artifact has no such member, or it cannot be inflated.
+            ArtifactError: The artifact has no such member, it is damaged, or there is no memory.
         """
-        if name not in self._spans:
+        if name not in self._entries or name not in self.manifest.members:
             raise ArtifactError(f"{self.path} has no member {name}")
-        span = self._spans[name]
-        if not span.deflated:
-            return memoryview(self._map)[span.offset : span.offset + span.length]
-        with self.path.open("rb") as file:
-            try:
-                return memoryview(b"".join(span.read(file)))
-            except zlib.error as error:
-                raise self._damaged(name) from error
+        entry = self._entries[name]
+        try:
+            if not entry.deflated and entry.offset % ALIGNMENT == 0:
+                mapped = self._file.map(entry.offset, entry.length)
+                if mapped is not None:
+                    self._mappings.append(mapped[0])
+                    self._check(entry)
+                    return mapped[1]
+            return self._copy(entry)
+        except MemoryError:
+            raise ArtifactError(
+                f"there is no memory for {name} of {self.path}, {entry.size} bytes"
+            ) from None
+
+    def require_intact(self) -> None:
+        """Checks that what is mapped is what it was when it was loaded.
+
+        Raises:
+            ArtifactError: The file has been changed, and the system has not waited for a copy.
+        """
+        for mapping in self._mappings:
+            if mapping.lost:
+                raise ArtifactError(
+                    f"{self.path} was overwritten while it was in use: load it again, and replace "
+                    "artifacts by renaming another file to their name"
+                )
 
     def verify(self) -> None:
         """Checks that each member is there and has the digest that the manifest states.
 
         The members are read, not mapped, so that checking does not make the weights resident.
+        Those that have been checked when they were loaded are not read again.
 
         Raises:
             ArtifactError: A member is missing, superfluous or damaged.
         """
         stated = set(self.manifest.members) | {MANIFEST_MEMBER}
-        for name in sorted(stated ^ set(self._spans)):
+        for name in sorted(stated ^ set(self._entries)):
             raise ArtifactError(
                 f"{self.path} is damaged: member {name} is "
                 f"{'missing' if name in stated else 'not listed in the manifest'}"
             )
-        with self.path.open("rb") as file:
-            for name, member in self.manifest.members.items():
-                digest = hashlib.sha256()
-                size = 0
-                try:
-                    for chunk in self._spans[name].read(file):
-                        digest.update(chunk)
-                        size += len(chunk)
-                except zlib.error as error:
-                    raise self._damaged(name) from error
-                if size != member.size or digest.hexdigest() != member.sha256:
-                    raise self._damaged(name)
+        for name in self.manifest.members:
+            if name not in self._checked:
+                self._check(self._entries[name])
+
+    def close(self) -> None:
+        """Closes the file; what has been mapped from it stays."""
+        self._file.close()
+
+    def _manifest_text(self) -> bytes:
+        if MANIFEST_MEMBER not in self._entries:
+            raise DamagedArchiveError(f"it has no member {MANIFEST_MEMBER}")
+        entry = self._entries[MANIFEST_MEMBER]
+        if entry.size > LARGEST_TEXT:
+            raise DamagedArchiveError(f"its {MANIFEST_MEMBER} is larger than any")
+        return entry.read_checked(self._file.read)
+
+    def _copy(self, entry: Entry) -> memoryview:
+        """Returns a member in memory of its own, checked as it is read."""
+        self._require_size(entry)
+        array = aligned_empty((entry.size,), np.dtype(np.uint8))
+        position = 0
+        for chunk in self._digested(entry):
+            array[position : position + len(chunk)] = memoryview(chunk)
+            position += len(chunk)
+        return array.data
+
+    def _check(self, entry: Entry) -> None:
+        for _ in self._digested(entry):
+            pass
+
+    def _digested(self, entry: Entry) -> Iterator[bytes]:
+        """Yields a member's bytes in parts; raises behind the last one if they are not it."""
+        stated = self.manifest.members[entry.name]
+        self._require_size(entry)
+        digest = hashlib.sha256()
+        try:
+            for chunk in entry.chunks(self._file.read):
+                digest.update(chunk)
+                yield chunk
+        except (DamagedArchiveError, OSError) as error:
+            raise self._damaged(entry.name) from error
+        if digest.hexdigest() != stated.sha256:
+            raise self._damaged(entry.name)
+        self._checked.add(entry.name)
+
+    def _require_size(self, entry: Entry) -> None:
+        """Refuses a member of another size than it should have, before anything is read."""
+        if self.manifest.members[entry.name].size != entry.size:
+            raise self._damaged(entry.name)
 
     def _damaged(self, name: str) -> ArtifactError:
         return ArtifactError(
             f"{self.path} is damaged: member {name} does not have the digest that its manifest "
             "states; copy or compile it again"
+        )
+
+    def _unreadable(self, error: OSError | ValueError) -> ArtifactError:
+        if isinstance(error, OSError):
+            return ArtifactError(f"cannot read {self.path}: {error.strerror or error}")
+        return ArtifactError(
+            f"{self.path} is not an Ingot artifact, or is damaged or cut short: {error}"
         )
 
     def check_machine(self) -> None:
@@ -128,48 +186,3 @@ class ArtifactReader:
                 f"{self.path} was compiled for {target.spec}, and this CPU lacks "
                 f"{', '.join(lacking)}: compile it with --target cpu on this machine"
             )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Span:
-    """Where a member lies in the file.
-
-    Attributes:
-        offset: Where its data begins, in bytes.
-        length: Bytes of it in the file.
-        size: Bytes of the member.
-        deflated: Whether the data is a raw deflate stream (RFC 1951).
-    """
-
-    offset: int
-    length: int
-    size: int
-    deflated: bool
-
-    def read(self, file: BinaryIO) -> Iterator[bytes]:
-        """Yields the member's bytes in parts, at most one part more than its size.
-
-        Raises:
-            zlib.error: The deflate stream is damaged.
-        """
-        file.seek(self.offset)
-        stream = zlib.decompressobj(-zlib.MAX_WBITS) if self.deflated else None
-        left, size = self.length, 0
-        while left and size <= self.size and (chunk := file.read(min(_CHUNK, left))):
-            left -= len(chunk)
-            if stream is not None:
-                chunk = stream.decompress(chunk, self.size + 1 - size)
-            size += len(chunk)
-            yield chunk
-
-
-def _span(file: BinaryIO, info: zipfile.ZipInfo) -> _Span:
-    """Returns where a member's data lies within the file."""
-    if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-        raise zipfile.BadZipFile(f"member {info.filename} is compressed by an unknown method")
-    file.seek(info.header_offset + _LOCAL_LENGTHS_OFFSET)
-    lengths = file.read(_LOCAL_LENGTHS.size)
-    name_length, extra_length = _LOCAL_LENGTHS.unpack(lengths)
-    offset = info.header_offset + _LOCAL_HEADER_SIZE + name_length + extra_length
-    deflated = info.compress_type == zipfile.ZIP_DEFLATED
-    return _Span(offset, info.compress_size, info.file_size, deflated)

@@ -19,11 +19,9 @@ import numpy.typing as npt
 from ingot.errors import ArtifactError, IngotError
 from ingot.runtime.alignment import aligned
 from ingot.runtime.artifact import ArtifactReader
+from ingot.runtime.interface import MARK
 from ingot.runtime.manifest import NPU_PREFIX, REGION_PREFIX, RegionInfo
 from ingot.runtime.narrow_types import from_code, to_code
-
-# What a region without a tensor for compiled code returns to it: it has to be called all the same.
-_TOKEN_SHAPE = (1,)
 
 # Module and function of each kind; imported when asked for, because each needs other packages.
 _MAKERS = {
@@ -124,7 +122,8 @@ class HostedRegions:
                 else:
                     self._made[spec.name] = result
             if not held:
-                return to_code(aligned(np.zeros(_TOKEN_SHAPE, np.int8)))
+                dtype, shape = MARK
+                return to_code(aligned(np.zeros(shape, dtype)))
             return held[0] if len(held) == 1 else held
 
         return call

@@ -94,7 +94,7 @@ def load_executable(
         path = Path(folder) / "lib.so"
         try:
             path.write_bytes(code)
-            module = tvm_ffi.load_module(path, keep_module_alive=True)
+            module = tvm_ffi.load_module(path, keep_module_alive=False)
         except (OSError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[-1]
             raise ArtifactError(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from ingot.errors import ArtifactError
+from ingot.runtime.typed_json import decode, parse_json
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 MANIFEST_MEMBER = "manifest.json"
 CODE_MEMBER = "lib.so"
 WEIGHTS_MEMBER = "params.safetensors"
@@ -44,6 +47,23 @@ class TensorSpec:
         if self.onnx_type is not None:
             return f"{self.name}: {self.onnx_type}"
         return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightSpec:
+    """A weight as code and regions take it, whatever type it is stored in.
+
+    Attributes:
+        dtype: Its NumPy dtype's name.
+        shape: Its dimensions.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """Returns the spec as ``float32[64, 3, 7, 7]``."""
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +138,8 @@ class Manifest:
         name: The model's name.
         inputs: The model's inputs, in order.
         outputs: The model's outputs, in order.
-        parameters: Names of the weights, in the order in which the code takes them.
+        weights: The weights by name, all that the file holds.
+        parameters: Names of those that the code takes, in its order.
         target: What the code was made for.
         precision: Default precision, and the layers that differ from it.
         recipe: The recipe as it was used, defaults filled in.
@@ -135,6 +156,7 @@ class Manifest:
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    weights: Mapping[str, WeightSpec]
     parameters: tuple[str, ...]
     target: TargetInfo
     precision: Mapping[str, Any]
@@ -210,9 +232,9 @@ class Manifest:
             ArtifactError: The text is damaged, or of a version that this Ingot does not know.
         """
         try:
-            raw = json.loads(text)
-            version = raw["format_version"]
-        except (ValueError, KeyError, TypeError) as error:
+            raw = parse_json(text.encode() if isinstance(text, str) else text)
+            version = decode(_Versioned, raw)["format_version"]
+        except ValueError as error:
             raise ArtifactError(f"the artifact's manifest is damaged: {error}") from error
         if version != FORMAT_VERSION:
             raise ArtifactError(
@@ -220,31 +242,118 @@ class Manifest:
                 f"{FORMAT_VERSION}: compile the model again, or install the Ingot that made it"
             )
         try:
-            return cls(
-                **{
-                    **raw,
-                    "inputs": tuple(_tensor_spec(entry) for entry in raw["inputs"]),
-                    "outputs": tuple(_tensor_spec(entry) for entry in raw["outputs"]),
-                    "parameters": tuple(raw["parameters"]),
-                    "target": TargetInfo(
-                        **{**raw["target"], "features": tuple(raw["target"]["features"])}
-                    ),
-                    "regions": {name: _region(entry) for name, entry in raw["regions"].items()},
-                    "members": {name: Member(**m) for name, m in raw["members"].items()},
-                }
-            )
-        except (KeyError, TypeError) as error:
+            manifest: Manifest = decode(cls, raw)
+            _check_records(manifest)
+            _check_tensors(manifest)
+        except ValueError as error:
             raise ArtifactError(f"the artifact's manifest is damaged: {error}") from error
+        return manifest
 
 
-def _region(entry: Mapping[str, Any]) -> RegionInfo:
-    return RegionInfo(
-        entry["executor"],
-        tuple(entry["nodes"]),
-        tuple(_tensor_spec(spec) for spec in entry["inputs"]),
-        tuple(_tensor_spec(spec) for spec in entry["outputs"]),
-    )
+class _Versioned(TypedDict):
+    format_version: int
 
 
-def _tensor_spec(entry: Mapping[str, Any]) -> TensorSpec:
-    return TensorSpec(**{**entry, "shape": tuple(entry["shape"])})
+class _Recipe(TypedDict):
+    name: str
+    shapes: Mapping[str, list[int]]
+
+
+class _Source(TypedDict):
+    sha256: str
+    opset: int
+    notes: list[str]
+
+
+class _Precision(TypedDict):
+    default: str
+
+
+class _Calibration(TypedDict, total=False):
+    sha256: str
+    notes: list[str]
+
+
+class _Left(TypedDict):
+    node: str
+    operator: str
+    reason: str
+
+
+class _Part(TypedDict, total=False):
+    nodes: int
+    kernels: Mapping[str, KernelCost]
+    left: list[_Left]
+    macs: int
+
+
+class _Measured(TypedDict, total=False):
+    stage_seconds: Mapping[str, float]
+    passes: list[Mapping[str, Any]]
+    verification: Mapping[str, Any]
+    quantization: Mapping[str, Any]
+
+
+# What those who print a manifest rely on, of the parts that have no type of their own.
+_RECORDS: dict[str, Any] = {
+    "recipe": _Recipe,
+    "source": _Source,
+    "precision": _Precision,
+    "calibration": _Calibration,
+    "placement": Mapping[str, _Part],
+    "measured": _Measured,
+}
+_DIGEST = re.compile("[0-9a-f]{64}")
+_DTYPES = frozenset(
+    [
+        *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+        *("float16", "float32", "float64", "complex64", "complex128", "object", "bfloat16"),
+        *("int2", "int4", "uint2", "uint4", "float4_e2m1fn", "float8_e4m3fn", "float8_e4m3fnuz"),
+        *("float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
+    ]
+)
+# More than any machine addresses: sizes that are computed from such shapes would wrap around.
+_MOST_ELEMENTS = 1 << 44
+_HIGHEST_RANK = 64
+
+
+def _check_records(manifest: Manifest) -> None:
+    for name, kind in _RECORDS.items():
+        decode(kind, getattr(manifest, name), name)
+    fallback = manifest.placement.get("onnxruntime", {"left": [], "regions": [], "nodes": 0})
+    for key in ("left", "regions", "nodes"):
+        if key not in fallback:
+            raise ValueError(f"{key!r} is missing in placement 'onnxruntime'")
+    for name, member in manifest.members.items():
+        if member.size < 0 or not _DIGEST.fullmatch(member.sha256):
+            raise ValueError(f"member {name!r} has no size and digest")
+
+
+def _check_tensors(manifest: Manifest) -> None:
+    for group in (manifest.inputs, manifest.outputs):
+        names = [spec.name for spec in group]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two inputs or outputs have one name of {names}")
+    specs = [*manifest.inputs, *manifest.outputs]
+    for region in manifest.regions.values():
+        specs += [*region.inputs, *region.outputs]
+    for spec in specs:
+        if spec.onnx_type is None:
+            _check_shape(spec.name, spec.dtype, spec.shape)
+    for name, weight in manifest.weights.items():
+        _check_shape(name, weight.dtype, weight.shape)
+    for name in manifest.parameters:
+        if name not in manifest.weights:
+            raise ValueError(f"parameter {name!r} is no weight")
+
+
+def _check_shape(name: str, dtype: str, shape: Sequence[int | str]) -> None:
+    if dtype not in _DTYPES:
+        raise ValueError(f"{name!r} has the unknown dtype {dtype!r}")
+    sizes = [size for size in shape if isinstance(size, int)]
+    if (
+        len(shape) > _HIGHEST_RANK
+        or any(not 0 <= size <= _MOST_ELEMENTS for size in sizes)
+        or math.prod(sizes) > _MOST_ELEMENTS
+    ):
+        raise ValueError(f"{name!r} has an impossible shape of rank {len(shape)}: {shape[:8]}")

@@ -20,6 +20,16 @@ Array = npt.NDArray[Any]
 
 _NIBBLE = 4
 _NIBBLE_ZERO = 8
+_HALF = 16
+_HIGHEST_RANK = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What a reader has to know beside the arrays: the attributes of :class:`Narrow`."""
+
+    shape: tuple[int, ...]
+    bits: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +66,7 @@ class Narrow:
         return {"shape": list(self.shape), "bits": self.bits}
 
     @classmethod
-    def of(cls, name: str, facts: Mapping[str, Any], tensors: Mapping[str, Array]) -> Narrow:
+    def of(cls, name: str, facts: Facts, tensors: Mapping[str, Array]) -> Narrow:
         """Reads one back.
 
         Args:
@@ -65,25 +75,40 @@ class Narrow:
             tensors: All arrays of the file by name.
 
         Raises:
-            KeyError: An array is missing.
-            ValueError: Facts or arrays do not fit together.
+            ValueError: An array is missing, or facts and arrays do not fit together.
         """
-        shape = tuple(int(size) for size in facts["shape"])
+        if name not in tensors:
+            raise ValueError(f"tensor {name!r} is missing")
         found = cls(
-            shape,
+            facts.shape,
             tensors[name],
             tensors.get(f"{name}.scale"),
             tensors.get(f"{name}.zero"),
-            int(facts["bits"]),
+            facts.bits,
         )
-        expected = (-(-math.prod(shape) // 2),) if found.bits == _NIBBLE else shape
-        scales = () if found.scale is None else found.scale.shape
-        fits = len(scales) in (0, len(shape)) and not any(
-            size % runs for size, runs in zip(shape, scales, strict=False)
-        )
-        if found.stored.shape != expected or not fits:
-            raise ValueError(f"the parts of {name} do not fit together")
+        if not found._fits():
+            raise ValueError(f"the parts of {name!r} do not fit together")
         return found
+
+    def _fits(self) -> bool:
+        """Whether :meth:`expand` can do with what it has."""
+        if len(self.shape) > _HIGHEST_RANK or any(size < 0 for size in self.shape):
+            return False
+        expected = (-(-math.prod(self.shape) // 2),) if self.bits == _NIBBLE else self.shape
+        if self.stored.shape != expected:
+            return False
+        dtype = self.stored.dtype.name
+        if self.scale is None:
+            return self.zero is None and self.bits == _HALF and dtype in ("float16", "uint16")
+        runs = self.scale.shape
+        kinds = {_NIBBLE: ("uint8",), 8: ("int8", "uint8")}
+        return (
+            dtype in kinds.get(self.bits, ())
+            and self.scale.dtype == np.float32
+            and len(runs) == len(self.shape)
+            and all(run > 0 and size % run == 0 for size, run in zip(self.shape, runs, strict=True))
+            and (self.zero is None or (self.zero.dtype == np.int16 and self.zero.shape == runs))
+        )
 
     def expand(self) -> Array:
         """Returns the tensor, float32, aligned for vector code."""

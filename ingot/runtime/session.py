@@ -17,10 +17,11 @@ from ingot.errors import ArtifactError, InputError, UsageError
 from ingot.runtime.artifact import ArtifactReader
 from ingot.runtime.binding import bind_inputs, check_inputs, check_provided
 from ingot.runtime.hosting import HostedRegions, host_regions
+from ingot.runtime.interface import INTERFACE_FUNCTION, Interface
 from ingot.runtime.library import load_executable
 from ingot.runtime.manifest import CODE_MEMBER, WEIGHTS_MEMBER, Manifest, TensorSpec
 from ingot.runtime.narrow_types import from_code, to_code
-from ingot.runtime.safetensors import map_tensors
+from ingot.runtime.safetensors import load_weights
 from ingot.runtime.threads import resolve_threads, use_threads
 
 Array = npt.NDArray[Any]
@@ -63,23 +64,20 @@ class Session:
         self.threads = resolve_threads(threads)
         reader = ArtifactReader(path)
         reader.check_machine()
-        reader.verify()
         self._reader = reader
         self._lock = threading.Lock()
         self._closed = False
-        weights = map_tensors(reader.member(WEIGHTS_MEMBER))
+        weights = load_weights(reader.member(WEIGHTS_MEMBER), self.manifest.weights)
         self._regions = _host_regions(reader, weights, self.threads, executor)
         functions = None if self._regions is None else self._regions.functions()
         # None where a region is the whole model.
         self._machine: Any = None
         if CODE_MEMBER in self.manifest.members:
             self._machine = load_executable(reader.member(CODE_MEMBER), functions)
-        try:
-            self._weights = [
-                tvm_ffi.from_dlpack(weights[name]) for name in self.manifest.parameters
-            ]
-        except KeyError as error:
-            raise ArtifactError(f"{reader.path} is damaged: weight {error} is missing") from error
+            _check_interface(self._machine, self.manifest)
+        reader.verify()
+        reader.close()
+        self._weights = [tvm_ffi.from_dlpack(weights[name]) for name in self.manifest.parameters]
 
     @property
     def manifest(self) -> Manifest:
@@ -117,6 +115,7 @@ class Session:
 
         Raises:
             InputError: A name, dtype or shape is wrong; nothing has run then.
+            ArtifactError: The file was overwritten, and its weights could not be kept.
         """
         values = bind_inputs(self.inputs, inputs, more)
         symbols = check_inputs(self.inputs, values)
@@ -124,12 +123,14 @@ class Session:
         with self._lock:
             if self._closed:
                 raise InputError("the session is closed: open the artifact again")
+            self._reader.require_intact()
             if self._machine is None:
                 assert self._regions is not None
                 results = self._regions.run_alone(values)
                 produced = {s.name: r for s, r in zip(self.outputs, results, strict=True)}
             else:
                 produced = self._run_code(values)
+            self._reader.require_intact()
         for name, array in provided.items():
             if array.shape != produced[name].shape:
                 raise InputError(
@@ -211,6 +212,17 @@ class Session:
     ) -> None:
         """Closes the session."""
         self.close()
+
+
+def _check_interface(machine: Any, manifest: Manifest) -> None:
+    """Holds what the manifest says against what the code says of itself."""
+    try:
+        described = machine[INTERFACE_FUNCTION]
+    except AttributeError:
+        raise ArtifactError(
+            "the artifact's code does not say what it was compiled for: compile it again"
+        ) from None
+    Interface.from_json(described()).check(manifest)
 
 
 def _host_regions(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ingot.compiler.artifact_writer import ALIGNMENT, write_artifact
@@ -37,6 +40,84 @@ def test_members_lie_aligned_and_weights_as_they_are_used(small_artifact: Artifa
     with zipfile.ZipFile(small_artifact.path) as archive:
         assert archive.testzip() is None
         assert archive.read(CODE_MEMBER) == bytes(reader.member(CODE_MEMBER))
+
+
+def zip_by_python(compression: int) -> Callable[[Path, Path], None]:
+    def zip_again(path: Path, result: Path) -> None:
+        with zipfile.ZipFile(path) as old, zipfile.ZipFile(result, "w", compression) as new:
+            for name in old.namelist():
+                new.writestr(name, old.read(name))
+
+    return zip_again
+
+
+def zip_with_notes(path: Path, result: Path) -> None:
+    """Members in another order, with extra fields and times, as other archivers write them."""
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(result, "w") as new:
+        for name in reversed(old.namelist()):
+            info = zipfile.ZipInfo(name, (2020, 2, 2, 2, 2, 2))
+            info.extra = struct.pack("<HHBI", 0x5455, 5, 1, 1_600_000_000)
+            new.writestr(info, old.read(name))
+
+
+@pytest.mark.parametrize(
+    "zip_again",
+    [zip_by_python(zipfile.ZIP_STORED), zip_by_python(zipfile.ZIP_DEFLATED), zip_with_notes],
+    ids=["stored", "deflated", "notes"],
+)
+def test_an_artifact_that_was_zipped_again_gives_the_same_results(
+    small_artifact: Artifact,
+    image: np.ndarray,
+    tmp_path: Path,
+    zip_again: Callable[[Path, Path], None],
+) -> None:
+    path = tmp_path / "again.ingot"
+    zip_again(small_artifact.path, path)
+    ArtifactReader(path).verify()
+    with Session(path) as session, Session(small_artifact.path) as original:
+        np.testing.assert_array_equal(session.run(image)["logits"], original.run(image)["logits"])
+
+
+@pytest.mark.parametrize("byte", ["before", "behind"])
+def test_a_byte_too_many_is_refused(small_artifact: Artifact, tmp_path: Path, byte: str) -> None:
+    data = small_artifact.path.read_bytes()
+    path = tmp_path / "longer.ingot"
+    path.write_bytes(b"1" + data if byte == "before" else data + b"1")
+    with pytest.raises(ArtifactError, match="is not an Ingot artifact, or is damaged"):
+        ArtifactReader(path)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_regular_file_is_refused_without_waiting(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "pipe.ingot")
+    with pytest.raises(ArtifactError, match="it is not a regular file"):
+        ArtifactReader(tmp_path / "pipe.ingot")
+
+
+def test_a_manifest_that_inflates_to_gigabytes_is_refused_before_it_does(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.ingot"
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("manifest.json", "w") as member,
+    ):
+        for _ in range(80):
+            member.write(b" " * (1 << 20))
+    with pytest.raises(ArtifactError, match="damaged"):
+        ArtifactReader(path)
+
+
+def test_an_artifact_is_read_from_the_file_that_was_opened(
+    small_artifact: Artifact, tmp_path: Path
+) -> None:
+    path = tmp_path / "replaced.ingot"
+    path.write_bytes(small_artifact.path.read_bytes())
+    reader = ArtifactReader(path)
+    path.unlink()
+    path.write_bytes(b"another one")
+    reader.verify()
+    assert bytes(reader.member(CODE_MEMBER)[:4]) == b"\x7fELF"
 
 
 def test_verify_accepts_a_whole_artifact(small_artifact: Artifact) -> None:
@@ -79,7 +160,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
 
 
 def test_another_format_version_is_refused(small_artifact: Artifact, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="format version 99, this Ingot reads version 2"):
+    with pytest.raises(ArtifactError, match="format version 99, this Ingot reads version 4"):
         rewritten(
             small_artifact,
             tmp_path / "new.ingot",

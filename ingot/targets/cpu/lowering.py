@@ -23,6 +23,7 @@ from ingot.targets.cpu.tir_pipeline import TIR_PIPELINE
 from ingot.targets.cpu.unfusable import keep_numbers_apart
 from ingot.targets.relax.checks import without_check_results
 from ingot.targets.relax.constants import fold_constant_layouts
+from ingot.targets.relax.interface import with_interface
 from ingot.targets.relax.legalization import LEGALIZATIONS
 from ingot.targets.relax.outputs import copy_borrowed_outputs
 from ingot.targets.relax.regions import host_region_calls
@@ -87,7 +88,7 @@ def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
 
 def build_module(lowered: LoweredModule, cpu: CpuDescription) -> relax.VMExecutable:
     """Builds a lowered module: plans its memory and generates machine code."""
-    module = without_check_results(lowered.module)
+    module = with_interface(without_check_results(lowered.module), list(lowered.weights))
     target = cpu.tvm_target()
     return relax.build(module, target, relax_pipeline=_plan(), tir_pipeline=TIR_PIPELINE)
 

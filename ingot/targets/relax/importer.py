@@ -23,6 +23,7 @@ from ingot.targets.relax.graph_conversion import (
     ProbedSignal,
     tvm_converter_of,
 )
+from ingot.targets.relax.interface import with_names
 from ingot.targets.relax.narrow_types import HELD_TYPES, unheld_type
 from ingot.targets.relax.operators import CONVERTERS
 from ingot.targets.relax.regions import DOMAIN as REGION_DOMAIN
@@ -85,7 +86,7 @@ def import_graph(model: ir.Model, further: Converters | None = None) -> tvm.IRMo
         module = importer.from_onnx(proto.graph, model.opset_imports.get("", 1))
     checks = len(importer.bb.checks)
     module["main"] = module["main"].with_attr(CHECKS_ATTRIBUTE, checks)
-    return module
+    return with_names(module, model.graph)
 
 
 def refused_nodes(model: ir.Model, further: Converters | None = None) -> list[Unsupported]:

@@ -1,0 +1,116 @@
+"""What compiled code says of itself, held against the manifest that came with it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from ingot.errors import ArtifactError
+from ingot.runtime.manifest import Manifest, TensorSpec
+from ingot.runtime.narrow_types import HELD_AS
+from ingot.runtime.typed_json import decode, parse_json
+
+# The code's function that returns its interface as JSON.
+INTERFACE_FUNCTION = "ingot_interface"
+# What a region without a tensor for compiled code returns to it: it has to be called all the same.
+MARK = ("int8", (1,))
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """A tensor that code takes or gives.
+
+    Attributes:
+        name: Its name in the graph that was compiled.
+        dtype: What code holds it in.
+        shape: Its dimensions; None where one is open.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def fits(self, name: str, dtype: str, shape: Sequence[int | str]) -> bool:
+        """Whether what a manifest says of a tensor can be meant by this one."""
+        return (
+            (name, HELD_AS.get(dtype, dtype), len(shape))
+            == (self.name, self.dtype, len(self.shape))
+        ) and all(
+            known is None or isinstance(size, str) or known == size
+            for known, size in zip(self.shape, shape, strict=True)
+        )
+
+    @property
+    def is_mark(self) -> bool:
+        """Whether it is of the kind that a region without another result for code returns."""
+        return (self.dtype, self.shape) == MARK
+
+    def __str__(self) -> str:
+        """Returns the tensor as ``image: float32[?, 3, 224, 224]``."""
+        sizes = ", ".join("?" if size is None else str(size) for size in self.shape)
+        return f"{self.name}: {self.dtype}[{sizes}]"
+
+
+@dataclasses.dataclass(frozen=True)
+class Interface:
+    """What code was compiled for.
+
+    Attributes:
+        inputs: The inputs that it takes, in order.
+        outputs: What it returns, in order; behind the model's outputs there may be marks, which
+            say that a region was called.
+        weights: The weights that it takes after the inputs, in order.
+    """
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    weights: tuple[Tensor, ...]
+
+    @classmethod
+    def from_json(cls, text: str) -> Interface:
+        """Parses what the code's function returns.
+
+        Raises:
+            ArtifactError: It is no interface.
+        """
+        try:
+            interface: Interface = decode(cls, parse_json(text.encode()))
+        except ValueError as error:
+            raise ArtifactError(
+                f"the artifact is damaged: its code says what it was compiled for, but {error}"
+            ) from error
+        return interface
+
+    def check(self, manifest: Manifest) -> None:
+        """Holds a manifest against the code.
+
+        Raises:
+            ArtifactError: The code takes or gives something else than the manifest says.
+        """
+        outputs = _held(manifest.outputs)
+        marks = [tensor for tensor in self.outputs[len(outputs) :] if tensor.is_mark]
+        _check("input", self.inputs, _held(manifest.inputs))
+        _check("output", self.outputs[: len(self.outputs) - len(marks)], outputs)
+        weights = [
+            TensorSpec(name, manifest.weights[name].dtype, manifest.weights[name].shape)
+            for name in manifest.parameters
+        ]
+        _check("weight", self.weights, weights)
+
+
+def _held(specs: Sequence[TensorSpec]) -> list[TensorSpec]:
+    return [spec for spec in specs if spec.in_code]
+
+
+def _check(kind: str, known: Sequence[Tensor], stated: Sequence[TensorSpec]) -> None:
+    if len(stated) != len(known):
+        raise ArtifactError(
+            f"the artifact is damaged: its code has {len(known)} {kind}s, its manifest "
+            f"{len(stated)}; compile it again"
+        )
+    for tensor, spec in zip(known, stated, strict=True):
+        if not tensor.fits(spec.name, spec.dtype, spec.shape):
+            raise ArtifactError(
+                f"the artifact is damaged: its code has the {kind} {tensor}, its manifest {spec}; "
+                "compile it again"
+            )

@@ -1,0 +1,56 @@
+"""Loading code leaves nothing behind when its session is closed."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ingot.compiler.build import Artifact
+from ingot.errors import UsageError
+from ingot.runtime.session import Session
+
+
+def footprint() -> tuple[int, int]:
+    """How many mappings and descriptors the process has."""
+    gc.collect()
+    mappings = Path("/proc/self/maps").read_text().count("\n")
+    return mappings, len(os.listdir("/proc/self/fd"))
+
+
+def resident_kilobytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024
+
+
+def test_fifty_sessions_leave_neither_mappings_nor_descriptors_nor_memory(
+    small_artifact: Artifact, image: np.ndarray
+) -> None:
+    def load_run_close() -> np.ndarray:
+        with Session(small_artifact.path, threads=2) as session:
+            return session.run(image)["logits"]
+
+    expected = load_run_close()
+    mappings, descriptors = footprint()
+    memory = resident_kilobytes()
+    results = [load_run_close() for _ in range(50)]
+    assert footprint()[1] == descriptors
+    assert footprint()[0] < mappings + 20
+    assert resident_kilobytes() < memory + 50 * 40
+    for result in results:
+        np.testing.assert_array_equal(result, expected)
+
+
+def test_a_session_that_fails_to_load_leaves_nothing(small_artifact: Artifact) -> None:
+    def fail() -> None:
+        with contextlib.suppress(UsageError):
+            Session(small_artifact.path, executor="reference")
+
+    fail()
+    before = footprint()
+    for _ in range(20):
+        fail()
+    assert footprint()[1] == before[1]
+    assert footprint()[0] < before[0] + 10
