@@ -11,7 +11,6 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError
 from onnx_ir.passes.common import NameFixPass
 
 from ingot.compiler.data import DataLike, open_calibration
@@ -30,8 +29,15 @@ from ingot.compiler.simplification import expand_functions, raise_opset, simplif
 from ingot.compiler.verification import ReferenceCheck
 from ingot.data import Dataset
 from ingot.errors import IngotError, ModelError, VerificationError, first_line, root_cause
+from ingot.onnx_graph.claims import check_claims
 from ingot.onnx_graph.edits import name_nodes, unify_constants
-from ingot.onnx_graph.protos import read_proto, write_proto
+from ingot.onnx_graph.external_data import (
+    check_external_data,
+    check_opened_data,
+    settle_external_data,
+)
+from ingot.onnx_graph.protos import load_proto, read_proto, write_proto
+from ingot.onnx_graph.room import require_room
 from ingot.onnx_graph.shape_inference import infer_shapes
 from ingot.onnx_graph.source_opset import note_source_opset
 from ingot.passes.invariants import check_graph
@@ -130,20 +136,23 @@ def ingest(
     NameFixPass()(original)
     name_open_dimensions(original)
     bind_shapes(original, {**batch_shapes(original, batch), **(shapes or {})})
-    infer_shapes(original)
+    inferred = infer_shapes(original)
     opset = original.opset_imports.get("", 0)
     model = original.clone()
     notes: list[str] = []
     unverifiable = ""
     given, described = _real_inputs(verify_data, original, source)
     try:
+        require_room(original)
         found = reference_samples(original, given=given, described=described, seed=seed)
-    except (ModelError, VerificationError) as error:
+    except (ModelError, VerificationError, MemoryError) as error:
         if loaded.objection:
-            raise ModelError(f"{loaded.name} is not valid ONNX: {loaded.objection}") from error
+            raise ModelError(
+                f"{loaded.name} is not valid ONNX: {loaded.objection}; and it does not run: {error}"
+            ) from error
         found = ReferenceSamples(())
-        unverifiable = str(error)
-        notes.append(f"nothing can be checked: {error}")
+        unverifiable = str(error) if isinstance(error, IngotError) else "there is no memory left"
+        notes.append(f"nothing can be checked: {unverifiable}")
     notes += found.notes
     if loaded.objection:
         notes.append(f"ONNX Runtime runs what onnx's checker objects to: {loaded.objection}")
@@ -163,7 +172,7 @@ def ingest(
     model, note = expand_functions(model, knows, check)
     notes += note
     NameFixPass()(model)
-    infer_shapes(model)
+    infer_shapes(model, trusted=inferred)
     return Ingested(
         loaded.name, model, original, loaded.sha256, opset, tuple(notes), found.samples,
         unverifiable, loaded.size, loaded.files,
@@ -211,34 +220,57 @@ class _Loaded:
 
 def _load(source: str | Path | onnx.ModelProto | ir.Model) -> _Loaded:
     if isinstance(source, ir.Model):
-        source = write_proto(source)
+        return _load_ir(source)
     if isinstance(source, onnx.ModelProto):
-        name = source.graph.name or "model"
-        # Serialized as protobuf allows: a model above 2 GB has to come from a file.
-        objection = _objection(source)
-        digest = hashlib.sha256(source.SerializeToString(deterministic=True)).hexdigest()
-        return _Loaded(name, _read(source, name), digest, objection, source.ByteSize())
+        return _load_proto(source)
     path = Path(source)
-    if not path.is_file():
-        raise ModelError(f"there is no model file {path}")
-    try:
-        proto = onnx.load(path, load_external_data=False)
-    except (DecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path} is not an ONNX model, or is damaged or cut short") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"{path} cannot be read as ONNX: {first_line(root_cause(error))}"
-        ) from error
-    model = _read(proto, str(path))
-    ir.external_data.set_base_dir(model.graph, path.parent)
-    if not model.graph.outputs:
+    proto = load_proto(path)
+    check_claims(proto, str(path))
+    if not proto.graph.output:
         raise ModelError(f"{path} is not an ONNX model, or is damaged: its graph has no outputs")
-    files = _files(path, model)
-    digest = _digest(path, files)
+    data = check_external_data(proto, path, str(path))
+    settle_external_data(proto, path.parent)
+    model = _read(proto, str(path))
+    files = sorted({path, *data})
+    digest = hashlib.sha256()
+    _add_files(digest, str(path), files)
     objection = _objection(str(path))
-    _check_external_data(model, str(path))
     size = sum(file.stat().st_size for file in files)
-    return _Loaded(path.stem, model, digest, objection, size, tuple(files))
+    return _Loaded(path.stem, model, digest.hexdigest(), objection, size, tuple(files))
+
+
+def _load_proto(proto: onnx.ModelProto) -> _Loaded:
+    name = proto.graph.name or "model"
+    check_claims(proto, name)
+    data = check_external_data(proto, None, name)
+    # Serialized as protobuf allows: a model above 2 GB has to come from a file.
+    objection = _objection(proto)
+    digest = hashlib.sha256(proto.SerializeToString(deterministic=True))
+    _add_files(digest, name, data)
+    size = proto.ByteSize() + sum(file.stat().st_size for file in data)
+    if data:
+        copy = onnx.ModelProto()
+        copy.CopyFrom(proto)
+        settle_external_data(copy, Path())
+        proto = copy
+    return _Loaded(name, _read(proto, name), digest.hexdigest(), objection, size, tuple(data))
+
+
+def _load_ir(source: ir.Model) -> _Loaded:
+    """Reads a model in memory; weights in files stay there, wherever these are."""
+    name = source.graph.name or "model"
+    check_opened_data(source, name)
+    try:
+        copy = source.clone()
+        ir.external_data.load_to_model(copy)
+        proto = write_proto(copy)
+    except IngotError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"{name} cannot be written as ONNX: {first_line(root_cause(error))}"
+        ) from error
+    return _load_proto(proto)
 
 
 def _read(proto: onnx.ModelProto, name: str) -> ir.Model:
@@ -253,18 +285,8 @@ def _read(proto: onnx.ModelProto, name: str) -> ir.Model:
         ) from error
 
 
-def _files(path: Path, model: ir.Model) -> list[Path]:
-    """The file and the files that hold its external data."""
-    files = {path}
-    for value in model.graph.initializers.values():
-        if isinstance(value.const_value, ir.ExternalTensor):
-            files.add(Path(value.const_value.path))
-    return sorted(files)
-
-
-def _digest(path: Path, files: Sequence[Path]) -> str:
-    """Returns the digest of what files hold."""
-    digest = hashlib.sha256()
+def _add_files(digest: hashlib._Hash, name: str, files: Sequence[Path]) -> None:
+    """Adds what files hold to a digest."""
     for file in files:
         try:
             with file.open("rb") as stream:
@@ -272,9 +294,8 @@ def _digest(path: Path, files: Sequence[Path]) -> str:
                     digest.update(chunk)
         except OSError as error:
             raise ModelError(
-                f"{path} keeps weights in {file}, which cannot be read: {error.strerror}"
+                f"{name} keeps weights in {file}, which cannot be read: {error.strerror}"
             ) from error
-    return digest.hexdigest()
 
 
 def _objection(source: str | onnx.ModelProto) -> str:
@@ -287,18 +308,3 @@ def _objection(source: str | onnx.ModelProto) -> str:
     except (onnx.checker.ValidationError, ValueError, RuntimeError, OSError) as error:
         return first_line(root_cause(error))
     return ""
-
-
-def _check_external_data(model: ir.Model, name: str) -> None:
-    """Checks that each file of external data reaches as far as the weights in it."""
-    for value in model.graph.initializers.values():
-        tensor = value.const_value
-        if not isinstance(tensor, ir.ExternalTensor):
-            continue
-        size = Path(tensor.path).stat().st_size
-        end = (tensor.offset or 0) + tensor.nbytes
-        if end > size:
-            raise ModelError(
-                f"{name} is damaged: weight {value.name!r} ends at byte {end} of {tensor.path}, "
-                f"which has {size}: the file is cut short"
-            )

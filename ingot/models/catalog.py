@@ -17,7 +17,6 @@ from pathlib import Path
 
 import onnx
 import onnx.helper
-from google.protobuf.message import DecodeError
 
 from ingot.cached import DamagedCacheError, check_seal, seal, seal_path
 from ingot.data.preprocessing import (
@@ -31,6 +30,7 @@ from ingot.files import cache_dir, replacing
 from ingot.models.checkpoint_models import CHECKPOINT_MODELS
 from ingot.models.exports import Export
 from ingot.models.reference import REFERENCE_MODELS, ReferenceModel
+from ingot.onnx_graph.protos import load_proto
 from ingot.progress import Progress, no_progress
 
 __all__ = [
@@ -172,12 +172,7 @@ def _onnx_path(model: ReferenceModel, cache: Path) -> Path:
 
 
 def _resolve_file(path: Path) -> ModelSource:
-    try:
-        proto = onnx.load_model(path, load_external_data=False)
-    except (DecodeError, ValueError) as error:
-        raise ModelError(f"{path} is not an ONNX model, or is damaged: {error}") from error
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    proto = load_proto(path)
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     return ModelSource(
         path,

@@ -9,15 +9,44 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import onnx
 import onnx_ir as ir
+from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
-from ingot.errors import ModelError
+from ingot.errors import ModelError, first_line, root_cause
 
 _TYPE_KEY = "ingot.type"
+_MOST_BYTES = 2**31 - 1
+
+
+def load_proto(path: Path) -> onnx.ModelProto:
+    """Reads the message in a file, without external data.
+
+    Raises:
+        ModelError: There is no such file, or it holds no model.
+    """
+    try:
+        if not path.is_file():
+            raise ModelError(f"there is no model file {path}")
+        if path.stat().st_size > _MOST_BYTES:
+            raise ModelError(
+                f"{path} is not an ONNX model: it is above 2 GB, where a message ends; weights of "
+                "more belong into files beside it (external data)"
+            )
+        return onnx.load(path, load_external_data=False)
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} is not an ONNX model, or is damaged or cut short") from error
+    except ModelError:
+        raise
+    except Exception as error:
+        # The readers of ONNX's textual forms raise errors of their own.
+        raise ModelError(
+            f"{path} cannot be read as ONNX: {first_line(root_cause(error))}"
+        ) from error
 
 
 def read_proto(proto: onnx.ModelProto) -> ir.Model:

@@ -7,6 +7,7 @@ folding would not be exact.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,7 +18,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
 
-from ingot.errors import InputError, ModelError, first_line
+from ingot.errors import IngotError, InputError, ModelError, VerificationError, first_line
 from ingot.onnx_graph.detached_weights import detach_weights
 from ingot.onnx_graph.protos import read_proto, write_proto
 from ingot.reference.batch_first import steps_first
@@ -27,6 +28,9 @@ from ingot.runtime.onnxruntime.values import run_session
 Array = np.ndarray[Any, np.dtype[Any]]
 Value: TypeAlias = Any
 """An array; a list for a sequence, a dict for a map, None for an optional that is empty."""
+
+LONGEST_SECONDS = 600.0
+"""How long a model that loops may take for one run."""
 
 
 class Reference:
@@ -60,6 +64,7 @@ class Reference:
             model = _with_outputs(model, exposed)
         if isinstance(model, ir.Model):
             model = steps_first(model)
+        self._loops = _may_loop(model)
         options = _session_options(threads, optimize)
         # The session reads these arrays, and does not hold them.
         self._lent: list[ort.OrtValue] = []
@@ -102,6 +107,7 @@ class Reference:
         Raises:
             InputError: An input is missing or unknown.
             ModelError: ONNX Runtime fails while running; says why.
+            VerificationError: The model loops, and does not come to an end.
         """
         unknown = [name for name in inputs if name not in self.inputs]
         missing = [name for name in self.inputs if name not in inputs]
@@ -115,12 +121,43 @@ class Reference:
             if isinstance(self._session, Evaluator):
                 values = self._session.run(names, inputs)
             else:
-                values = run_session(self._session, names, inputs)
+                values = self._run_within_time(self._session, names, inputs)
+        except IngotError:
+            raise
         except Exception as error:
             own = isinstance(self._session, Evaluator)
             runner = "onnx's evaluator" if own else "ONNX Runtime"
             raise ModelError(f"{runner} cannot run the model: {first_line(error)}") from error
         return dict(zip(names, values, strict=True))
+
+    def _run_within_time(
+        self, session: ort.InferenceSession, names: list[str], inputs: Mapping[str, Value]
+    ) -> list[Value]:
+        """Runs a session; one that loops is ended between two nodes when its time is over."""
+        if not self._loops:
+            return run_session(session, names, inputs)
+        options = ort.RunOptions()
+        timer = threading.Timer(LONGEST_SECONDS, setattr, (options, "terminate", True))
+        timer.daemon = True
+        timer.start()
+        try:
+            return run_session(session, names, inputs, options)
+        except Exception as error:
+            if options.terminate:
+                raise VerificationError(
+                    f"ONNX Runtime does not come to the end of the model's loops within "
+                    f"{LONGEST_SECONDS:.0f} s"
+                ) from error
+            raise
+        finally:
+            timer.cancel()
+
+
+def _may_loop(model: ir.Model | Path) -> bool:
+    """Whether a model has what can run without end; of a file that is not known."""
+    return isinstance(model, Path) or any(
+        node.op_type == "Loop" for node in model.graph.all_nodes()
+    )
 
 
 def _session_options(threads: int, optimize: bool) -> ort.SessionOptions:

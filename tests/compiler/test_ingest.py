@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +131,51 @@ def test_external_data_cut_short_is_named(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"there is no model file .*none\.onnx"):
         ingest(tmp_path / "none.onnx")
+
+
+def test_a_tensor_beyond_this_machines_memory_is_named_and_not_made() -> None:
+    model = parser.parse_model(
+        """<ir_version: 10, opset_import: ["": 20]>
+        g (float[1] x) => (float[1] y) <int64[2] s = {1048576, 1073741824}> {
+          c = ConstantOfShape(s)
+          m = ReduceMax<keepdims = 0>(c)
+          y = Add(x, m)
+        }"""
+    )
+    found = ingest(model)
+    assert "value 'c' of shape [1048576,1073741824]" in found.unverifiable
+    assert "takes 4,503,599,627,370,496 bytes" in found.unverifiable
+    huge = parser.parse_model(
+        """<ir_version: 10, opset_import: ["": 20]>
+        g (float[n, 1099511627776] x) => (float[n, 1099511627776] y) { y = Relu(x) }"""
+    )
+    assert "value 'x' of shape [n,1099511627776]" in ingest(huge).unverifiable
+
+
+def test_a_loop_without_end_is_no_model_to_wait_for(monkeypatch) -> None:
+    monkeypatch.setattr("ingot.reference.session.LONGEST_SECONDS", 0.5)
+    model = parser.parse_model(
+        """<ir_version: 10, opset_import: ["": 20]>
+        g (float[1] x) => (float[1] y) <int64 n = {4611686018427387904}, bool c = {1}> {
+          y = Loop (n, c, x) <body = b (int64 i, bool d, float[1] v) => (bool e, float[1] w)
+              { e = Identity(d)
+                w = Relu(v) }>
+        }"""
+    )
+    assert "does not come to the end of the model's loops" in ingest(model).unverifiable
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "device", "large"])
+def test_what_is_no_file_of_a_model_is_refused_unread(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "model.onnx"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        with path.open("wb") as file:
+            file.truncate(3 << 30)
+    with pytest.raises(ModelError, match="there is no model file|above 2 GB"):
+        ingest(path)

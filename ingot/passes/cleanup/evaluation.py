@@ -74,8 +74,9 @@ class Evaluation:
         )
         proto = ir.to_proto(_in_memory(ir.Model(graph, ir_version=10)))
         try:
-            self._model = onnx.shape_inference.infer_shapes(proto, data_prop=True)
-        except (onnx.shape_inference.InferenceError, ValueError) as error:
+            # Not with data_prop, which would make a Range of any length at once.
+            self._model = onnx.shape_inference.infer_shapes(proto)
+        except (onnx.shape_inference.InferenceError, ValueError, MemoryError) as error:
             raise CannotEvaluate(first_line(error)) from error
 
     def result_bytes(self) -> int | None:

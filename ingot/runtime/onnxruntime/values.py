@@ -76,7 +76,10 @@ def from_value(value: ort.OrtValue) -> Any:
 
 
 def run_session(
-    session: ort.InferenceSession, names: Sequence[str], feeds: Mapping[str, Array]
+    session: ort.InferenceSession,
+    names: Sequence[str],
+    feeds: Mapping[str, Array],
+    options: ort.RunOptions | None = None,
 ) -> list[Any]:
     """Runs a session on tensors of any type, and returns the outputs of these names.
 
@@ -88,10 +91,10 @@ def run_session(
         for name, value in feeds.items()
     }
     if not has_special_types(session):
-        return list(session.run(list(names), feeds))
+        return list(session.run(list(names), feeds, options))
     pairs = {name: to_value(array) for name, array in feeds.items()}
     results = session.run_with_ort_values(
-        list(names), {name: value for name, (value, _) in pairs.items()}
+        list(names), {name: value for name, (value, _) in pairs.items()}, options
     )
     return [from_value(result) for result in results]
 
