@@ -121,7 +121,7 @@ class Calibration:
             UsageError: The model has no such tensor.
         """
         if 0 < self._samples.count() < ENOUGH_SAMPLES:
-            self._note(
+            self.note(
                 f"calibrated on {self._samples.count()} samples only, so ranges may be too narrow: "
                 f"give {ENOUGH_SAMPLES} or more, 300 if possible"
             )
@@ -131,7 +131,7 @@ class Calibration:
         try:
             known = cache.load()
         except DamagedCacheError as error:
-            self._note(f"{error}; the statistics were computed again")
+            self.note(f"{error}; the statistics were computed again")
             known = {}
         missing = [
             name
@@ -195,9 +195,10 @@ class Calibration:
         try:
             cache.store(statistics)
         except IngotError as error:
-            self._note(f"the statistics are not kept for the next time: {error}")
+            self.note(f"the statistics are not kept for the next time: {error}")
 
-    def _note(self, note: str) -> None:
+    def note(self, note: str) -> None:
+        """Adds to ``notes`` what a user should be told, once."""
         if note not in self._notes:
             self._notes.append(note)
 

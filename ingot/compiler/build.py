@@ -44,6 +44,7 @@ from ingot.compiler.quantization import (
     make_passes,
     precision_facts,
     require_precision,
+    was_lossy,
 )
 from ingot.compiler.recipe import Recipe, load_recipe
 from ingot.compiler.smoothing import has_quantized_activations
@@ -193,8 +194,9 @@ def compile_model(
     run = manager.run(source.model)
     source = dataclasses.replace(source, notes=(*source.notes, *run.notes))
     labelled = _open_labelled(data, calibration, plan, source, model)
+    lossy = was_lossy(passes, run.records)
     outcome = finish_quantization(
-        run.model, passes, samples, plan.accuracy_budget, labelled, progress
+        run.model, lossy, samples, plan.accuracy_budget, labelled, progress
     )
     if save_graph is not None:
         save(outcome.model, Path(save_graph))

@@ -20,6 +20,8 @@ from ingot.passes.quantization.calibrated import CalibratedPass
 from ingot.passes.quantization.precision import layer_precisions
 from ingot.passes.quantization.profile import PROFILES
 from ingot.passes.quantization.qdq import FLOAT_MODEL, InsertQdq
+from ingot.passes.quantization.quantized_layer import quantized_layers
+from ingot.passes.record import PassRecord
 from ingot.passes.registry import create
 from ingot.progress import Progress, no_progress
 from ingot.reference.session import Reference
@@ -62,9 +64,17 @@ def make_passes(
     return passes
 
 
-def is_lossy(passes: Sequence[ir.passes.PassBase]) -> bool:
-    """Whether a pass may change the outputs by more than rounding."""
-    return any(pass_tolerance(pass_).kind is ToleranceKind.LOSSY for pass_ in passes)
+def was_lossy(passes: Sequence[ir.passes.PassBase], records: Sequence[PassRecord]) -> bool:
+    """Whether a pass that may change the outputs by more than rounding has changed the graph.
+
+    Args:
+        passes: The passes.
+        records: What came of each.
+    """
+    return any(
+        record.changed and pass_tolerance(pass_).kind is ToleranceKind.LOSSY
+        for pass_, record in zip(passes, records, strict=True)
+    )
 
 
 def precision_facts(plan: Recipe, model: ir.Model) -> dict[str, Any]:
@@ -114,7 +124,7 @@ class Quantized:
 
 def finish_quantization(
     model: ir.Model,
-    passes: Sequence[ir.passes.PassBase],
+    lossy: bool,
     calibration: Calibration | None,
     budget: float | None,
     data: Dataset | None,
@@ -124,14 +134,14 @@ def finish_quantization(
 
     Args:
         model: What the passes made.
-        passes: The passes that ran.
+        lossy: Whether a pass changed results by intent.
         calibration: What they were calibrated with.
         budget: The largest loss of accuracy; None for any.
         data: Labelled data to hold the budget on.
         progress: Told of each layer whose sensitivity was measured.
 
     Raises:
-        UsageError: A budget is asked for, and no pass quantized a layer, or there is no data.
+        UsageError: A budget is asked for, and no pass quantizes layers, or there is no data.
         VerificationError: The budget cannot be held.
     """
     samples = compared_samples(calibration, model)
@@ -139,7 +149,9 @@ def finish_quantization(
     if not isinstance(float_model, ir.Model) or not samples:
         if budget is not None:
             raise UsageError("an accuracy budget is for a recipe that quantizes to int8")
-        return Quantized(model.clone(), is_lossy(passes), samples)
+        return Quantized(model.clone(), lossy, samples)
+    if not any(quantized_layers(model, float_model)):
+        return Quantized(model.clone(), lossy, samples)
     facts: dict[str, Any] = {}
     layers: Sequence[LayerSensitivity]
     if budget is None:

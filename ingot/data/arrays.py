@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,9 +14,9 @@ from ingot.data.base import (
     Example,
     array_content,
     choose,
-    file_content,
 )
-from ingot.data.images import decode_image, visible
+from ingot.data.files import file_content, files_in
+from ingot.data.images import decode_image
 from ingot.data.metrics import Metric, Top1, Top5, check_class_labels
 from ingot.data.preprocessing import ImagePreprocessing
 from ingot.errors import DataError
@@ -220,7 +219,9 @@ def open_array_folder(
     labelled: bool = True,
 ) -> ArrayFolder:
     """Opens a folder of array files; see ``open_dataset`` for the forms and the errors."""
-    files = [path for path in visible(folder) if path.suffix in ARRAY_SUFFIXES]
+    files = files_in(folder, ARRAY_SUFFIXES)
+    if not files:
+        raise DataError(f"{folder} holds no .npy or .npz files; check the path")
     dataset = ArrayFolder(folder, choose(files, limit), input_names, labelled=labelled)
     if dataset.labelled and np.issubdtype(dataset.labels.dtype, np.integer):
         check_class_labels(dataset.labels, classes, str(folder))
@@ -235,7 +236,7 @@ def _load(path: Path) -> dict[str, Array]:
             return {"x": loaded}
         with loaded:
             return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of a dozen types, by zipfile, zlib and NumPy's header parser
         raise DataError(
             f"{path} cannot be read as NumPy arrays: it is damaged or of another format"
         ) from error

@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -18,8 +17,6 @@ from ingot.errors import DataError, UsageError
 
 Array: TypeAlias = npt.NDArray[Any]
 ItemT = TypeVar("ItemT")
-
-_CHUNK_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,14 +117,6 @@ def choose(items: Sequence[ItemT], limit: int | None) -> list[ItemT]:
     if limit is None or limit >= len(items):
         return list(items)
     return [items[index * len(items) // limit] for index in range(limit)]
-
-
-def file_content(name: str, path: Path) -> Iterator[bytes]:
-    """Yields a file's name and content in pieces, framed so that no two files run together."""
-    yield f"{name}\0{path.stat().st_size}\0".encode()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            yield chunk
 
 
 def array_content(name: str, array: Array) -> Iterator[bytes]:

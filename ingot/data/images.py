@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ingot.data.base import Array, Dataset, Example, choose, file_content
+from ingot.data.base import Array, Dataset, Example, choose
+from ingot.data.files import file_content, files_below, files_in, visible
 from ingot.data.metrics import Metric, Top1, Top5
-from ingot.data.preprocessing import ImagePreprocessing
+from ingot.data.preprocessing import MOST_PIXELS, ImagePreprocessing
 from ingot.errors import DataError, first_line
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
@@ -94,9 +95,9 @@ def open_image_folder(
     if class_folders:
         for class_folder in class_folders:
             label = _class_index(class_folder, classes)
-            files += [(path, label) for path in _images(class_folder)]
+            files += [(path, label) for path in files_in(class_folder, IMAGE_SUFFIXES)]
     else:
-        files += [(path, None) for path in _images(folder)]
+        files += [(path, None) for path in files_in(folder, IMAGE_SUFFIXES)]
     if not files:
         raise _no_images(folder)
     return ImageFolder(folder, choose(files, limit), preprocessing, input_name)
@@ -106,7 +107,7 @@ def open_images(
     folder: Path, preprocessing: ImagePreprocessing, input_name: str, *, limit: int | None
 ) -> ImageFolder:
     """Lists all images below a folder, however deep, without labels."""
-    files = [(path, None) for path in _images_below(folder)]
+    files = [(path, None) for path in files_below(folder, IMAGE_SUFFIXES)]
     if not files:
         raise _no_images(folder)
     return ImageFolder(folder, choose(files, limit), preprocessing, input_name)
@@ -120,31 +121,18 @@ def decode_image(file: Path | BinaryIO, name: str) -> npt.NDArray[np.uint8]:
         name: What to call it in a message.
 
     Raises:
-        DataError: The file is no image, or damaged.
+        DataError: The file is no image, damaged, or of so many pixels that it is likely made to
+            fill the memory.
     """
     try:
         with Image.open(file) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError(f"it claims {image.width}x{image.height} pixels")
             return np.asarray(image.convert("RGB"), dtype=np.uint8)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # of many types: each format's decoder has its own
         raise DataError(
             f"image {name} cannot be decoded ({first_line(error)}); replace or remove it"
         ) from error
-
-
-def visible(folder: Path) -> list[Path]:
-    """A folder's entries in a fixed order, without hidden ones."""
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-
-
-def _images(folder: Path) -> list[Path]:
-    return [path for path in visible(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
-
-
-def _images_below(folder: Path) -> Iterator[Path]:
-    yield from _images(folder)
-    for entry in visible(folder):
-        if entry.is_dir():
-            yield from _images_below(entry)
 
 
 def _no_images(folder: Path) -> DataError:

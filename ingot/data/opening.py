@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from ingot.data.arrays import ARRAY_SUFFIXES, open_array_folder, open_npz
 from ingot.data.base import Dataset
-from ingot.data.images import open_image_folder, open_images, visible
+from ingot.data.files import is_regular, visible
+from ingot.data.images import open_image_folder, open_images
 from ingot.data.preprocessing import ImagePreprocessing, Preprocessing, TextPreprocessing
 from ingot.data.sentences import open_sentence_pairs
 from ingot.data.text import TABLE_SUFFIXES, TEXT_SUFFIXES, open_sentences
@@ -64,8 +66,9 @@ def open_dataset(
         UsageError: ``limit`` is not positive.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.lexists(path):
         raise DataError(f"no data at {path}: check the path")
+    is_regular(path)
     if ignore_labels:
         return _open_unlabelled(path, preprocessing, input_names, limit)
     dataset = _open(path, preprocessing, input_names, limit, classes)

@@ -23,6 +23,9 @@ from ingot.errors import DataError, ModelError
 METADATA_KEY = "ingot.preprocessing"
 """The key of ``ModelProto.metadata_props`` under which a model carries its preprocessing."""
 
+MOST_PIXELS = 1 << 27
+"""An image of more pixels is not decoded or made: at 3 bytes each it would take 400 MB."""
+
 _RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -120,6 +123,11 @@ class ImagePreprocessing(pydantic.BaseModel):
         if short == 0:
             raise DataError("an image has no pixels; remove it from the data")
         length = int(target * long / short)
+        if target * length > MOST_PIXELS:
+            raise DataError(
+                f"an image of {columns}x{rows} pixels is too long to be resized to {target} on its "
+                "short side; crop it, or remove it from the data"
+            )
         size = (target, length) if columns <= rows else (length, target)
         resized = Image.fromarray(image).resize(size, _RESAMPLING[self.resample])
         return np.asarray(resized, dtype=np.uint8)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ingot.data.base import Array, Dataset, Example, choose
+from ingot.data.files import unreadable
 from ingot.data.metrics import Metric, Spearman
 from ingot.data.preprocessing import TextPreprocessing
 from ingot.errors import DataError
@@ -83,6 +84,8 @@ def open_sentence_pairs(
                 parsed = _parse(path, reader.line_num, row, header=position == 0)
                 if parsed is not None:
                     rows.append(parsed)
+    except OSError as error:
+        raise unreadable(path, error) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is no text in UTF-8 with separated columns: {error}") from error
     if not rows:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ingot.data.base import Array, Dataset, Example, choose
+from ingot.data.files import unreadable
 from ingot.data.preprocessing import TextPreprocessing
 from ingot.errors import DataError
 
@@ -76,6 +77,8 @@ def open_sentences(path: Path, preprocessing: TextPreprocessing, *, limit: int |
                 )
             else:
                 rows = [(number, line.strip()) for number, line in enumerate(file, 1)]
+    except OSError as error:
+        raise unreadable(path, error) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is no text in UTF-8: {error}; convert it") from error
     rows = [(number, sentence) for number, sentence in rows if sentence]

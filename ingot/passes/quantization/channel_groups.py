@@ -132,7 +132,7 @@ def _reduces_space(node: ir.Node) -> bool:
 
 
 def _constant_bias(layer: LinearLayer) -> bool:
-    return layer.bias is None or constant_tensor(layer.bias) is not None
+    return layer.bias is None or layer.constant_bias() is not None
 
 
 def _reads_channels(layer: LinearLayer) -> bool:

@@ -69,6 +69,19 @@ class LinearLayer:
         assert tensor is not None
         return np.asarray(tensor.numpy(), np.float32)
 
+    def constant_bias(self) -> FloatArray | None:
+        """The bias as one number per channel, [channels]; None where it is not of this form.
+
+        That of a Gemm may be a scalar, or have leading axes of size one.
+        """
+        tensor = constant_tensor(self.bias)
+        if tensor is None:
+            return None
+        array = np.asarray(tensor.numpy(), np.float32)
+        if array.size not in (1, self.channels) or any(size != 1 for size in array.shape[:-1]):
+            return None
+        return np.array(np.broadcast_to(array.reshape(-1), (self.channels,)))
+
     def to_rows(self, weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Weights as one row per output channel, [channels, inputs of one channel]."""
         moved = np.moveaxis(weights, self.channel_axis, 0)
@@ -93,25 +106,32 @@ def linear_layer(node: ir.Node) -> LinearLayer | None:
 
     A Gemm has to be plain (alpha and beta 1, transA 0), as every exporter writes a dense layer.
     """
-    if node.domain != "" or node.op_type not in LINEAR_OPERATORS or len(node.inputs) < 2:
+    if node.domain != "" or node.op_type not in LINEAR_OPERATORS or why_not_linear(node):
         return None
-    activation, weights = node.inputs[0], node.inputs[1]
+    transposed = node.op_type == "Gemm" and node.attributes.get_int("transB", 0) != 0
+    return LinearLayer(node, 0 if node.op_type == "Conv" or transposed else 1)
+
+
+def why_not_linear(node: ir.Node) -> str | None:
+    """Why a Conv, Gemm or MatMul cannot have integer weights; None where it can."""
+    activation, weights = (*node.inputs, None, None)[:2]
     tensor = constant_tensor(weights)
     if activation is None or weights is None or tensor is None:
-        return None
-    if tensor.dtype != ir.DataType.FLOAT or constant_tensor(activation) is not None:
-        return None
+        return "its second operand is no constant"
+    if constant_tensor(activation) is not None:
+        return "both of its operands are constants"
+    if tensor.dtype != ir.DataType.FLOAT:
+        return f"its weights are {tensor.dtype.name}, not float32"
     if node.op_type == "Conv":
-        return LinearLayer(node, 0)
+        return None
     if rank(weights) != 2:
-        return None
-    if node.op_type == "MatMul":
-        return LinearLayer(node, 1)
-    attributes = node.attributes
-    plain = attributes.get_float("alpha", 1.0) == 1.0 and attributes.get_float("beta", 1.0) == 1.0
-    if not plain or attributes.get_int("transA", 0) != 0:
-        return None
-    return LinearLayer(node, 0 if attributes.get_int("transB", 0) != 0 else 1)
+        return f"its weights are no matrix but of rank {rank(weights)}"
+    if node.op_type == "Gemm":
+        attributes = node.attributes
+        factors = [attributes.get_float(name, 1.0) for name in ("alpha", "beta")]
+        if factors != [1.0, 1.0] or attributes.get_int("transA", 0) != 0:
+            return "it has factors (alpha, beta), or a transposed activation"
+    return None
 
 
 def linear_layers(graph: ir.Graph) -> Iterator[LinearLayer]:

@@ -33,7 +33,7 @@ class Moments:
     """Of the inputs of a layer, by group (one for products and plain convolutions).
 
     Attributes:
-        count: Patches seen.
+        count: Patches seen; of none, the others are zero.
         mean: Their mean, [groups, inputs].
         covariance: Centered second moments of the patches, [groups, inputs, inputs].
         reliable: The part of the correlations between inputs that is no chance, [groups].
@@ -54,7 +54,7 @@ def moments(layer: LinearLayer, values: Iterable[Array], seed: int = 0) -> Momen
         seed: Of the choice of patches, where there are more than are needed.
     """
     generator = np.random.default_rng(seed)
-    batches = list(values)
+    batches = [array for array in values if array.size]
     inputs = layer.to_rows(layer.array()).shape[1]
     halves = [_Sums.zero(layer.groups, inputs) for _ in range(2)]
     frame: _Frame | None = None
@@ -69,14 +69,16 @@ def moments(layer: LinearLayer, values: Iterable[Array], seed: int = 0) -> Momen
                 frame = frame or _Frame.of(rows)
                 halves[half].add(frame.normalized(rows))
                 waiting.clear()
-    frame = frame or _Frame.of(np.zeros((layer.groups, 1, inputs), np.float32))
+    if frame is None:
+        unknown = halves[0]
+        return Moments(0, unknown.total, unknown.squares, np.zeros(layer.groups))
     return _finish(halves[0], halves[1], frame)
 
 
 def _in_halves(batches: Sequence[Array]) -> tuple[Sequence[Array], Sequence[Array]]:
-    """Divides samples in two; one batch by its examples."""
+    """Divides samples in two; one batch by its examples, a vector not at all."""
     if len(batches) == 1:
-        middle = len(batches[0]) // 2
+        middle = len(batches[0]) // 2 if batches[0].ndim > 1 else 0
         return [batches[0][middle:]], [batches[0][:middle]] if middle else []
     return batches[0::2], batches[1::2]
 

@@ -112,7 +112,7 @@ class _Placer:
         layer = None if node.name in self._excluded else linear_layer(node)
         if layer is None or not _is_float(layer.activation):
             return None
-        return layer if multiplies_in_integers(layer, self._profile) else None
+        return layer if why_float(layer, self._profile) is None else None
 
     def _is_wanted(self, value: ir.Value) -> bool:
         """Whether integers are read of a value, or of the bounds that are applied as it is made."""
@@ -230,10 +230,16 @@ class _Placer:
         return value
 
 
-def multiplies_in_integers(layer: LinearLayer, profile: IntegerProfile) -> bool:
-    """Whether a target has integer arithmetic for a layer of this shape."""
-    axes = (rank(layer.weights) or 0) - 2
-    return layer.node.op_type != "Conv" or axes in profile.spatial_axes
+def why_float(layer: LinearLayer, profile: IntegerProfile) -> str | None:
+    """Why a target has no integer arithmetic for a layer; None where it has."""
+    shape = layer.array().shape
+    if layer.node.op_type == "Conv" and len(shape) - 2 not in profile.spatial_axes:
+        return f"a convolution over {len(shape) - 2} axes is computed in float"
+    if 0 in shape:
+        return "it has no weights: a dimension of theirs is 0"
+    if layer.bias is not None and layer.constant_bias() is None:
+        return "its bias is not a constant per channel"
+    return None
 
 
 def _is_float(value: ir.Value) -> bool:

@@ -19,7 +19,6 @@ import pydantic
 from ingot.calibration.ranges import Range, choose_range, range_method
 from ingot.errors import UsageError
 from ingot.onnx_graph.edits import Names, add_initializer
-from ingot.onnx_graph.matching import constant
 from ingot.passes.base import Declined, PassOptions, PassOutcome
 from ingot.passes.quantization.calibrated import CalibratedPass
 from ingot.passes.quantization.grid import (
@@ -31,8 +30,14 @@ from ingot.passes.quantization.grid import (
     widen_for_bias,
 )
 from ingot.passes.quantization.headroom import Headroom, Sums
-from ingot.passes.quantization.linear import LinearLayer, linear_layers
-from ingot.passes.quantization.placement import Placement, multiplies_in_integers, place
+from ingot.passes.quantization.linear import (
+    LINEAR_OPERATORS,
+    LinearLayer,
+    linear_layer,
+    linear_layers,
+    why_not_linear,
+)
+from ingot.passes.quantization.placement import Placement, place, why_float
 from ingot.passes.quantization.profile import PROFILES, IntegerProfile
 
 # By the bits of activations: DequantizeLinear has an axis, and 16-bit integers, since then.
@@ -105,9 +110,13 @@ class InsertQdq(CalibratedPass[InsertQdqOptions]):
         symmetric = self.options.symmetric or bits == 16
         placement = place(model.graph, profile, self.options.keep_float)
         declined = list(self._declined(model.graph, profile))
-        if not placement.layers:
-            return PassOutcome(model, False, 0, declined)
         float_model = model.clone()
+        model.graph.meta[FLOAT_MODEL] = float_model
+        model.graph.meta[PROFILE] = profile.name
+        model.graph.meta[WEIGHT_SUMS] = self.options.weight_sums
+        if not placement.layers:
+            self.calibration.note(_nothing_quantized(declined))
+            return PassOutcome(model, False, 0, declined)
         ranges = self._ranges(model, placement, symmetric)
         grids = {
             value: activation_grid(
@@ -123,19 +132,21 @@ class InsertQdq(CalibratedPass[InsertQdqOptions]):
             model.graph, placement, grids, Names(model),
             weight_sums=self.options.weight_sums, dense_scales=self.options.dense_scales,
         )  # fmt: skip
-        model.graph.meta[FLOAT_MODEL] = float_model
-        model.graph.meta[PROFILE] = profile.name
-        model.graph.meta[WEIGHT_SUMS] = self.options.weight_sums
         return PassOutcome(model, True, len(placement.layers), declined)
 
     def _declined(self, graph: ir.Graph, profile: IntegerProfile) -> Iterator[Declined]:
-        for layer in linear_layers(graph):
-            name = layer.node.name or ""
-            if name in self.options.keep_float:
-                yield Declined(name, "it is kept in float")
-            elif not multiplies_in_integers(layer, profile):
-                axes = len(layer.array().shape) - 2
-                yield Declined(name, f"a convolution over {axes} axes is computed in float")
+        for node in graph:
+            if node.domain != "" or node.op_type not in LINEAR_OPERATORS:
+                continue
+            layer, name = linear_layer(node), node.name or ""
+            if layer is None:
+                reason = why_not_linear(node)
+            elif name in self.options.keep_float:
+                reason = "it is kept in float"
+            else:
+                reason = why_float(layer, profile)
+            if reason is not None:
+                yield Declined(name, reason)
 
     def _ranges(
         self, model: ir.Model, placement: Placement, symmetric: bool
@@ -233,7 +244,7 @@ class _Inserter:
         input_scale = self._grid_of[node].scale
         rows = layer.to_rows(layer.array())
         scales = weight_scales(rows, headroom)
-        bias = constant(layer.bias)
+        bias = layer.constant_bias()
         if bias is not None:
             scales = widen_for_bias(scales, float(input_scale), bias)
         if shared:
@@ -297,6 +308,14 @@ class _Inserter:
             name=self._names.fresh(f"{value}/{op_type}"),
         )
         return node, output
+
+
+def _nothing_quantized(declined: Sequence[Declined]) -> str:
+    if not declined:
+        return "nothing is quantized: the model has no Conv, Gemm or MatMul"
+    first = declined[0]
+    others = f", and {len(declined) - 1} others" if len(declined) > 1 else ""
+    return f"nothing is quantized: '{first.node}'{others} stays float, as {first.reason}"
 
 
 def _require_opset(model: ir.Model, bits: Literal[8, 16]) -> None:

@@ -82,10 +82,8 @@ class QuantizedLayer:
 
     def float_bias(self) -> npt.NDArray[np.float64]:
         """The bias that the layer itself had in float, [channels]; zeros where it had none."""
-        found = constant(self.layer.bias)
-        if found is None:
-            return np.zeros(len(self.scales))
-        return np.array(np.broadcast_to(found.reshape(-1), self.scales.shape), np.float64)
+        found = self.layer.constant_bias()
+        return np.zeros(len(self.scales)) if found is None else found.astype(np.float64)
 
     def can_hold_bias(self) -> bool:
         """Whether the graph has a place for a bias."""

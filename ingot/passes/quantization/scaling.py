@@ -9,7 +9,6 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from ingot.onnx_graph.edits import Names, add_initializer
-from ingot.onnx_graph.matching import constant
 from ingot.passes.quantization.linear import LinearLayer
 
 Wide = npt.NDArray[np.float64]
@@ -26,9 +25,8 @@ def scale_outputs(graph: ir.Graph, layer: LinearLayer, factors: Wide, names: Nam
     """
     weights = layer.array().astype(np.float64) * layer.per_channel(factors)
     replace_constant(graph, layer.node, 1, weights, names)
-    if layer.bias is not None:
-        bias = constant(layer.bias)
-        assert bias is not None
+    bias = layer.constant_bias()
+    if bias is not None:
         replace_constant(graph, layer.node, 2, bias * factors, names)
 
 

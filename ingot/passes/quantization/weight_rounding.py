@@ -123,7 +123,11 @@ def batches(
         size = 1 if fixed or any(shape[:1] != (1,) for shape in shapes) else _BATCH
         for start in range(0, len(group), size):
             part = group[start : start + size]
-            joined.append({n: np.concatenate([one[n] for one in part]) for n in part[0]})
+            joined.append(
+                {n: np.concatenate([one[n] for one in part]) for n in part[0]}
+                if len(part) > 1
+                else dict(part[0])
+            )
     return joined
 
 
