@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ingot.errors import InputError
+from ingot.errors import InputError, first_line
 from ingot.runtime.alignment import aligned
-from ingot.runtime.manifest import TensorSpec
+from ingot.runtime.conversion import as_array, as_nested, as_strings
+from ingot.runtime.manifest import STRING_DTYPE, TensorSpec
 
 Array = npt.NDArray[Any]
 
-# NumPy's name of the dtype of strings, and the kinds of array that hold them.
-_STRINGS = "object"
+# The kinds of array that hold strings.
 _STRING_KINDS = "OUST"
 
 
@@ -29,18 +30,14 @@ def bind_inputs(specs: Sequence[TensorSpec], inputs: Any, more: tuple[Any, ...])
         more: The other values, when the first is none.
 
     Raises:
-        InputError: A name is unknown, an input is missing or is not an array.
+        InputError: A name is unknown, an input is missing, cannot be read or is not an array.
     """
     names = [spec.name for spec in specs]
-    if isinstance(inputs, dict) and not more and len(inputs) == len(names):
-        try:
-            return [_value(spec, inputs[spec.name]) for spec in specs]
-        except KeyError:
-            pass  # a name is wrong: said below
+    given: Mapping[Any, Any]
     if isinstance(inputs, Mapping):
         if more:
             raise InputError("give either one mapping of inputs or arrays in order, not both")
-        given = dict(inputs)
+        given = inputs
     else:
         values = (() if inputs is None else (inputs,)) + more
         if len(values) != len(names):
@@ -48,12 +45,12 @@ def bind_inputs(specs: Sequence[TensorSpec], inputs: Any, more: tuple[Any, ...])
                 f"{len(values)} inputs were given, the model takes {len(names)}: {', '.join(names)}"
             )
         given = dict(zip(names, values, strict=True))
-    unknown = [name for name in given if name not in names]
-    missing = [name for name in names if name not in given]
-    if unknown or missing:
+    if len(given) != len(names) or any(name not in given for name in names):
+        unknown = [name for name in given if name not in names]
+        missing = [name for name in names if name not in given]
         problem = f"no input is called {unknown[0]}" if unknown else f"{missing[0]} is missing"
         raise InputError(f"{problem}; the model's inputs are {', '.join(names)}")
-    return [_value(spec, given[spec.name]) for spec in specs]
+    return [_value(spec, _read(given, spec.name)) for spec in specs]
 
 
 def check_inputs(specs: Sequence[TensorSpec], values: Sequence[Any]) -> dict[str, int]:
@@ -76,41 +73,70 @@ def check_provided(
     """Checks the arrays that a caller gives for outputs.
 
     Raises:
-        InputError: An array does not fit the output of its name, or there is no such output.
+        InputError: An array does not fit the output of its name, there is no such output, or two
+            arrays share memory.
     """
+    if not isinstance(provided, Mapping):
+        raise InputError(
+            f"outputs takes a mapping from names to arrays, not a {type(provided).__name__}"
+        )
     by_name = {spec.name: spec for spec in specs}
     for name, array in provided.items():
         if name not in by_name:
             raise InputError(
                 f"no output is called {name}; the model's outputs are {', '.join(by_name)}"
             )
-        if by_name[name].onnx_type is not None or by_name[name].dtype == _STRINGS:
+        if by_name[name].onnx_type is not None or by_name[name].dtype == STRING_DTYPE:
             raise InputError(f"output {by_name[name]} cannot go to a caller's array")
+        if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+            raise InputError(f"output {name} was given a {type(array).__name__}, not a NumPy array")
         _check_tensor("output", by_name[name], array, dict(symbols))
         if not (array.flags.c_contiguous and array.flags.writeable):
             raise InputError(f"the array for output {name} must be C-contiguous and writable")
+    for (name, array), (other, its) in itertools.combinations(provided.items(), 2):
+        if np.may_share_memory(array, its):
+            raise InputError(f"the arrays for outputs {name} and {other} share memory")
     return dict(provided)
 
 
+def lay_out(specs: Sequence[TensorSpec], values: Sequence[Any]) -> list[Any]:
+    """Returns checked values as compiled code reads them, copies where they lie otherwise.
+
+    Raises:
+        InputError: There is no memory for a copy.
+    """
+    laid = []
+    for spec, value in zip(specs, values, strict=True):
+        try:
+            laid.append(aligned(value) if spec.in_code else value)
+        except MemoryError:
+            raise InputError(f"there is no memory for a copy of input {spec}") from None
+    return laid
+
+
 def _value(spec: TensorSpec, value: Any) -> Any:
-    if spec.onnx_type is not None and not spec.onnx_type.startswith("tensor("):
+    if type(value) is np.ndarray and spec.is_numeric and value.dtype.isnative:
         return value
-    array = value if isinstance(value, np.ndarray) else _as_array(spec, value)
-    if spec.dtype == _STRINGS and array.dtype.kind in _STRING_KINDS:
-        return array.astype(object)
-    return aligned(array) if spec.in_code else array
+    what = f"input {spec.name}"
+    if spec.onnx_type is not None and not spec.onnx_type.startswith("tensor("):
+        return as_nested(what, value)
+    if spec.dtype == STRING_DTYPE and isinstance(value, (list, tuple)):
+        value = np.array(value, dtype=object)  # NumPy would make strings of numbers beside strings
+    array = as_array(what, value)
+    if spec.dtype == STRING_DTYPE and array.dtype.kind in _STRING_KINDS:
+        return as_strings(what, array)
+    return array
 
 
-def _as_array(spec: TensorSpec, value: Any) -> Array:
-    if hasattr(value, "__dlpack__"):
-        value = np.from_dlpack(value)
+def _read(given: Mapping[Any, Any], name: str) -> Any:
+    """Returns an entry of a mapping, which may read it from anywhere."""
     try:
-        return np.asarray(value)
-    except ValueError as error:
-        raise InputError(f"input {spec.name} is not an array: {error}") from error
+        return given[name]
+    except Exception as error:
+        raise InputError(f"input {name} cannot be read: {first_line(error)}") from error
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)
 def _dtype_name(dtype: np.dtype[Any]) -> str:
     """The dtype's name; NumPy works it out at every call."""
     return dtype.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import json
 import math
 import re
@@ -17,6 +18,8 @@ FORMAT_VERSION = 4
 MANIFEST_MEMBER = "manifest.json"
 CODE_MEMBER = "lib.so"
 WEIGHTS_MEMBER = "params.safetensors"
+# NumPy's name of the dtype of strings.
+STRING_DTYPE = "object"
 # What compiled code calls a region by: this and its name.
 REGION_PREFIX = "ingot.region."
 # The same for a region that writes its outputs where it is told to, as TVM's own kernels do.
@@ -41,6 +44,11 @@ class TensorSpec:
     shape: tuple[int | str, ...]
     in_code: bool = True
     onnx_type: str | None = None
+
+    @functools.cached_property
+    def is_numeric(self) -> bool:
+        """Whether it is a tensor of known rank, of anything but strings."""
+        return self.onnx_type is None and self.dtype != STRING_DTYPE
 
     def __str__(self) -> str:
         """Returns the spec as ``name: dtype[N, 3, 224, 224]``."""

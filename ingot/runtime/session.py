@@ -15,7 +15,7 @@ import tvm_ffi
 
 from ingot.errors import ArtifactError, InputError, UsageError
 from ingot.runtime.artifact import ArtifactReader
-from ingot.runtime.binding import bind_inputs, check_inputs, check_provided
+from ingot.runtime.binding import bind_inputs, check_inputs, check_provided, lay_out
 from ingot.runtime.hosting import HostedRegions, host_regions
 from ingot.runtime.interface import INTERFACE_FUNCTION, Interface
 from ingot.runtime.library import load_executable
@@ -119,7 +119,8 @@ class Session:
         """
         values = bind_inputs(self.inputs, inputs, more)
         symbols = check_inputs(self.inputs, values)
-        provided = check_provided(self.outputs, outputs, symbols) if outputs else {}
+        provided = {} if outputs is None else check_provided(self.outputs, outputs, symbols)
+        values = lay_out(self.inputs, values)
         with self._lock:
             if self._closed:
                 raise InputError("the session is closed: open the artifact again")
@@ -137,7 +138,7 @@ class Session:
                     f"output {name} has shape {list(produced[name].shape)}, the array provided for "
                     f"it {list(array.shape)}"
                 )
-            np.copyto(array, produced[name], casting="no")
+            np.copyto(array, produced[name], casting="equiv")
             produced[name] = array
         return produced
 

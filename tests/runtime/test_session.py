@@ -13,6 +13,8 @@ import pytest
 from ingot.compiler.build import Artifact
 from ingot.errors import InputError, UsageError
 from ingot.reference.session import Reference
+from ingot.runtime.binding import check_provided
+from ingot.runtime.manifest import TensorSpec
 from ingot.runtime.session import Session
 
 
@@ -62,8 +64,9 @@ def test_no_examples_have_no_results(session: Session) -> None:
             .reshape(array.shape)
         ),
         OnlyDlpack,
+        lambda array: array.astype(">f4"),
     ],
-    ids=["fortran order", "strided", "read-only", "unaligned", "DLPack"],
+    ids=["fortran order", "strided", "read-only", "unaligned", "DLPack", "other byte order"],
 )
 def test_any_layout_gives_the_same_bits(session: Session, image: np.ndarray, view: Any) -> None:
     expected = session.run(image)["logits"]
@@ -83,6 +86,21 @@ def test_outputs_go_to_arrays_that_the_caller_provides(session: Session, image: 
     np.testing.assert_array_equal(mine, session.run(image)["logits"])
 
 
+def test_an_array_for_outputs_may_have_the_other_byte_order(
+    session: Session, image: np.ndarray
+) -> None:
+    mine = np.empty((2, 10), ">f4")
+    session.run(image, outputs={"logits": mine})
+    np.testing.assert_array_equal(mine, session.run(image)["logits"])
+
+
+def test_arrays_for_two_outputs_do_not_share_memory() -> None:
+    memory = np.empty((3, 10), np.float32)
+    specs = [TensorSpec(name, "float32", (2, 10)) for name in ("a", "b")]
+    with pytest.raises(InputError, match="the arrays for outputs a and b share memory"):
+        check_provided(specs, {"a": memory[:2], "b": memory[1:]}, {})
+
+
 def test_results_of_earlier_calls_stay_as_they_were(session: Session, image: np.ndarray) -> None:
     first = session.run(image)["logits"]
     before = first.copy()
@@ -91,6 +109,13 @@ def test_results_of_earlier_calls_stay_as_they_were(session: Session, image: np.
 
 
 GOOD = np.zeros((2, 3, 16, 16), np.float32)
+
+
+class Unreadable(dict[str, np.ndarray]):
+    """A mapping that reads its values from a file."""
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        raise OSError("the file is gone")
 
 
 @pytest.mark.parametrize(
@@ -106,6 +131,15 @@ GOOD = np.zeros((2, 3, 16, 16), np.float32)
         ([GOOD[:, :, :15]], r"was given shape \[2, 3, 15, 16\]"),
         (["text"], "was given dtype str"),
         ([[[1.0], [2.0, 3.0]]], "input image is not an array"),
+        ([{"image": None}], "was given dtype object"),
+        ([{"image": {1, 2}}], "was given dtype object"),
+        ([{"image": np.ndarray}], "was given dtype object"),
+        ([GOOD.astype(object)], "was given dtype object"),
+        ([{1: GOOD}], "no input is called 1"),
+        ([{("image",): GOOD, 2: GOOD}], r"no input is called \('image',\)"),
+        ([Unreadable(image=GOOD)], "input image cannot be read: the file is gone"),
+        ([np.ma.masked_equal(GOOD, 0)], "input image has masked elements"),
+        ([np.broadcast_to(np.float32(0), (1 << 40, 3, 16, 16))], "no memory for a copy of input"),
     ],
 )
 def test_wrong_inputs_are_refused_in_one_line(
@@ -123,13 +157,21 @@ def test_wrong_inputs_are_refused_in_one_line(
         ({"logits": np.empty((3, 10), np.float32)}, r"shape \[3, 10\] \(N is 2 elsewhere\)"),
         ({"logits": np.empty((2, 10), np.float64)}, "dtype float64"),
         ({"logits": np.empty((10, 2), np.float32).T}, "must be C-contiguous and writable"),
+        ({"logits": np.broadcast_to(np.float32(0), (2, 10))}, "must be C-contiguous and writable"),
+        ([np.empty((2, 10), np.float32)], "a mapping from names to arrays, not a list"),
+        ("logits", "a mapping from names to arrays, not a str"),
+        ({"logits": [[0.0] * 10] * 2}, "output logits was given a list, not a NumPy array"),
+        ({"logits": None}, "output logits was given a NoneType"),
+        ({"logits": np.ma.masked_all((2, 10), np.float32)}, "was given a MaskedArray"),
+        ({3: np.empty((2, 10), np.float32)}, "no output is called 3"),
     ],
 )
 def test_wrong_output_arrays_are_refused(
-    session: Session, image: np.ndarray, outputs: dict[str, np.ndarray], message: str
+    session: Session, image: np.ndarray, outputs: Any, message: str
 ) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as error:
         session.run(image, outputs=outputs)
+    assert "\n" not in str(error.value)
 
 
 def test_many_threads_may_call_one_session(session: Session, image: np.ndarray) -> None:
