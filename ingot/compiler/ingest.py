@@ -26,6 +26,7 @@ from ingot.compiler.reference_samples import (
     reference_samples,
 )
 from ingot.compiler.simplification import expand_functions, raise_opset, simplify
+from ingot.compiler.uncertain_ranks import forget_uncertain_ranks
 from ingot.compiler.verification import ReferenceCheck
 from ingot.data import Dataset
 from ingot.errors import IngotError, ModelError, VerificationError, first_line, root_cause
@@ -136,6 +137,7 @@ def ingest(
     NameFixPass()(original)
     name_open_dimensions(original)
     bind_shapes(original, {**batch_shapes(original, batch), **(shapes or {})})
+    forget_uncertain_ranks(original)
     inferred = infer_shapes(original)
     opset = original.opset_imports.get("", 0)
     model = original.clone()

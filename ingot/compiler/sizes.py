@@ -86,16 +86,21 @@ class OpenSizes:
         """Sizes to try until the model runs: the first ones, a batch of one, sums, larger ones.
 
         Exporters call the batch symbolic and yet write its size of one into a Reshape; a mask's
-        length is often that of the past and of the present together; a window takes more samples
-        than a sentence has words.
+        length is often that of the past and of the present together; the batch of a recurrent
+        state stands behind its layers, maybe without a name; a window takes more samples than a
+        sentence has words.
         """
         starts = [dict(self.first), {**self.first, **dict.fromkeys(self.batches, 1)}]
         yield from starts
         for total, (one, two) in self._sums():
             for start in starts:
                 yield start | {total: start[one] + start[two]}
+        tied = [start | {s: start[batch]} for s, batch in self._ties() for start in starts]
+        yield from tied
         for size, group in itertools.product(_GROWN, self._groups()):
-            for start in starts:
+            for start in (*starts, *tied):
+                if any(start[symbol] != self.first[symbol] for symbol in group):
+                    continue
                 grown = start | {symbol: max(size, start[symbol]) for symbol in group}
                 if grown != start and self._elements(grown) <= _MOST_ELEMENTS:
                     yield grown
@@ -109,13 +114,13 @@ class OpenSizes:
         for kind in range(_KINDS):
             apart = {s: self._size(s, kind, index, base) for index, s in enumerate(base)}
             alike = {s: self._size(s, kind, 0, base) for s in base}
-            candidates = [self._summed(sizes, base) for sizes in (apart, alike)]
+            candidates = [self._related(sizes, base) for sizes in (apart, alike)]
             yield candidates if apart != alike else candidates[:1]
 
     def alone(self, symbol: str, base: Sizes) -> Iterator[dict[str, int]]:
         """Sizes that differ from the first ones in one symbol: odd, larger, one, divisible."""
         for kind in (1, 2, 0, 3):
-            yield {**base, symbol: self._size(symbol, kind, 0, base)}
+            yield self._related({**base, symbol: self._size(symbol, kind, 0, base)}, base)
 
     def _size(self, symbol: str, kind: int, index: int, base: Sizes) -> int:
         size = BATCH if symbol in self.batches else self.first[symbol]
@@ -130,8 +135,18 @@ class OpenSizes:
             for pair in itertools.combinations(rest, 2):
                 yield total, pair
 
-    def _summed(self, sizes: dict[str, int], base: Sizes) -> dict[str, int]:
-        """Keeps a sum of the base that was made so for the model to run."""
+    def _ties(self) -> Iterator[tuple[str, str]]:
+        """Lengths that may be a batch: those of second dimensions, as recurrent states have it."""
+        seconds = {dims[1] for dims in self.shapes.values() if len(dims) > 2}
+        for symbol in self.lengths:
+            if symbol in seconds:
+                yield from ((symbol, batch) for batch in self.batches)
+
+    def _related(self, sizes: dict[str, int], base: Sizes) -> dict[str, int]:
+        """Keeps a sum, or a length that is the batch, that was made so for the model to run."""
+        for symbol, batch in self._ties():
+            if base[symbol] != self.first[symbol] and base[symbol] == base[batch]:
+                return sizes | {symbol: sizes[batch]}
         for total, (one, two) in self._sums():
             if base[total] != self.first[total] and base[total] == base[one] + base[two]:
                 return sizes | {total: sizes[one] + sizes[two]}

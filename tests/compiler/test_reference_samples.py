@@ -92,6 +92,20 @@ def test_a_window_gets_the_samples_that_it_takes() -> None:
     assert "checked from samples = 1024 on" in found.notes[0]
 
 
+def test_a_recurrent_state_has_the_batch_behind_its_layers() -> None:
+    model = model_of(
+        "float[N, samples] x, float[1, B, 4] state", "float[S, 1, N, 4] y",
+        'p = Pad<mode = "reflect">(x, pads) u = Unsqueeze(p, axes) t = Transpose<perm=[1,0,2]>(u)'
+        " y = RNN<hidden_size = 4>(t, w, r, , , state)",
+        "<int64[4] pads = {0, 20, 0, 20}, int64[1] axes = {2}, float[1, 4, 1] w = {1, 2, 3, 4},"
+        " float[1, 4, 4] r = {1, 2, 3, 4, 5, 6, 7, 8, 9, 8, 7, 6, 5, 4, 3, 2}>",
+    )  # fmt: skip
+    found = reference_samples(model)
+    assert found.samples[0].sizes == {"N": 2, "samples": 64, "B": 2}
+    assert all(sample.sizes["B"] == sample.sizes["N"] for sample in found.samples)
+    assert len({sample.sizes["N"] for sample in found.samples}) >= 3
+
+
 def test_a_mask_of_the_past_and_the_present_together() -> None:
     model = model_of(
         "float[N, S] ids, float[N, P] past, float[N, T] mask", "float[N, T] y",

@@ -39,6 +39,17 @@ def test_one_length_may_be_the_sum_of_two_others() -> None:
         assert all(sizes["T"] == sizes["S"] + sizes["P"] for sizes in candidates)
 
 
+def test_a_second_dimension_may_be_the_batch() -> None:
+    found = open_sizes("float[N, samples] x, float[2, B, 128] state, float[4, 5, 6] rest")
+    attempts = list(itertools.islice(found.attempts(), 64))
+    assert {"N": 2, "samples": 16, "B": 2} in attempts
+    assert {"N": 2, "samples": 256, "B": 2} in attempts
+    for candidates in found.further({"N": 2, "samples": 256, "B": 2}):
+        assert all(sizes["B"] == sizes["N"] for sizes in candidates)
+    for sizes in found.alone("N", {"N": 2, "samples": 256, "B": 2}):
+        assert sizes["B"] == sizes["N"]
+
+
 def test_further_sizes_differ_from_symbol_to_symbol_or_are_alike() -> None:
     ones, odd, larger, _ = open_sizes("int64[N, S] ids, int64[N, T] more").further(
         {"N": 2, "S": 16, "T": 16}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -85,7 +86,7 @@ class LinearLayer:
     def to_rows(self, weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Weights as one row per output channel, [channels, inputs of one channel]."""
         moved = np.moveaxis(weights, self.channel_axis, 0)
-        return moved.reshape(moved.shape[0], -1)
+        return moved.reshape(moved.shape[0], math.prod(moved.shape[1:]))
 
     def from_rows(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The inverse of :meth:`to_rows`."""

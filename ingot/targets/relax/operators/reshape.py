@@ -15,7 +15,6 @@ from ingot.targets.relax.expressions import (
     at_least,
     chosen,
     described,
-    different,
     equal,
     is_number,
     plain,
@@ -158,7 +157,7 @@ def squeeze(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) -> 
         attributes: ``axes``, before opset 13.
 
     Raises:
-        UnsupportedOperatorError: A dimension is not one.
+        UnsupportedOperatorError: A dimension is not one, or may be one and then be dropped.
     """
     data = tensor(builder, inputs[0])
     own = shape_of(data)
@@ -177,8 +176,8 @@ def squeeze(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) -> 
         axes = [axis for axis, size in enumerate(own) if is_number(size, 1)]
         for size in own:
             if not isinstance(size, int) and not at_least(size, 2):
-                builder.require(
-                    different(size, 1), f"dimension {described(size)} is 1, and is not squeezed"
+                raise UnsupportedOperatorError(
+                    f"the rank of its result depends on whether dimension {described(size)} is 1"
                 )
     assert _are_known(axes)
     axes = normalized_axes(axes, len(own))
