@@ -176,6 +176,12 @@ def _print(artifact: Artifact) -> None:
             "rounding: no more than it does in ONNX Runtime itself",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
+    for refusal in outcome.get("refused", ()):
+        sizes = ", ".join(f"{symbol} = {size}" for symbol, size in refusal["sizes"].items())
+        console.print(
+            f"note: refused at {sizes}, where ONNX Runtime runs the model: {refusal['reason']}",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
     for name, decibels in (
         manifest.measured.get("quantization", {}).get("output_sqnr_db", {}).items()
     ):

@@ -74,6 +74,26 @@ def test_code_that_fails_where_the_reference_runs_is_refused_in_one_line() -> No
         compare(refuse)
 
 
+def test_sizes_that_the_code_refuses_are_told_while_most_agree() -> None:
+    def refuse_at(*sizes: int) -> Callable[[Outputs], Outputs]:
+        def refuse(outputs: Outputs) -> Outputs:
+            if len(outputs["y"]) in sizes:
+                raise InputError("node 'add' (Add): sizes N + 1 and 2 are not equal")
+            return outputs
+
+        return refuse
+
+    outcome = compare(refuse_at(1))
+    assert outcome["sizes"] == [{"N": 2}, {"N": 3}, {"N": 4}]
+    assert outcome["samples"] == 3
+    (refused,) = outcome["refused"]
+    assert refused["sizes"] == {"N": 1}
+    assert refused["reason"].startswith("node 'add' (Add): sizes N + 1 and 2 are not equal")
+    for sizes in ((2,), (1, 3), (1, 3, 4)):
+        with pytest.raises(VerificationError, match="which ONNX Runtime runs: node 'add'"):
+            compare(refuse_at(*sizes))
+
+
 @pytest.mark.parametrize(
     ("dtype", "relative", "right"),
     [("float", 1e-3, False), ("float16", 2e-3, True), ("float16", 2e-2, False),
