@@ -6,6 +6,8 @@ stands and exits with the error's code; the traceback stays behind ``--debug``.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import ClassVar
 
 
@@ -51,6 +53,21 @@ class ArtifactError(IngotError):
 
 class InputError(IngotError, ValueError):
     """An input given to a session has a wrong name, shape or dtype."""
+
+
+@contextlib.contextmanager
+def own_errors() -> Iterator[None]:
+    """Turns what Python raises when memory or its stack ends into an error of Ingot's.
+
+    Raises:
+        ModelError: There was no memory left, or something is nested too deep.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise ModelError("there is no memory left: give smaller sizes, or free some") from error
+    except RecursionError as error:
+        raise ModelError("the model is nested too deep") from error
 
 
 def first_line(error: BaseException) -> str:

@@ -11,9 +11,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ingot.cli.measuring import parse_threads, progress, result_console
+from ingot.cli.measuring import parse_threads, progress
 from ingot.cli.shapes import parse_shapes
 from ingot.cli.source import find_model
+from ingot.cli.text import result_console
 from ingot.compiler.build import ARTIFACT_SUFFIX
 from ingot.errors import UsageError
 from ingot.progress import Progress
@@ -158,4 +159,4 @@ def _print(rows: Sequence[BenchRow], machine: MachineFacts) -> None:
     console = result_console()
     console.print(table)
     for warning in machine_warnings(machine, max(row.threads for row in rows)):
-        console.print(warning, highlight=False, markup=False, soft_wrap=True)
+        console.print(warning, soft_wrap=True)

@@ -10,11 +10,12 @@ from typing import Annotated
 import onnx_ir as ir
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ingot.cli.shapes import parse_shapes
 from ingot.cli.source import find_model
+from ingot.cli.text import PlainConsole, printable
 from ingot.compiler.accuracy import measure_accuracy
 from ingot.compiler.bisect import BisectReport, BisectStep, Inputs, TouchedNode
 from ingot.compiler.bisect import bisect as find_guilty
@@ -159,7 +160,7 @@ def _search(
     tolerance: float | None,
     dump_dir: Path | None,
 ) -> BisectReport:
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     rtol = plan.verify.rtol if tolerance is None else tolerance
     report = find_guilty(
         source.model,
@@ -182,33 +183,33 @@ def _print_step(console: Console, step: BisectStep, total: int) -> None:
     upto = f", up to {step.last}" if step.last else ""
     console.print(
         f"{step.passes} of {total} passes{upto}: {verdict}{figure} ({step.seconds:.1f} s)",
-        highlight=False, soft_wrap=True, markup=False,
+        soft_wrap=True,
     )  # fmt: skip
 
 
 def _print(report: BisectReport) -> None:
-    console = Console()
+    console = PlainConsole()
     if report.guilty is None or report.index is None:
         console.print(
-            f"No pass breaks the model: {escape(report.criterion)}",
-            highlight=False, soft_wrap=True,
+            f"No pass breaks the model: {report.criterion}", soft_wrap=True
         )  # fmt: skip
         return
     console.print(
-        f"[bold]{report.guilty}[/bold], pass {report.index + 1}, is the first to break: "
-        f"{escape(report.criterion)}", highlight=False, soft_wrap=True,
+        Text.assemble(
+            (printable(report.guilty), "bold"),
+            f", pass {report.index + 1}, is the first to break: {printable(report.criterion)}",
+        ),
+        soft_wrap=True,
     )  # fmt: skip
     if report.failure:
-        console.print(escape(report.failure), highlight=False, soft_wrap=True)
+        console.print(report.failure, soft_wrap=True)
         return
     first = report.first_tensor
     if first is not None:
         difference = first.detail or (
             f"differs by {first.max_abs_error:.3g} absolute, {first.max_rel_error:.3g} relative"
         )
-        console.print(
-            escape(f"First tensor: '{first.name}' {difference}"), highlight=False, soft_wrap=True
-        )
+        console.print(f"First tensor: '{first.name}' {difference}", soft_wrap=True)
     console.print(_table(report.nodes))
     if len(report.nodes) > _ROWS:
         console.print(f"… and {len(report.nodes) - _ROWS} more; --json lists them all")
@@ -220,8 +221,10 @@ def _table(nodes: Sequence[TouchedNode]) -> Table:
         table.add_column(header, overflow="fold")
     for node in nodes[:_ROWS]:
         table.add_row(
-            f"[{_COLOURS[node.change]}]{node.change}[/]",
-            *map(escape, (node.operator, node.name, ", ".join(node.inputs))),
-            escape(", ".join(node.outputs)),
+            Text(node.change, _COLOURS[node.change]),
+            node.operator,
+            node.name,
+            ", ".join(node.inputs),
+            ", ".join(node.outputs),
         )
     return table

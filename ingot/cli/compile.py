@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from ingot.cli.measuring import progress
 from ingot.cli.shapes import parse_shapes
 from ingot.cli.source import find_model
+from ingot.cli.text import PlainConsole
 from ingot.compiler.build import Artifact, compile_model
 from ingot.compiler.recipe import load_recipe
 from ingot.models.catalog import ModelSource
@@ -135,7 +135,7 @@ def _notes(manifest: Manifest) -> list[str]:
 
 def _print(artifact: Artifact) -> None:
     manifest = artifact.manifest
-    console = Console()
+    console = PlainConsole()
     table = Table("pass", "applied", "nodes", "what changed", box=None, header_style="bold")
     for record in manifest.passes:
         if record["changed"]:
@@ -145,7 +145,7 @@ def _print(artifact: Artifact) -> None:
     if table.row_count:
         console.print(table)
     for note in _notes(manifest):
-        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+        console.print(f"note: {note}", soft_wrap=True)
     seconds = manifest.measured["stage_seconds"]
     parts = ", ".join(
         f"{stage} {seconds[stage]:.1f} s" for stage in ("ingest", "passes", "lower", "verify")
@@ -153,10 +153,10 @@ def _print(artifact: Artifact) -> None:
     )  # fmt: skip
     console.print(
         f"{artifact.path}: {artifact.size / _MIB:.2f} MiB for {manifest.target.spec} ({parts})",
-        highlight=False, soft_wrap=True,
+        soft_wrap=True,
     )  # fmt: skip
     if left := manifest.left_to_onnxruntime:
-        console.print(f"{left}; `ingot inspect` says why", highlight=False, soft_wrap=True)
+        console.print(f"{left}; `ingot inspect` says why", soft_wrap=True)
     outcome = manifest.measured.get("verification", {"ran": False, "reason": "switched off"})
     if outcome["ran"] and "rms_error" in outcome:
         said = (
@@ -169,12 +169,12 @@ def _print(artifact: Artifact) -> None:
         )
     else:
         said = f"not checked numerically: {outcome['reason']}"
-    console.print(said, highlight=False, soft_wrap=True)
+    console.print(said, soft_wrap=True)
     for name, relative in outcome.get("magnified", {}).items():
         console.print(
             f"note: output '{name}' differs by {relative:.1e} of scale, as the model magnifies "
             "rounding: no more than it does in ONNX Runtime itself",
-            highlight=False, soft_wrap=True,
+            soft_wrap=True,
         )  # fmt: skip
     for refusal in outcome.get("refused", ()):
         sizes = ", ".join(f"{symbol} = {size}" for symbol, size in refusal["sizes"].items())
@@ -188,5 +188,5 @@ def _print(artifact: Artifact) -> None:
         if decibels is not None:
             console.print(
                 f"quantization noise of {name}: {decibels:.1f} dB below the float model's signal",
-                highlight=False, soft_wrap=True,
+                soft_wrap=True,
             )  # fmt: skip

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from ingot.cli.text import PlainConsole
 from ingot.runtime.cpu_features import machine_architecture
 from ingot.runtime.library import load_runtime_library, runtime_library_path
 
@@ -53,9 +54,9 @@ def doctor(
         table = Table("", "check", box=None, header_style="bold")
         table.add_column("found", overflow="fold")
         for finding in findings:
-            mark = "[green]ok[/]" if finding["ok"] else "[red]wrong[/]"
+            mark = Text("ok", "green") if finding["ok"] else Text("wrong", "red")
             table.add_row(mark, str(finding["check"]), str(finding["found"]))
-        Console().print(table)
+        PlainConsole().print(table)
     if not all(finding["ok"] for finding in findings):
         raise typer.Exit(1)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
+from pathlib import Path
 
 
 def run() -> None:
@@ -16,4 +18,8 @@ def run() -> None:
         sys.exit(2)
     from ingot.cli.main import main
 
+    # Recipes name passes, and reports metrics, by modules that may lie in the current folder. It
+    # comes last, so that no file in it stands in for a package.
+    with contextlib.suppress(FileNotFoundError):
+        sys.path.append(str(Path.cwd()))
     sys.exit(main(sys.argv[1:]))

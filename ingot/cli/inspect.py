@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from ingot.cli.text import PlainConsole
 from ingot.report.npu import NpuEstimate, read_estimate
 from ingot.runtime.artifact import ArtifactReader
 from ingot.runtime.manifest import Manifest
@@ -31,7 +31,7 @@ def inspect(
     if as_json:
         typer.echo(manifest.to_json(), nl=False)
         return
-    console = Console()
+    console = PlainConsole()
     console.print(_facts(artifact, manifest))
     if "npu" in manifest.placement:
         console.print(_npu(manifest.placement["npu"], manifest.placement["cpu"]))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import importlib
+import os
 import signal
-import threading
+import sys
 import traceback
 from typing import Annotated, Any
 
@@ -13,9 +15,12 @@ import typer
 import typer.core
 import typer.main
 
-from ingot.errors import IngotError
+from ingot.cli import interruption
+from ingot.cli.text import escape_what_streams_cannot_encode, printable
+from ingot.errors import IngotError, first_line
 
 _INTERRUPTED = 130
+_LONGEST_LINE = 2000
 _DEBUG = "--debug"
 
 
@@ -54,14 +59,6 @@ def _load(name: str) -> Any:
     ready = typer.main.get_command(loaded)
     ready.name = name
     return ready
-
-
-class _Interrupted(BaseException):
-    """Ctrl-C, as an exception that the command-line library does not take for its own."""
-
-
-def _interrupt(*_: object) -> None:
-    raise _Interrupted
 
 
 class _LazyGroup(typer.core.TyperGroup):
@@ -125,22 +122,61 @@ def main(arguments: list[str]) -> int:
     An error becomes one line on standard error; with ``--debug``, anywhere, the traceback too.
     """
     debug = _DEBUG in arguments
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, _interrupt)
+    escape_what_streams_cannot_encode()
+    with interruption.noticed():
+        try:
+            code = _run([argument for argument in arguments if argument != _DEBUG], debug)
+            sys.stdout.flush()
+        except (interruption.Interrupted, KeyboardInterrupt) as error:
+            return _report_interruption(error, debug)
+        except BrokenPipeError:
+            return _stop_writing()
+        except OSError as error:
+            return _report(error, f"standard output cannot be written: {error.strerror}", 1, debug)
+    return code
+
+
+def _run(arguments: list[str], debug: bool) -> int:
     try:
-        app(args=[argument for argument in arguments if argument != _DEBUG], prog_name="ingot")
-    except IngotError as error:
-        return _report(error, str(error), error.exit_code, debug)
-    except (_Interrupted, KeyboardInterrupt) as error:
-        return _report(error, "interrupted; nothing was left half-written", _INTERRUPTED, debug)
+        app(args=arguments, prog_name="ingot")
     except SystemExit as exit_:
+        if interruption.happened():
+            return _report_interruption(exit_, debug)
         return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        # What was interrupted may have taken that for a failure of its own.
+        if interruption.happened():
+            return _report_interruption(error, debug)
+        if isinstance(error, IngotError):
+            return _report(error, str(error), error.exit_code, debug)
+        if isinstance(error, MemoryError):
+            return _report(error, "there is no memory left", 1, debug)
+        if isinstance(error, OSError) and error.filename is None and error.errno == errno.ENOSPC:
+            raise
+        said = f"{type(error).__name__}: {first_line(error)}"
+        return _report(error, f"{said} (unexpected; --debug shows where it comes from)", 1, debug)
     return 0
+
+
+def _report_interruption(error: BaseException, debug: bool) -> int:
+    return _report(error, "interrupted; nothing was left half-written", _INTERRUPTED, debug)
+
+
+def _stop_writing() -> int:
+    """The reader of the output has gone, as ``head`` does: nobody is there to be told of it."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+    return 128 + signal.SIGPIPE
 
 
 def _report(error: BaseException, message: str, exit_code: int, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
-    line = " ".join(message.split())
+    line = printable(" ".join(message.split()))
+    if len(line) > _LONGEST_LINE:  # a name may be of any length
+        line = f"{line[:_LONGEST_LINE]}…"
     typer.secho(f"ingot: error: {line}", fg=typer.colors.RED, err=True)
     return exit_code

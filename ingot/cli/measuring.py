@@ -1,4 +1,4 @@
-"""What commands share: how they show progress and tables, and lists of numbers."""
+"""What commands share: how they show progress, and lists of numbers."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ingot.cli.interruption import end_if_interrupted
+from ingot.cli.text import PlainConsole, printable
 from ingot.errors import UsageError
 from ingot.progress import Progress as Tell
 
 # Plain lines for a log: a step's begin, and its quarters where it is long.
 _QUARTERS = 4
 _LONG = 100
-_LOG_WIDTH = 160
 
 
 @contextlib.contextmanager
 def progress() -> Iterator[Tell]:
     """Shows steps with a bar on a terminal and as plain lines elsewhere, on standard error."""
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     if not console.is_terminal:
         yield _PlainLines(console)
         return
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -38,18 +39,13 @@ def progress() -> Iterator[Tell]:
 
         def tell(what: str, done: int, total: int) -> None:
             nonlocal current
+            end_if_interrupted()
             if what != current:
                 current = what
-                bar.reset(task, description=what, total=total or None)
+                bar.reset(task, description=printable(what), total=total or None)
             bar.update(task, completed=done, total=total or None)
 
         yield tell
-
-
-def result_console() -> Console:
-    """Standard output for a table: as wide as the terminal, or wide enough for a log."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_LOG_WIDTH)
 
 
 class _PlainLines:
@@ -62,6 +58,7 @@ class _PlainLines:
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Notes how far a step is."""
+        end_if_interrupted()
         quarter = done * _QUARTERS // total if total >= _LONG else 0
         if what != self._step:
             self._line(what)
@@ -70,7 +67,7 @@ class _PlainLines:
         self._step, self._quarter = what, quarter
 
     def _line(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+        self._console.print(text, soft_wrap=True)
 
 
 def parse_threads(text: str) -> list[int]:

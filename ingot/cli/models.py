@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
+from ingot.cli.text import PlainConsole, printable
 from ingot.errors import IngotError, UsageError
 from ingot.files import require_writable_in
 from ingot.models.catalog import (
@@ -46,7 +45,7 @@ def list_models(
     if as_json:
         typer.echo(json.dumps([_facts(model) for model in models], indent=2))
     elif sys.stdout.isatty():
-        Console().print(_table(models))
+        PlainConsole().print(_table(models))
     else:
         for model in models:
             typer.echo(
@@ -141,17 +140,17 @@ def fetch_progress() -> Iterator[Progress]:
         yield _plain_progress()
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TimeElapsedColumn(),
     )
-    with ProgressBar(*columns, console=Console(stderr=True), transient=True) as bars:
+    with ProgressBar(*columns, console=PlainConsole(stderr=True), transient=True) as bars:
         tasks: dict[str, TaskID] = {}
 
         def update(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = bars.add_task(escape(stage), total=None)
+                tasks[stage] = bars.add_task(printable(stage), total=None)
             bars.update(tasks[stage], completed=done, total=total or None)
 
         yield update

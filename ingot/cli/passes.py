@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import onnx_ir as ir
 import pydantic
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
+from ingot.cli.text import PlainConsole
 from ingot.passes.base import FLOAT_ROUNDING, IngotPass, Tolerance, ToleranceKind
 from ingot.passes.registry import default_registry
 
@@ -51,13 +51,13 @@ def passes(
     if as_json:
         typer.echo(json.dumps([fact.model_dump(mode="json") for fact in facts], indent=2))
         return
-    console = Console()
+    console = PlainConsole()
     for fact in facts:
-        console.print(f"[bold]{escape(fact.name)}[/]: {escape(fact.summary)}", soft_wrap=True)
-        console.print(f"    outputs may differ by {_allowed(fact)}", highlight=False)
+        console.print(Text.assemble((fact.name, "bold"), f": {fact.summary}"), soft_wrap=True)
+        console.print(f"    outputs may differ by {_allowed(fact)}")
         for option in fact.options:
             text = f"{option.name}: {option.type} = {option.default!r}  {option.description}"
-            console.print(f"    option {escape(text)}", highlight=False, soft_wrap=True)
+            console.print(f"    option {text}", soft_wrap=True)
 
 
 def _facts(name: str, cls: type[ir.passes.PassBase], origin: str) -> PassFacts:

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from ingot.cli.measuring import progress, result_console
+from ingot.cli.measuring import progress
 from ingot.cli.shapes import parse_shapes
 from ingot.cli.source import find_model
+from ingot.cli.text import result_console
 from ingot.compiler.build import ARTIFACT_SUFFIX
 from ingot.report.machine import machine_facts, machine_warnings
 from ingot.report.profile import KernelRow, ModelProfile, profile_model
@@ -65,7 +66,7 @@ def profile(
     console = result_console()
     console.print(_table(found, top))
     for line in (_peaks(found), *machine_warnings(machine, found.threads)):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _table(found: ModelProfile, top: int | None) -> Table:

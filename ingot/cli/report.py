@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
-from ingot.cli.measuring import progress, result_console
+from ingot.cli.measuring import progress
 from ingot.cli.shapes import parse_shapes
 from ingot.cli.source import find_model
+from ingot.cli.text import printable, result_console
 from ingot.compiler.recipe import NAMED_RECIPES
 from ingot.files import require_writable_in
 from ingot.models.catalog import ModelSource
@@ -145,14 +147,12 @@ def _print(made: Report, page: Path) -> None:
     if made.npu:
         console.print(_npu_table(made))
     for line in [*made.verdicts, *made.warnings]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     for check in made.checks:
-        outcome = "[red]failed[/red]" if check.failed else "[green]passed[/green]"
-        console.print(f"{outcome} ", end="")
-        console.print(
-            f"{check.rule}: {check.explanation}", highlight=False, markup=False, soft_wrap=True
-        )
-    console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
+        outcome = Text("failed", "red") if check.failed else Text("passed", "green")
+        line = f" {printable(check.rule)}: {printable(check.explanation)}"
+        console.print(Text.assemble(outcome, line), soft_wrap=True)
+    console.print(f"report: {page}", soft_wrap=True)
 
 
 def _table(made: Report) -> Table:

@@ -117,6 +117,9 @@ class _Given:
                 return {key: loaded[key] for key in loaded.files}
         except Exception as error:
             # NumPy, zipfile and zlib have errors of their own for what is damaged.
+            reason = first_line(error)
+            if "pickle" in reason:  # what NumPy takes everything for that it does not know
+                reason = "it holds no plain arrays, or is damaged"
             raise InputError(
-                f"--input {self.option}: {self.path} cannot be read: {first_line(error)}"
+                f"--input {self.option}: {self.path} cannot be read: {reason}"
             ) from error

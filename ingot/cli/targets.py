@@ -6,9 +6,9 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from ingot.cli.text import PlainConsole
 from ingot.runtime.cpu_features import machine_architecture
 from ingot.targets.cpu.machine import describe_cpu, known_processors
 from ingot.targets.registry import TARGETS
@@ -36,12 +36,11 @@ def targets(
     table = Table("target", "options", "for", box=None, header_style="bold")
     for kind, target in TARGETS.items():
         table.add_row(kind, "\n".join(_options(kind)), target.summary)
-    console = Console()
+    console = PlainConsole()
     console.print(table)
     console.print(
         f"\nthis machine: {native.mcpu}, {native.cores} cores, "
         f"{native.vector_bytes * 8}-bit vectors, {' '.join(native.features)}",
-        highlight=False,
         soft_wrap=True,
     )
 

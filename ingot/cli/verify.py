@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ingot.cli.text import printable
 from ingot.errors import VerificationError
 from ingot.runtime.artifact import ArtifactReader
 
@@ -24,9 +25,9 @@ def verify(
     verify_data: Annotated[
         Path | None, typer.Option(help="Real inputs to compare outputs on, before random ones.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random inputs.")] = 0,
     rtol: Annotated[
-        float, typer.Option(help="Largest difference, as a part of the output's magnitude.")
+        float, typer.Option(min=0, help="Largest difference, as a part of the output's magnitude.")
     ] = 1e-4,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
@@ -49,10 +50,13 @@ def verify(
     if as_json:
         typer.echo(json.dumps(outcome, indent=2))
         return
-    typer.echo(f"{artifact}: {outcome['members']} members whole, and this machine can run it")
+    count = outcome["members"]
+    typer.echo(printable(f"{artifact}: {count} members whole, and this machine can run it"))
     if model is not None:
         error = outcome["reference"]["max_rel_error"]
-        typer.echo(f"agrees with ONNX Runtime on {model}: max difference {error:.1e} of scale")
+        typer.echo(
+            printable(f"agrees with ONNX Runtime on {model}: max difference {error:.1e} of scale")
+        )
 
 
 def _compare(

@@ -49,7 +49,7 @@ from ingot.compiler.quantization import (
 from ingot.compiler.recipe import Recipe, load_recipe
 from ingot.compiler.smoothing import has_quantized_activations
 from ingot.data import Dataset
-from ingot.errors import UsageError, VerificationError
+from ingot.errors import UsageError, VerificationError, own_errors
 from ingot.files import scratch_folder
 from ingot.passes.manager import PassManager
 from ingot.passes.storage import save
@@ -102,6 +102,7 @@ class Artifact:
         return Session(self.path, threads=threads)
 
 
+@own_errors()
 def compile_model(
     model: str | Path | onnx.ModelProto | ir.Model,
     output: str | Path | None = None,

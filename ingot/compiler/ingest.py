@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import itertools
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -29,7 +30,14 @@ from ingot.compiler.simplification import expand_functions, raise_opset, simplif
 from ingot.compiler.uncertain_ranks import forget_uncertain_ranks
 from ingot.compiler.verification import ReferenceCheck
 from ingot.data import Dataset
-from ingot.errors import IngotError, ModelError, VerificationError, first_line, root_cause
+from ingot.errors import (
+    IngotError,
+    ModelError,
+    VerificationError,
+    first_line,
+    own_errors,
+    root_cause,
+)
 from ingot.onnx_graph.claims import check_claims
 from ingot.onnx_graph.edits import name_nodes, unify_constants
 from ingot.onnx_graph.external_data import (
@@ -97,6 +105,7 @@ class Ingested:
         return ReferenceCheck([self.samples[0].inputs])
 
 
+@own_errors()
 def ingest(
     source: str | Path | onnx.ModelProto | ir.Model,
     *,
@@ -236,9 +245,19 @@ def _load(source: str | Path | onnx.ModelProto | ir.Model) -> _Loaded:
     files = sorted({path, *data})
     digest = hashlib.sha256()
     _add_files(digest, str(path), files)
-    objection = _objection(str(path))
+    # onnx takes no name of a file that is not UTF-8.
+    objection = _objection(str(path) if _is_utf8(str(path)) else proto)
     size = sum(file.stat().st_size for file in files)
-    return _Loaded(path.stem, model, digest.hexdigest(), objection, size, tuple(files))
+    name = os.fsencode(path.stem).decode(errors="replace")
+    return _Loaded(name, model, digest.hexdigest(), objection, size, tuple(files))
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _load_proto(proto: onnx.ModelProto) -> _Loaded:

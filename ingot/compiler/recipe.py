@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,12 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+_MOST_BYTES = 1 << 20
+_MOST_VALUES = 100_000
+# A key of so many parts, ``a.b.c``.
+_LONG_KEY = re.compile(r"(?:[\w\"'-]+[ \t]*\.[ \t]*){64}")
 
 
 class _Section(pydantic.BaseModel):
@@ -36,7 +43,7 @@ class VerifyOptions(_Section):
     """
 
     enabled: bool = True
-    seed: int = 0
+    seed: int = pydantic.Field(default=0, ge=0)
     data: str | None = None
     rtol: float = pydantic.Field(default=1e-4, gt=0)
 
@@ -134,7 +141,7 @@ def load_recipe(source: str | Path | Mapping[str, Any] | Recipe | None = None) -
     if str(source) in NAMED_RECIPES:
         return NAMED_RECIPES[str(source)]
     path = Path(source)
-    if not path.is_file():
+    if not _is_file(path):
         raise UsageError(
             f"no recipe {str(source)!r}: give a file (.toml, .yaml) or one of "
             f"{', '.join(NAMED_RECIPES)}"
@@ -146,13 +153,45 @@ def load_recipe(source: str | Path | Mapping[str, Any] | Recipe | None = None) -
     return _validate(raw, f"recipe {path}")
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, or with a null
+        return False
+
+
 def _parse(path: Path) -> Any:
     try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise UsageError(f"{path} is no recipe: it is larger than {_MOST_BYTES >> 20} MiB")
         text = path.read_text(encoding="utf-8")
-        return tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
-    except (tomllib.TOMLDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
+        if _LONG_KEY.search(text):  # it would take TOML's parser minutes
+            raise RecursionError
+        raw = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
+        _require_few_values(raw)
+    except UsageError:
+        raise
+    except RecursionError as error:
+        raise UsageError(f"recipe {path} cannot be parsed: it is nested too deep") from error
+    except Exception as error:
+        # Besides errors of their own, the parsers raise ValueError for numbers and dates.
         reason = " ".join(str(error).split())
         raise UsageError(f"recipe {path} cannot be parsed: {reason}") from error
+    return raw
+
+
+def _require_few_values(raw: Any) -> None:
+    """Refuses what YAML's aliases repeat without end, or in itself."""
+    waiting, count = [raw], 0
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if count > _MOST_VALUES:
+            raise ValueError("it holds too many values")
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, (list, tuple, set)):
+            waiting += value
 
 
 def _validate(raw: dict[str, Any], where: str) -> Recipe:

@@ -275,6 +275,6 @@ def _import_source(spec: str, source: str) -> ModuleType:
         module = importlib.util.module_from_spec(found)
         found.loader.exec_module(module)
         return module
-    except Exception as error:  # the user's module may raise anything
+    except (Exception, SystemExit) as error:  # the user's module may raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UsageError(f"the metric {spec!r} cannot be loaded: {reason}") from error

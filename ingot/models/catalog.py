@@ -90,10 +90,13 @@ def resolve(
     if text in REFERENCE_MODELS:
         return _resolve_reference(REFERENCE_MODELS[text], progress, cache or cache_dir())
     path = Path(text)
-    if path.is_file():
-        return _resolve_file(path)
-    if path.is_dir():
-        raise ModelError(f"{text} is a folder; give the ONNX file in it")
+    try:
+        if path.is_file():
+            return _resolve_file(path)
+        if path.is_dir():
+            raise ModelError(f"{text} is a folder; give the ONNX file in it")
+    except OSError as error:
+        raise ModelError(f"{text} cannot be read: {error.strerror or error}") from error
     if path.suffix or len(path.parts) > 1:
         raise ModelError(f"there is no file {text}; give the path of an ONNX file")
     raise _unknown(text, "is neither a file nor a reference model")

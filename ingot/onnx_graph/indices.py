@@ -27,7 +27,8 @@ def _vocabularies(value: ir.Value) -> Iterator[int]:
         if node.domain == "" and node.op_type == "Gather" and position == 1:
             data = node.inputs[0]
             axis = node.attributes.get_int("axis", 0)
-            if data is not None and data.shape is not None:
+            rank = 0 if data is None or data.shape is None else len(data.shape)
+            if data is not None and data.shape is not None and -rank <= axis < rank:
                 size = data.shape[axis]
                 if isinstance(size, int):
                     yield size

@@ -22,7 +22,7 @@ import onnx_ir as ir
 import pydantic
 
 import ingot.passes
-from ingot.errors import IngotError, UsageError
+from ingot.errors import IngotError, UsageError, first_line
 from ingot.passes.base import IngotPass
 
 ENTRY_POINT_GROUP = "ingot.passes"
@@ -182,8 +182,11 @@ def _import_class(path: str) -> PassClass:
     module, _, attribute = path.partition(":")
     try:
         cls = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"cannot import the pass '{path}': {error}") from error
+    except (Exception, SystemExit) as error:
+        # A module runs when it is imported, and may raise whatever it likes.
+        raise UsageError(
+            f"cannot import the pass '{path}': {first_line(error)} ({type(error).__name__})"
+        ) from error
     if not (isinstance(cls, type) and issubclass(cls, ir.passes.PassBase)):
         raise UsageError(f"'{path}' is no onnx_ir pass class")
     return cls
