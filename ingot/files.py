@@ -8,6 +8,7 @@ is removed by the next one that writes to the folder.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -70,20 +71,33 @@ def require_writable_in(
     """Refuses a folder that files cannot be written to, before there is anything to write.
 
     Args:
-        folder: The folder, made when it is missing.
+        folder: The folder. A missing one is not made yet.
         names: The files' names.
         inputs: As for :func:`require_writable`.
 
     Raises:
         UsageError: The folder cannot be made, or one of the files cannot be written.
     """
+    given, names = list(inputs), list(names)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        missing: list[str] = []
+        parent = Path(os.path.realpath(folder))
+        while not parent.exists():
+            missing.append(parent.name)
+            parent = parent.parent
+        if missing:
+            longest = os.pathconf(parent, "PC_NAME_MAX")
+            if any(len(os.fsencode(name)) > longest for name in (*missing, *names)):
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        with tempfile.TemporaryFile(dir=parent):
+            pass
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot make the folder {_shown(folder)}: {_reason(error)}") from error
-    given = list(inputs)
-    for name in names:
-        require_writable(folder / name, inputs=given)
+        raise UsageError(
+            f"the output folder {_shown(folder)} cannot be written: {_reason(error)}"
+        ) from error
+    if not missing:
+        for name in names:
+            require_writable(folder / name, inputs=given)
 
 
 @contextlib.contextmanager

@@ -171,10 +171,13 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, writer):
 
 
 def test_names_of_files_in_a_folder_are_checked_with_it(tmp_path):
-    require_writable_in(tmp_path / "new", ["a", "b"])
-    assert (tmp_path / "new").is_dir()
-    (tmp_path / "new" / "b").mkdir()
+    require_writable_in(tmp_path / "new" / "deep", ["a", "b"])
+    assert not (tmp_path / "new").exists()
+    for folder, name in (("n" * 300, "a"), ("new", "a" * 300)):
+        with pytest.raises(UsageError, match="name too long"):
+            require_writable_in(tmp_path / folder, [name])
+    (tmp_path / "old" / "b").mkdir(parents=True)
     with pytest.raises(UsageError, match="b is a folder"):
-        require_writable_in(tmp_path / "new", ["a", "b"])
-    with pytest.raises(UsageError, match="cannot make the folder"):
+        require_writable_in(tmp_path / "old", ["a", "b"])
+    with pytest.raises(UsageError, match="output folder /dev/null/x cannot be written"):
         require_writable_in(Path("/dev/null/x"), ["a"])

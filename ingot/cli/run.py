@@ -46,6 +46,8 @@ def run_command(
             read = [artifact, *(one.path for one in given)]
             require_writable_in(output_dir, files.values(), inputs=read)
         outputs = session.run(arrays)
+    if output_dir is not None:
+        output_dir.mkdir(parents=True, exist_ok=True)
     for name, value in outputs.items():
         typer.echo(printable(f"{name}: {_described(value)}"))
         if output_dir is not None:

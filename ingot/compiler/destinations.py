@@ -79,7 +79,7 @@ def require_dump_folder(folder: Path, read: Iterable[str | Path]) -> None:
     read = list(read)
     require_writable_in(folder, [_FIRST_DUMP], inputs=read)
     for given in map(Path, read):
-        beside = given.exists() and given.parent.samefile(folder)
+        beside = given.exists() and folder.exists() and given.parent.samefile(folder)
         if beside and _DUMP.fullmatch(given.name):
             raise UsageError(
                 f"the graphs of --dump-passes {folder} might replace {given.name}, which is read: "
