@@ -158,8 +158,12 @@ class Builder(relax.BlockBuilder):  # type: ignore[misc]
         """Returns variables for sizes that a vector of int64 holds when the model runs."""
         new = [tirx.Var(f"size_{self._variables + at}", "int64") for at in range(count)]
         self._variables += count
-        shape = self.emit(relax.op.tensor_to_shape(computed))
-        self.match_cast(shape, relax.ShapeType(new))
+        # What relax.op.tensor_to_shape is taken apart to binds sizes to variables of its own, and
+        # only some of the uses of these are replaced later.
+        read = relax.call_pure_packed(
+            "vm.builtin.tensor_to_shape", computed, ty_args=[relax.ShapeType(ndim=count)]
+        )
+        self.match_cast(self.emit(read), relax.ShapeType(new))
         return new
 
     def broadcast_size(self, first: Size, second: Size) -> tirx.Var:
