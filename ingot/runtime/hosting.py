@@ -135,6 +135,13 @@ class HostedRegions:
             arrays = [np.from_dlpack(tensor) for tensor in tensors]
             results = self._run(name, arrays[:count])
             for destination, result in zip(arrays[count:], results, strict=True):
+                if (result.dtype, result.shape) != (destination.dtype, destination.shape):
+                    self.error = ArtifactError(
+                        f"region {name} makes {result.dtype.name}{list(result.shape)} where the "
+                        f"artifact's code takes {destination.dtype.name}{list(destination.shape)}: "
+                        "compile it again"
+                    )
+                    raise self.error
                 # NumPy takes memory over DLPack as read-only; this memory was given to be written.
                 source = np.ascontiguousarray(result)
                 ctypes.memmove(destination.ctypes.data, source.ctypes.data, source.nbytes)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ingot.errors import ArtifactError
+from ingot.runtime.typed_json import decode, parse_json
 
 REGION_FOLDER = "npu"
 _DESCRIPTION = "region.json"
@@ -198,7 +199,7 @@ class Region:
 
     def members(self) -> dict[str, bytes]:
         """Returns the artifact's members of this region by name."""
-        described = {
+        described: dict[str, Any] = {
             field.name: _plain(getattr(self, field.name))
             for field in dataclasses.fields(self)
             if field.name not in _FILES
@@ -225,12 +226,18 @@ class Region:
         files = {key: bytes(member(member_name(name, file))) for key, file in _FILES.items()}
         description = member_name(name, _DESCRIPTION)
         try:
-            raw = json.loads(bytes(member(description)))
-            digests = raw.pop("digests")
-            region = _parse(raw, files)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(f"member {description} is damaged: {error!r}") from error
-        region.check(digests)
+            stored: _Description = decode(_Description, parse_json(member(description)))
+            if stored.name != name:
+                raise ValueError(f"it describes region {stored.name!r}")
+        except ValueError as error:
+            raise ArtifactError(f"member {description} is damaged: {error}") from error
+        described: dict[str, Any] = {
+            field.name: getattr(stored, field.name)
+            for field in dataclasses.fields(stored)
+            if field.name != "digests"
+        }
+        region = cls(**{**described, **files})
+        region.check(stored.digests)
         return region
 
     def check(self, digests: Mapping[str, str]) -> None:
@@ -265,21 +272,18 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
 
 
-def _tensors(entries: Any) -> tuple[RegionTensor, ...]:
-    return tuple(RegionTensor(**{**entry, "shape": tuple(entry["shape"])}) for entry in entries)
+@dataclasses.dataclass(frozen=True)
+class _Description:
+    """What the description holds: a region's fields without the members of their own."""
 
-
-def _parse(raw: Mapping[str, Any], files: Mapping[str, bytes]) -> Region:
-    estimate = raw["estimate"]
-    layers = tuple(LayerEstimate(**entry) for entry in estimate["layers"])
-    memories = {name: MemoryEstimate(**entry) for name, entry in estimate["memories"].items()}
-    parsed = {
-        "configuration": Configuration(**raw["configuration"]),
-        "inputs": _tensors(raw["inputs"]),
-        "outputs": _tensors(raw["outputs"]),
-        "scratch": Area(**raw["scratch"]),
-        "fast_scratch": Area(**raw["fast_scratch"]),
-        "nodes": tuple(raw["nodes"]),
-        "estimate": Estimate(**{**estimate, "layers": layers, "memories": memories}),
-    }
-    return Region(**{**raw, **parsed, **files})
+    name: str
+    configuration: Configuration
+    inputs: tuple[RegionTensor, ...]
+    outputs: tuple[RegionTensor, ...]
+    scratch: Area
+    fast_scratch: Area
+    weights_base: int
+    versions: Mapping[str, str]
+    nodes: tuple[str, ...]
+    estimate: Estimate
+    digests: Mapping[str, str]

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 
 from ingot.errors import ArtifactError
+from ingot.runtime.typed_json import decode, parse_json
 
 _FOLDER = "onnxruntime"
 
@@ -53,8 +54,7 @@ def read_region(name: str, member: Callable[[str], memoryview]) -> StoredRegion:
     """
     described = description_member(name)
     try:
-        raw = json.loads(bytes(member(described)))
-        weights = {str(key): str(stored) for key, stored in raw["weights"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"member {described} is damaged: {error!r}") from error
-    return StoredRegion(weights)
+        region: StoredRegion = decode(StoredRegion, parse_json(member(described)))
+    except ValueError as error:
+        raise ArtifactError(f"member {described} is damaged: {error}") from error
+    return region

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("ethosu.regor", reason="the extra npu is not installed")
 pytest.importorskip("tosa_reference_model", reason="the extra npu is not installed")
 
-from ingot.errors import IngotError
+from ingot.errors import ArtifactError, IngotError
 from ingot.runtime.npu.executor import make_executor
 from tests.targets.npu.quantized import Graph, compiled, executed, expected
 
@@ -33,3 +33,14 @@ def test_a_graph_that_is_none_is_one_line() -> None:
     region = dataclasses.replace(compiled(sigmoid()), graph=b"")
     with pytest.raises(IngotError, match="TOSA reference model cannot run NPU region region0"):
         make_executor("reference", region).run([np.zeros((2, 8), np.int8)])
+
+
+def test_a_damaged_graph_ends_neither_this_process_nor_what_runs_after_it() -> None:
+    graph = sigmoid()
+    whole = compiled(graph)
+    inputs = graph.random_inputs()
+    half = len(whole.graph) // 2
+    damaged = dataclasses.replace(whole, graph=whole.graph[:half] + bytes(len(whole.graph) - half))
+    with pytest.raises(ArtifactError, match="ended with SIG.* region0: the region is damaged"):
+        make_executor("reference", damaged).run(inputs)
+    np.testing.assert_array_equal(executed(whole, inputs)[0], expected(graph, inputs)[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 
@@ -64,6 +65,28 @@ def test_a_changed_byte_is_noticed(file: str) -> None:
     members[name] = bytes([members[name][0] ^ 1]) + members[name][1:]
     with pytest.raises(ArtifactError, match=f"region0 is damaged: {file} does not have the digest"):
         read(members)
+
+
+DESCRIPTION = json.loads(REGION.members()["npu/region0/region.json"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "region1"},
+        {"inputs": None},
+        {"inputs": [{"name": "x"}]},
+        {"scratch": {"base": "1", "size": 2}},
+        {"weights_base": 1.5},
+        {"estimate": []},
+        {"more": 1},
+    ],
+)
+def test_a_description_of_other_types_is_noticed(change: dict[str, object]) -> None:
+    text = json.dumps({**DESCRIPTION, **change}).encode()
+    with pytest.raises(ArtifactError, match=r"npu/region0/region\.json is damaged") as error:
+        read({**REGION.members(), "npu/region0/region.json": text})
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("text", [b"{", b"{}", b"[]", b'{"digests": {}}'])
