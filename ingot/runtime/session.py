@@ -26,6 +26,9 @@ from ingot.runtime.threads import resolve_threads, use_threads
 
 Array = npt.NDArray[Any]
 
+# What TVM's allocator raises.
+_NO_MEMORY = "bad_alloc"
+
 
 class Session:
     """A loaded artifact, ready to run.
@@ -165,14 +168,17 @@ class Session:
         return {spec.name: produced[spec.name] for spec in self.outputs}
 
     def _call(self, tensors: list[Any], others: Mapping[str, Any]) -> Any:
-        if self._regions is None:
-            return self._machine["main"](*tensors, *self._weights)
-        self._regions.begin(others)
+        if self._regions is not None:
+            self._regions.begin(others)
         try:
             return self._machine["main"](*tensors, *self._weights)
         except RuntimeError as error:
+            if _NO_MEMORY in str(error):
+                raise InputError(
+                    "these inputs ask for more memory than there is: give smaller sizes"
+                ) from error
             # Of what a region raised, the code hands on no more than the text.
-            raise self._regions.error or error from error
+            raise (self._regions and self._regions.error) or error from error
 
     @contextlib.contextmanager
     def instrumented(self, instrument: Callable[..., int]) -> Iterator[None]:

@@ -21,6 +21,7 @@ from ingot.targets.cpu.schedules import schedule_module
 from ingot.targets.cpu.selection import select_kernels
 from ingot.targets.cpu.tir_pipeline import TIR_PIPELINE
 from ingot.targets.cpu.unfusable import keep_numbers_apart
+from ingot.targets.relax.allocations import bounded_allocations
 from ingot.targets.relax.checks import without_check_results
 from ingot.targets.relax.constants import fold_constant_layouts
 from ingot.targets.relax.interface import with_interface
@@ -99,6 +100,11 @@ def check_module(lowered: LoweredModule, cpu: CpuDescription) -> None:
         generate_vm_code(_plan()(without_check_results(lowered.module)))
 
 
+@tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]
+def _bounded_allocations(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
+    return bounded_allocations(module)
+
+
 def _plan() -> tvm.transform.Pass:
     """What stands between kernels and the virtual machine's code."""
     return tvm.transform.Sequential(
@@ -108,6 +114,7 @@ def _plan() -> tvm.transform.Pass:
             relax.transform.CallTIRRewrite(),
             relax.transform.StaticPlanBlockMemory(),
             relax.transform.LowerAllocTensor(),
+            _bounded_allocations,
             relax.transform.KillAfterLastUse(),
             relax.transform.LowerRuntimeBuiltin(),
             relax.transform.ComputePrimValue(),

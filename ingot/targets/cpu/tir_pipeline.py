@@ -20,7 +20,6 @@ from ingot.targets.cpu.let_bindings import EVALUATED_ONLY_IF, bind_let_expressio
 from ingot.targets.cpu.schedules.emission import SCHEDULED
 from ingot.targets.cpu.storage import rewrite_storage
 from ingot.targets.cpu.vector_math import replace_math_calls
-from ingot.targets.relax.loops import CHECK_ATTRIBUTE
 
 TIR_PIPELINE = "ingot.cpu"
 
@@ -176,19 +175,6 @@ def _compact_allocations(module: tvm.IRModule, _: tvm.transform.PassContext) -> 
     return module
 
 
-@tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]
-def _without_assertions(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
-    """Drops assertions, but for those of functions that check what the caller gave."""
-    others = {
-        name: function
-        for name, function in module.functions_items()
-        if not (function.attrs or {}).get(CHECK_ATTRIBUTE)
-    }
-    for name, function in tirx.transform.SkipAssert()(tvm.IRModule(others)).functions_items():
-        module[name] = function
-    return module
-
-
 def _lower() -> tvm.transform.Pass:
     return tvm.transform.Sequential(
         [
@@ -224,7 +210,7 @@ def _lower() -> tvm.transform.Pass:
             tirx.transform.MakePackedAPI(),
             # Of arguments' kinds and shapes: kilobytes a kernel, run at each call. The session
             # checks the inputs, and what lies between kernels was planned with them.
-            _without_assertions,
+            tirx.transform.SkipAssert(),
             tirx.transform.FP8StorageLegalize(),
             tirx.transform.BF16StorageLegalize(),
         ]

@@ -20,6 +20,7 @@ from ingot.targets.relax.expressions import (
     as_expression,
     at_least,
     chosen,
+    described,
     equal,
     is_polynomial,
     product,
@@ -36,11 +37,8 @@ from ingot.targets.relax.shape_values.known import as_operand, known_vector
 CHECKS_ATTRIBUTE = "ingot.checks"
 """Of ``main``: how many of its last results are there only so that checks are made."""
 
-# Of numbers that are given when the model runs: sums of two stay within 64 bits.
-_LARGEST_NUMBER = 1 << 61
-
-Condition = tuple[Any, str]
-"""What has to hold, and what is wrong where it does not."""
+LARGEST_NUMBER = 1 << 61
+"""Of numbers that are given when the model runs: sums of two stay within 64 bits."""
 
 
 class Builder(relax.BlockBuilder):  # type: ignore[misc]
@@ -70,7 +68,6 @@ class Builder(relax.BlockBuilder):  # type: ignore[misc]
         elements: Sequence[Any],
         dtype: str = "int64",
         shape: Sequence[int] | None = None,
-        conditions: Sequence[Condition] = (),
     ) -> relax.Expr:
         """Emits the computation of a small tensor.
 
@@ -78,15 +75,11 @@ class Builder(relax.BlockBuilder):  # type: ignore[misc]
             elements: Its elements in row-major order, numbers and expressions.
             dtype: Its element type.
             shape: Its shape; by default it has one dimension.
-            conditions: What is checked first; a failure raises ``InputError``.
         """
         sizes = [len(elements)] if shape is None else list(shape)
         count = max(1, len(elements))
         function = LoopFunction(self.node)
         target = tirx.decl_buffer([as_expression(count)], dtype, "computed")
-        function.body += [
-            function.require(function.size(condition), message) for condition, message in conditions
-        ]
         for at, element in enumerate(elements):
             value = function.size(as_operand(element, dtype))
             converted = value if str(value.ty.dtype) == dtype else tirx.Cast(dtype, value)
@@ -96,8 +89,13 @@ class Builder(relax.BlockBuilder):  # type: ignore[misc]
             return result
         return self.emit(relax.op.reshape(result, relax.ShapeExpr(sizes)))
 
-    def require(self, condition: Any, message: str) -> None:
+    def require(self, condition: Any, message: str, *values: Size) -> None:
         """Has a condition on sizes checked when the model runs, before what is emitted next.
+
+        Args:
+            condition: What has to hold.
+            message: What is wrong otherwise; ``{0}`` stands for the first of the values, and so on.
+            values: What the message tells.
 
         Raises:
             UnsupportedOperatorError: It never holds.
@@ -105,15 +103,24 @@ class Builder(relax.BlockBuilder):  # type: ignore[misc]
         condition = simplified(condition)
         if isinstance(condition, (bool, int)):
             if not condition:
-                raise UnsupportedOperatorError(message)
+                raise UnsupportedOperatorError(message.format(*map(described, values)))
             return
         key = tvm_ffi.StructuralKey(condition)
         if key in self._required or provable(condition):
             return
         if self.taken is not None:
-            raise UnsupportedOperatorError(f"in a branch it cannot be checked that {message}")
+            problem = message.format(*map(described, values))
+            raise UnsupportedOperatorError(f"in a branch it cannot be checked that {problem}")
         self._required.add(key)
-        self.checks.append(self.compute([0], conditions=[(condition, message)]))
+        function = LoopFunction(self.node)
+        target = tirx.decl_buffer([as_expression(1)], "int64", "checked")
+        failed = tirx.Not(function.size(condition))
+        told = [function.size(value) for value in values]
+        function.body += [
+            function.refuse(failed, message, *told),
+            store(target, as_expression(0), [0]),
+        ]
+        self.checks.append(function.call(self, target, [1], "check_sizes"))
 
     def dimension(self, size: Size) -> Size:
         """Returns a dimension that TVM can have in shapes: it computes only polynomials there.
@@ -217,7 +224,7 @@ class Builder(relax.BlockBuilder):  # type: ignore[misc]
         # TVM takes the variables of shapes for not negative: each is the difference of two.
         count = len(values)
         target = tirx.decl_buffer([as_expression(2 * count)], "int64", "halves")
-        zero, most = as_expression(0), as_expression(_LARGEST_NUMBER)
+        zero, most = as_expression(0), as_expression(LARGEST_NUMBER)
         for at, value in enumerate(values):
             value = tirx.max(tirx.min(value, most), zero - most)
             function.body.append(store(target, tirx.max(value, zero), [at]))

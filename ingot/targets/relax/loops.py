@@ -1,7 +1,6 @@
 """Small functions of loops, written statement by statement: checks, sizes, scattered writes.
 
-No schedule touches them and nothing is fused with them. What they assert is kept in the compiled
-code, unlike TVM's own assertions: it is about the caller's input.
+No schedule touches them and nothing is fused with them.
 """
 
 from __future__ import annotations
@@ -9,15 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from tvm import ir, relax, s_tir, tirx
+from tvm import relax, s_tir, tirx
 from tvm.tirx import stmt as statements
 
 from ingot.targets.relax.expressions import Size, as_expression, shape_of, substituted, variables
 
-CHECK_ATTRIBUTE = "ingot.check"
-"""Marks prim funcs whose assertions are kept: what fails there is the caller's input."""
-
-_INPUT_ERROR = "InputError"
 _REFUSE = "ingot.refuse"  # of the runtime
 # TVM's kind of operator that fusion leaves alone.
 _OPAQUE = 8
@@ -58,11 +53,6 @@ class LoopFunction:
             self._sizes.setdefault(variable, tirx.Var(variable.name, variable.ty.dtype))
         return substituted(size, self._sizes)
 
-    def require(self, condition: tirx.Expr, message: str) -> tirx.Stmt:
-        """Returns a statement that raises ``InputError`` where a condition does not hold."""
-        text = f"{self.node}: {message}" if self.node else message
-        return statements.AssertStmt(condition, ir.StringImm(_INPUT_ERROR), [ir.StringImm(text)])
-
     def refuse(self, failed: tirx.Expr, message: str, *values: tirx.Expr) -> tirx.Stmt:
         """Returns a statement that raises ``InputError`` with values where something failed.
 
@@ -94,7 +84,6 @@ class LoopFunction:
             tirx.PrimFunc(parameters, root)
             .with_attr("op_pattern", _OPAQUE)
             .with_attr("tirx.is_scheduled", True)
-            .with_attr(CHECK_ATTRIBUTE, True)
         )
         arguments = [*(expression for expression, _ in self._tensors), *self._sizes]
         kind = relax.TensorType([as_expression(size) for size in shape], result.dtype)

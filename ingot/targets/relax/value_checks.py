@@ -51,8 +51,13 @@ def require_between(
         values: A tensor of integers.
         bounds: Of all values, or those of each position along their last dimension.
         message: What is wrong otherwise; ``{0}`` stands for the value, ``{1}`` and ``{2}`` for its
-            bounds.
+            bounds, ``{3}`` for the largest value that is right.
+
+    Raises:
+        UnsupportedOperatorError: A constant one never is.
     """
+    if isinstance(values, tvm.ir.GenericConst) and _are_between(values, bounds, message):
+        return
     check = _Check(builder, values)
     rank = len(check.source.shape)
     for position, (low, high) in enumerate(bounds):
@@ -65,19 +70,19 @@ def require_between(
 def require_each(
     builder: Builder,
     values: relax.Expr,
-    holds: Callable[[tirx.Expr], tirx.Expr],
+    fails: Callable[[tirx.Expr], tirx.Expr],
     message: str,
 ) -> None:
-    """Has it checked that a condition holds for each element of a tensor.
+    """Has it checked that something is wrong with no element of a tensor.
 
     Args:
         builder: The builder to emit to.
         values: The tensor.
-        holds: The condition.
+        fails: What is wrong. (TVM takes what is not less for more or equal, which NaN is not.)
         message: What is wrong otherwise.
     """
     check = _Check(builder, values)
-    check.each(holds, message)
+    check.each(fails, message)
     check.emit()
 
 
@@ -109,7 +114,25 @@ def require_divisors(builder: Builder, divisors: relax.Expr) -> None:
         if not divisors.value.numpy().all():
             raise UnsupportedOperatorError("it divides by a constant zero")
         return
-    require_each(builder, divisors, lambda x: tirx.NE(x, tirx.const(0, kind)), "division by zero")
+    require_each(builder, divisors, lambda x: tirx.EQ(x, tirx.const(0, kind)), "division by zero")
+
+
+def _are_between(
+    values: tvm.ir.GenericConst, bounds: Sequence[tuple[Size, Size]], message: str
+) -> bool:
+    """Whether constant values are known to be within bounds; they may be known not to be."""
+    array = values.value.numpy()
+    certain = True
+    for position, (low, high) in enumerate(bounds):
+        part = array if len(bounds) == 1 else array[..., position]
+        if not part.size:
+            continue
+        if not (isinstance(low, int) and isinstance(high, int)):
+            certain = False
+        elif part.min() < low or part.max() >= high:
+            worst = int(part.max() if part.max() >= high else part.min())
+            raise UnsupportedOperatorError(message.format(worst, low, high, high - 1))
+    return certain
 
 
 class _Check:
@@ -147,16 +170,16 @@ class _Check:
             store(lowest, tirx.max_value(kind), _FIRST),
             store(highest, tirx.min_value(kind), _FIRST),
             nest(list(self.source.shape)[:free], compare),
-            self._refuse(tirx.any(least < low, beyond), message, worst, low, high),
+            self._refuse(tirx.any(least < low, beyond), message, worst, low, high, high - 1),
         ]))  # fmt: skip
 
-    def each(self, holds: Callable[[tirx.Expr], tirx.Expr], message: str) -> None:
+    def each(self, fails: Callable[[tirx.Expr], tirx.Expr], message: str) -> None:
         """Adds a pass over all elements."""
         found = tirx.decl_buffer([1], "int32", "found")
 
         def compare(*place: tirx.Expr) -> tirx.Stmt:
-            fails = tirx.Cast("int32", tirx.Not(holds(load(self.source, place))))
-            return store(found, tirx.max(load(found, _FIRST), fails), _FIRST)
+            failed = tirx.Cast("int32", fails(load(self.source, place)))
+            return store(found, tirx.max(load(found, _FIRST), failed), _FIRST)
 
         self._function.body.append(sequence([
             statements.AllocBuffer(found),

@@ -13,6 +13,8 @@ from typing import Any
 from tvm import relax, tirx
 
 from ingot.errors import UnsupportedOperatorError
+from ingot.targets.relax.builder import Builder
+from ingot.targets.relax.expressions import as_expression
 from ingot.targets.relax.operators.attention_masks import (
     additive_mask,
     causal_mask,
@@ -28,15 +30,14 @@ from ingot.targets.relax.operators.scaled_dot_product import (
     scaled_dot_product,
     split_heads,
 )
+from ingot.targets.relax.value_checks import require_between
 
 _INPUTS = 7
 _DOUBLE = 11  # TensorProto.DOUBLE
 _RANK, _JOINED_RANK = 4, 3
 
 
-def attention(
-    builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]
-) -> relax.Expr:
+def attention(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:
     """Converts ``Attention``.
 
     Args:
@@ -72,6 +73,9 @@ def attention(
     masks = [] if mask is None else [additive_mask(builder, mask, scores, dtype)]
     causal = bool(attributes.get("is_causal", 0))
     if lengths is not None:
+        beyond = as_expression(scores[3]) + 1
+        message = "length {0} is not one from 0 to {3}"
+        require_between(builder, lengths, [(0, beyond)], message)
         limit = length_and_causal_mask if causal else length_mask
         masks.append(limit(builder, lengths, scores, dtype))
     elif causal:

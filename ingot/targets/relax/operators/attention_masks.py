@@ -76,7 +76,8 @@ def _fit(
             # No index leaves the mask, whatever its sizes turn out to be.
             indices = [tirx.min(i, size - 1) for i, size in zip(at, tensor.shape, strict=True)]
             outside = tirx.const(fill, tensor.dtype)
-            return tirx.Select(at[-1] < tensor.shape[-1], tensor(*indices), outside)
+            # No Select: TVM drops the last bound where the condition says as much.
+            return tirx.if_then_else(at[-1] < tensor.shape[-1], tensor(*indices), outside)
 
         return te.compute(sizes, element, name="mask")
 

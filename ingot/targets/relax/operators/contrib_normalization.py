@@ -8,7 +8,8 @@ import numpy as np
 from tvm import relax, tirx
 
 from ingot.errors import UnsupportedOperatorError
-from ingot.targets.relax.operators.rotary_embedding import positions_from
+from ingot.targets.relax.builder import Builder
+from ingot.targets.relax.operators.rotary_embedding import positions_from, rows_at
 
 _EPSILON = 1e-12
 _OUTPUTS = 4
@@ -84,7 +85,7 @@ def simplified_layer_normalization(
 
 
 def embed_layer_normalization(
-    builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]
+    builder: Builder, inputs: list[Any], attributes: dict[str, Any]
 ) -> relax.Expr:
     """Converts ``EmbedLayerNormalization``: the sum of BERT's three embeddings, normalized.
 
@@ -107,7 +108,7 @@ def embed_layer_normalization(
         pairs.append((kinds, segments))
     total = None
     for table, indices in pairs:
-        found = builder.emit(relax.op.take(table, indices, axis=0, mode="clip"))
+        found = rows_at(builder, table, indices)
         total = found if total is None else builder.emit(relax.op.add(total, found))
     assert total is not None
     result = _layer_norm(builder, total, scale, shift, attributes)

@@ -10,6 +10,7 @@ from tvm import relax, tirx, topi
 
 from ingot.targets.relax.builder import Builder
 from ingot.targets.relax.expressions import as_expression, chosen
+from ingot.targets.relax.operators.inputs import require_axes
 
 
 def cumulative(run: Callable[..., relax.Expr]) -> Callable[..., relax.Expr]:
@@ -47,6 +48,7 @@ def cumulative(run: Callable[..., relax.Expr]) -> Callable[..., relax.Expr]:
 def _around(builder: Builder, axis: relax.Expr, shape: relax.ShapeExpr) -> relax.ShapeExpr:
     """Returns the shape as what comes before an axis, the axis, and what comes behind it."""
     (given,) = builder.values_of(axis).flat
+    require_axes(builder, [given], len(shape.values))
     along = chosen(given < 0, given + len(shape.values), given)
     sizes = []
     for compare in (tirx.LT, tirx.EQ, tirx.GT):

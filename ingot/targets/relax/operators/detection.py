@@ -7,6 +7,7 @@ from typing import Any
 from tvm import relax
 
 from ingot.errors import UnsupportedOperatorError
+from ingot.targets.relax.builder import Builder
 
 
 def non_max_suppression(
@@ -27,3 +28,18 @@ def non_max_suppression(
     """
     del builder, inputs, attributes
     raise UnsupportedOperatorError("how many boxes it selects is known only when it has run")
+
+
+def max_roi_pool(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:
+    """Refuses ``MaxRoiPool``: TVM's own reads images that there are not.
+
+    Args:
+        builder: The block builder.
+        inputs: The images, and boxes that begin with an image's number.
+        attributes: ``pooled_shape``, ``spatial_scale``.
+
+    Raises:
+        UnsupportedOperatorError: Always.
+    """
+    del builder, inputs, attributes
+    raise UnsupportedOperatorError("boxes that hold the numbers of their images are not lowered")

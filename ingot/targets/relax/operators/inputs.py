@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
-from tvm import relax
+from tvm import relax, tirx
 
 from ingot.errors import UnsupportedOperatorError
 from ingot.targets.relax.builder import Builder
+from ingot.targets.relax.expressions import Size, as_expression, different
 from ingot.targets.relax.shape_values import Known, known_of
 
 
@@ -37,6 +40,19 @@ def constants(entry: Any, what: str) -> list[int]:
 def optional(inputs: list[Any], position: int) -> Any:
     """Returns an optional input, None where it is left out."""
     return inputs[position] if position < len(inputs) else None
+
+
+def require_axes(builder: Builder, axes: Sequence[Size], rank: int) -> None:
+    """Has it checked that axes given when the model runs are those of a tensor, each but once."""
+    first, beyond = as_expression(-rank), as_expression(rank)
+    for axis in axes:
+        if not isinstance(axis, int):
+            fits = tirx.all(axis >= first, axis < beyond)
+            builder.require(fits, "axis {0} does not fit {1} dimensions", axis, rank)
+    for one, other in itertools.combinations(axes, 2):
+        if not (isinstance(one, int) and isinstance(other, int)):
+            ways = [different(one, other + shift) for shift in (0, rank, -rank)]
+            builder.require(tirx.all(*ways), "axis {0} is given twice", one)
 
 
 def normalized_axes(axes: list[int], rank: int) -> list[int]:

@@ -28,6 +28,7 @@ def one_hot(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) -> 
     if "int" not in str(given.ty.dtype):
         given = builder.emit(relax.op.astype(given, "int64"))
     (depth,) = integers(builder, inputs[1] if given is inputs[1] else given).flat
+    builder.require(as_expression(depth) >= 1, "depth {0} is not positive", depth)
     depth = builder.dimension(depth)
     rank = indices.ty.ndim
     if rank < 0:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tvm import relax, te, tirx
 
-from ingot.targets.relax.builder import Builder
+from ingot.targets.relax.builder import LARGEST_NUMBER, Builder
 from ingot.targets.relax.expressions import (
     as_expression,
     different,
@@ -20,6 +20,7 @@ from ingot.targets.relax.operators.inputs import integers, tensor
 from ingot.targets.relax.shape_values import known_of
 from ingot.targets.relax.shape_values.elements import ceil, divide, subtract, to_integer
 from ingot.targets.relax.shape_values.known import as_operand
+from ingot.targets.relax.value_checks import require_between
 
 
 def range_(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:
@@ -35,6 +36,10 @@ def range_(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) -> r
     dtype = _dtype(inputs[0])
     if dtype.startswith("float"):
         return _of_floats(builder, inputs, dtype)
+    for entry in inputs:
+        if known_of(entry) is None:
+            message = "{0} is too large for a bound or a step of a range"
+            require_between(builder, entry, [(-LARGEST_NUMBER, LARGEST_NUMBER + 1)], message)
     start, limit, step = (integers(builder, entry).scalar() for entry in inputs)
     builder.require(different(step, 0), "the step of a range is zero")
     if is_number(step, 1):
@@ -85,6 +90,13 @@ def _of_tensors(builder: Builder, bounds: list[relax.Expr], dtype: str) -> relax
     buffers = [function.tensor(each, "bound") for each in bounds]
     start, limit, step = (load(each, [0] * len(each.shape)).astype("float64") for each in buffers)
     count = tirx.max(tirx.ceil((limit - start) / step), tirx.const(0.0, "float64"))
+    steps = (limit - start) / step
+    endless = tirx.any(
+        tirx.EQ(step, tirx.const(0.0, "float64")),
+        tirx.isnan(steps),
+        steps > tirx.const(float(LARGEST_NUMBER), "float64"),
+    )
+    function.body.append(function.refuse(endless, "its bounds and its step make no range"))
     (length,) = builder.sizes_by(function, [count.astype("int64")])
 
     def compute(first: te.Tensor, by: te.Tensor, size: tirx.Expr) -> te.Tensor:

@@ -228,7 +228,7 @@ def _check(
         if builder.taken is not None:
             raise UnsupportedOperatorError("in a branch the sequences' lengths cannot be checked")
         beyond = simplified(as_expression(sizes.steps) + 1)
-        message = f"a sequence's length {{0}} is not between 0 and {described(sizes.steps)}"
+        message = "a sequence's length {0} is not one from 0 to {3}"
         require_between(builder, operands["lengths"], [(0, beyond)], message)
 
 

@@ -19,6 +19,7 @@ from tvm import relax, te, tirx
 from ingot.errors import UnsupportedOperatorError
 from ingot.targets.relax.builder import Builder
 from ingot.targets.relax.expressions import chosen, equal
+from ingot.targets.relax.operators.inputs import require_axes
 
 Unary = Callable[[relax.Expr], relax.Expr]
 
@@ -226,6 +227,7 @@ class _Reducer:
         """The conditions that an axis is reduced, for each axis."""
         if self._given is None:
             self._given = self.builder.values_of(self._computed).flat
+            require_axes(self.builder, self._given, self._rank)
         return [
             tirx.any(*[
                 tirx.any(equal(given, axis), equal(given, axis - self._rank))

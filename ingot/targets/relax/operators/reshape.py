@@ -27,9 +27,12 @@ from ingot.targets.relax.operators.inputs import (
     integers,
     normalized_axes,
     optional,
+    require_axes,
     tensor,
 )
 from ingot.targets.relax.shape_values.elements import divide
+
+_COUNTED = float(1 << 62)
 
 
 def reshape(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:
@@ -100,7 +103,7 @@ def reshaped(builder: Builder, data: relax.Expr, sizes: Sequence[Size]) -> relax
     before, after = product(own), product(dims)
     if not same(before, after):
         builder.require(
-            equal(before, after),
+            tirx.all(equal(before, after), _is_counted(dims)),
             f"{_listed(own)} cannot be reshaped to {_listed(dims)}",
         )
         if not any(is_number(size, 0) for size in dims):
@@ -111,6 +114,14 @@ def reshaped(builder: Builder, data: relax.Expr, sizes: Sequence[Size]) -> relax
         # TVM takes a 0 for the data's own size.
         return builder.emit(relax.op.zeros(shape, data.ty.dtype))
     return builder.emit(relax.op.reshape(data, shape))
+
+
+def _is_counted(sizes: Sequence[Size]) -> tirx.Expr:
+    """The condition that integers of 64 bits hold the product of sizes that others may be."""
+    exact = tirx.const(1.0, "float64")
+    for size in sizes:
+        exact = exact * tirx.Cast("float64", as_expression(size))
+    return exact < tirx.const(_COUNTED, "float64")
 
 
 def _listed(sizes: Sequence[Size]) -> str:
@@ -141,6 +152,7 @@ def _are_known(axes: Sequence[Size]) -> TypeGuard[list[int]]:
 
 def _named(builder: Builder, axes: Sequence[Size], rank: int) -> list[tirx.Var]:
     """Returns, for each axis, 1 where it is among those given when the model runs, else 0."""
+    require_axes(builder, axes, rank)
 
     def is_named(axis: int) -> Size:
         return chosen(tirx.any(*(equal(a, at) for a in axes for at in (axis, axis - rank))), 1, 0)

@@ -16,7 +16,15 @@ from tvm import relax, te, tirx
 
 from ingot.errors import UnsupportedOperatorError
 from ingot.targets.relax.builder import Builder
-from ingot.targets.relax.expressions import Size, as_expression, largest, same, shape_of
+from ingot.targets.relax.expressions import (
+    Size,
+    as_expression,
+    at_least,
+    equal,
+    largest,
+    same,
+    shape_of,
+)
 from ingot.targets.relax.loops import LoopFunction, load
 from ingot.targets.relax.operators.inputs import integers, normalized_axes, optional, tensor
 from ingot.targets.relax.shape_values import Known, known_of
@@ -29,6 +37,8 @@ _OPERATOR_MODES = frozenset({
     "half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel", "tf_half_pixel_for_nn",
 })  # fmt: skip
 _IMAGE_RANK = 4
+# A size beyond memory, as a float: where a scale is larger than any.
+_LARGEST = float(1 << 50)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +145,11 @@ def _by_scales(
     values = []
     for position, axis in enumerate(named):
         extent = function.size(own[axis]).astype("float32")
-        values.append((load(buffer, [position]) * extent).astype("int64"))
+        scale = load(buffer, [position])
+        is_none = tirx.any(tirx.isnan(scale), scale <= _number(0.0))
+        function.body.append(function.refuse(is_none, "a scale is not a positive number"))
+        scaled = tirx.min(scale * extent, _number(_LARGEST))
+        values.append(scaled.astype("int64"))
     new = builder.sizes_by(function, values)
     axes = [
         _Axis(axis, size, position, False)
@@ -159,7 +173,12 @@ def _by_sizes(
     sizes: Any,
     attributes: dict[str, Any],
 ) -> list[_Axis]:
-    wanted = [builder.dimension(largest(size, 0)) for size in integers(builder, sizes).flat]
+    wanted = []
+    for axis, size in zip(named, integers(builder, sizes).flat, strict=True):
+        if not at_least(size, 1):
+            fits = tirx.any(as_expression(size) >= 1, equal(own[axis], 0))
+            builder.require(fits, "size {0} is not positive", size)
+        wanted.append(builder.dimension(largest(size, 0)))
     ratios = [
         divide(as_float(size, "float32"), as_float(own[axis], "float32"), "float32")
         for axis, size in zip(named, wanted, strict=True)

@@ -6,19 +6,25 @@ from typing import Any
 
 from tvm import relax, te, tirx
 
+from ingot.targets.relax.builder import Builder
+from ingot.targets.relax.expressions import as_expression, shape_of
+from ingot.targets.relax.value_checks import require_between
 
-def reverse_sequence(
-    builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]
-) -> relax.Expr:
+
+def reverse_sequence(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:
     """Converts ``ReverseSequence``: of each example as many entries as its length says.
 
     Args:
-        builder: The block builder to emit to.
-        inputs: The data, and a length for each example.
+        builder: The builder to emit to.
+        inputs: The data, and a length for each example: no longer than that, which is checked.
         attributes: ``batch_axis`` (1) and ``time_axis`` (0).
     """
     data, lengths = inputs
     batch, time = attributes.get("batch_axis", 1), attributes.get("time_axis", 0)
+
+    steps = as_expression(shape_of(data)[time])
+    message = "length {0} is not one from 0 to {3}"
+    require_between(builder, lengths, [(0, steps + 1)], message)
 
     def compute(tensor: te.Tensor, counts: te.Tensor) -> te.Tensor:
         def element(*place: tirx.Var) -> tirx.Expr:

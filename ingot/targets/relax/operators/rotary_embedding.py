@@ -10,14 +10,15 @@ from typing import Any
 from tvm import relax, tirx
 
 from ingot.errors import UnsupportedOperatorError
+from ingot.targets.relax.builder import Builder
+from ingot.targets.relax.expressions import shape_of
+from ingot.targets.relax.value_checks import require_between
 
 _RANK, _JOINED_RANK = 4, 3
 _TABLE_RANK = 2
 
 
-def rotary_embedding(
-    builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]
-) -> relax.Expr:
+def rotary_embedding(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:
     """Converts the standard ``RotaryEmbedding`` (opset 23).
 
     Args:
@@ -32,15 +33,12 @@ def rotary_embedding(
     """
     features, cosines, sines, positions = (*inputs, None)[:4]
     if positions is not None:
-        cosines, sines = (
-            builder.emit(relax.op.take(table, positions, axis=0, mode="clip"))
-            for table in (cosines, sines)
-        )
+        cosines, sines = (rows_at(builder, table, positions) for table in (cosines, sines))
     return rotate(builder, features, cosines, sines, attributes)
 
 
 def contrib_rotary_embedding(
-    builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]
+    builder: Builder, inputs: list[Any], attributes: dict[str, Any]
 ) -> relax.Expr:
     """Converts ONNX Runtime's ``RotaryEmbedding``.
 
@@ -60,6 +58,13 @@ def contrib_rotary_embedding(
     length = shape[1] if len(shape) == _JOINED_RANK else shape[2]
     positions = positions_from(builder, positions, shape[0], length)
     return rotary_embedding(builder, [features, cosines, sines, positions], attributes)
+
+
+def rows_at(builder: Builder, table: relax.Expr, numbers: relax.Expr) -> relax.Expr:
+    """Returns the rows of a table with numbers, none of them negative, which is checked."""
+    rows = shape_of(table)[0]
+    require_between(builder, numbers, [(0, rows)], "number {0} is not one of {2} rows")
+    return builder.emit(relax.op.take(table, numbers, axis=0, mode="clip"))
 
 
 def positions_from(

@@ -26,7 +26,7 @@ from ingot.targets.relax.expressions import (
     smallest,
     variables,
 )
-from ingot.targets.relax.operators.inputs import integers, optional, tensor
+from ingot.targets.relax.operators.inputs import integers, optional, require_axes, tensor
 from ingot.targets.relax.shape_values import Known
 from ingot.targets.relax.shape_values.known import known_vector
 
@@ -89,6 +89,7 @@ def _parts(
             size = own[axis % rank]
             whole[axis % rank] = part_of(builder, size, start, end, step)
         return whole
+    require_axes(builder, given_axes, rank)
     bounds: list[Any] = []
     for axis, size in enumerate(own):
         here: list[Any] = [0, size, 1]

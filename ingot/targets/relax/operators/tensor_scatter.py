@@ -7,15 +7,18 @@ from typing import Any
 from tvm import relax, te, tirx
 
 from ingot.errors import UnsupportedOperatorError
+from ingot.targets.relax.builder import Builder
+from ingot.targets.relax.expressions import as_expression
+from ingot.targets.relax.value_checks import require_between
+
+_LARGEST = (1 << 63) - 1
 
 
-def tensor_scatter(
-    builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]
-) -> relax.Expr:
+def tensor_scatter(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:
     """Converts ``TensorScatter``: each element is of the update where that reaches it.
 
     Args:
-        builder: The block builder to emit to.
+        builder: The builder to emit to.
         inputs: The cache [batch, …, longest, …], the update [batch, …, new, …] and, if there, the
             positions [batch] where each example's update begins, else zero.
         attributes: ``axis`` (of positions, -2), ``mode`` (linear, or circular: a position beyond
@@ -33,6 +36,14 @@ def tensor_scatter(
     if axis == 0:
         raise UnsupportedOperatorError("a cache's positions cannot lie in its first dimension")
 
+    if begins is not None:
+        if builder.taken is not None:
+            raise UnsupportedOperatorError("in a branch a cache's positions cannot be checked")
+        last = cache.ty.shape[axis] - update.ty.shape[axis]
+        beyond = as_expression(_LARGEST) if circular else last + 1
+        message = "an update at position {0} does not end inside of the cache"
+        require_between(builder, begins, [(0, beyond)], message)
+
     def written(cache: te.Tensor, update: te.Tensor, begins: te.Tensor | None = None) -> te.Tensor:
         longest, new = cache.shape[axis], update.shape[axis]
 
@@ -43,7 +54,9 @@ def tensor_scatter(
                 place = tirx.floormod(place, longest)
             inside = tirx.And(place >= 0, place < new)
             nearest = tirx.max(tirx.min(place, new - 1), 0)
-            return tirx.Select(inside, update(*at[:axis], nearest, *at[axis + 1 :]), cache(*at))
+            part = update(*at[:axis], nearest, *at[axis + 1 :])
+            # No Select: TVM knows where it is the update, and drops the bounds of what is read.
+            return tirx.if_then_else(inside, part, cache(*at))
 
         return te.compute(cache.shape, element, name="written")
 

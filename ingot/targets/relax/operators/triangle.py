@@ -7,6 +7,8 @@ from typing import Any
 import tvm
 from tvm import relax, te, tirx
 
+_FAR = tirx.IntImm("int64", 1 << 40)
+
 
 def trilu(builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:
     """Converts ``Trilu``.
@@ -30,7 +32,9 @@ def trilu(builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, 
 
         def element(*place: tirx.Var) -> tirx.Expr:
             row, column = (at.astype("int64") for at in place[-2:])
-            beyond = column - row - number(*first)
+            # Beyond any matrix; the difference stays within 64 bits.
+            bound = tirx.max(tirx.min(number(*first), _FAR), -_FAR)
+            beyond = column - row - bound
             outside = beyond < 0 if upper else beyond > 0
             return tirx.Select(outside, zero, matrices(*place))
 

@@ -21,6 +21,7 @@ from ingot.targets.relax.expressions import (
     at_least,
     chosen,
     equal,
+    factors,
     largest,
     plain,
     provable,
@@ -69,6 +70,12 @@ def divide(left: Any, right: Any, dtype: str) -> Any:
         return arithmetic(operator.truediv)(left, right, dtype)
     if _is_number(left, right):
         return abs(left) // abs(right) * (1 if (left < 0) == (right < 0) else -1)
+    number, parts = factors([right])
+    if len(parts) > 1:
+        # One after the other: the product may wrap around to zero.
+        for part in (*parts, number):
+            left = divide(left, part, dtype)
+        return left
     # A dimension of zero must not end the process.
     right = right if at_least(right, 1) else chosen(equal(right, 0), 1, right)
     if at_least(left, 0) and at_least(right, 1):
