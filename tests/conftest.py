@@ -15,14 +15,15 @@ from onnx import TensorProto, helper, numpy_helper
 from ingot.compiler.build import Artifact, compile_model
 from ingot.files import CACHE_VARIABLE
 from tests.command_line import ingot
+from tests.examples import EXPLORING, PROFILE
 
 __all__ = ["ingot"]
 
 # How long an example takes is the machine's affair. Whether a commit is right must not depend on
 # what is drawn today: only `make test-all` looks for new examples.
 settings.register_profile("ingot", deadline=None, derandomize=True)
-settings.register_profile("explore", deadline=None)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ingot"))
+settings.register_profile(EXPLORING, deadline=None)
+settings.load_profile(PROFILE)
 
 _users_cache = os.environ.get(CACHE_VARIABLE)
 _tests_cache = tempfile.TemporaryDirectory(prefix="ingot-tests-")

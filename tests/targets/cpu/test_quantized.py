@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tvm import relax
 
 from ingot.reference.session import Reference
+from tests.examples import examples
 from tests.targets.cpu.conftest import Compile, Compiled
 from tests.targets.cpu.networks import ROUNDING
 from tests.targets.cpu.quantized_networks import (
@@ -119,7 +120,7 @@ class TestDepthwise:
         network.integers(y, layer.result)
         return network
 
-    @settings(max_examples=8)
+    @settings(max_examples=examples(8))
     @given(
         layers(
             st.sampled_from([2, 3, 7, 8, 16, 24, 33]),
@@ -136,7 +137,11 @@ class TestDepthwise:
         for batch in (1, 3) if layer.batch == "N" else (1,):
             assert_same_bits(compiled, network, N=batch)
 
-    @pytest.mark.parametrize("source", [ACTIVATIONS, SIGNED_ACTIVATIONS], ids=["uint8", "int8"])
+    @pytest.mark.parametrize(
+        "source",
+        [ACTIVATIONS, pytest.param(SIGNED_ACTIVATIONS, marks=pytest.mark.slow)],
+        ids=["uint8", "int8"],
+    )
     def test_mobile_network_block(self, compile_for_cpu: Compile, source: Affine) -> None:
         layer = Layer(
             (13, 15), (3, 3), 20, 20, (2, 2), (0, 0, 1, 1), groups=20, source=source, batch="N"

@@ -107,6 +107,7 @@ def test_each_processor_gives_the_same_bits(compile_for_cpu: Compile, network) -
         np.testing.assert_array_equal(found, results["AVX2"], err_msg=vectors)
 
 
+@pytest.mark.slow
 def test_what_tiles_read_stays_in_memory_until_they_have(
     compile_for_cpu: Compile, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,10 +23,11 @@ from ingot.targets.cpu.schedules.attention_problem import (
     WithoutKeys,
 )
 from ingot.targets.cpu.schedules.dimension import product
+from tests.examples import examples
 from tests.targets.cpu.schedules.conftest import Kernel, compile_kernel
 
 # Each example is a compilation.
-PROPERTY = settings(max_examples=6, deadline=None)
+PROPERTY = settings(max_examples=examples(6), deadline=None)
 SCALE = 0.3
 # Memory orders of [batch, heads, positions, features], and what each dimension counts.
 LAYOUTS = {

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.targets.cpu.conftest import Compile
 from tests.targets.cpu.epilogues import EPILOGUES, apply_epilogue
 from tests.targets.cpu.networks import Network, assert_agrees
@@ -26,7 +27,7 @@ def reduction(
     return network, y
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(
     operator=st.sampled_from(OPERATORS),
     leading=st.lists(st.sampled_from([1, 2, 3, "N"]), max_size=2, unique=True),

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingot.runtime.cpu_features import machine_architecture
+from tests.examples import examples
 from tests.targets.cpu.assembly import accumulating_loops
 from tests.targets.cpu.conftest import Compile, Compiled
 from tests.targets.cpu.epilogues import EPILOGUES, apply_epilogue
@@ -93,7 +94,7 @@ layers = st.builds(
 
 
 # Each example is a compilation.
-@settings(max_examples=10)
+@settings(max_examples=examples(10))
 @given(layers)
 def test_any_layer(compile_for_cpu: Compile, layer: Layer) -> None:
     check(compile_for_cpu, layer)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.targets.cpu.conftest import Compile
 from tests.targets.cpu.epilogues import EPILOGUES, apply_epilogue
 from tests.targets.cpu.networks import Network, assert_agrees
@@ -83,7 +84,7 @@ def families(compiled: object) -> set[str]:
     return set(compiled.kernels.values())  # type: ignore[attr-defined]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(layers)
 def test_agrees_with_onnx_runtime(compile_for_cpu: Compile, layer: Layer) -> None:
     network = layer.network()

@@ -15,6 +15,7 @@ from ingot.targets.cpu.machine import describe_cpu
 from ingot.targets.cpu.schedules.elementwise import Row
 from ingot.targets.cpu.schedules.emission import Emitter, index, load
 from ingot.targets.cpu.schedules.emission import prim_func as finished
+from tests.examples import examples
 from tests.targets.cpu.schedules.conftest import compile_kernel
 from tests.targets.cpu.schedules.plain_functions import (
     assert_computes,
@@ -26,7 +27,7 @@ from tests.targets.cpu.schedules.plain_functions import (
 )
 
 # Each example is a compilation.
-PROPERTY = settings(max_examples=25, deadline=None)
+PROPERTY = settings(max_examples=examples(25), deadline=None)
 SIZES = st.one_of(st.integers(1, 9), st.sampled_from([13, 16, 24, 31, 33, 65]))
 BUILDS = ["generic", "haswell", "skylake-avx512"]
 

@@ -14,6 +14,7 @@ from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.cpu.schedules.fourier import Problem, fourier
 from ingot.targets.cpu.schedules.fourier_stages import operations, radices, stages
 from ingot.targets.relax.fourier import Fourier
+from tests.examples import examples
 from tests.targets.cpu.processors import PROCESSORS
 from tests.targets.cpu.schedules.conftest import Kernel, compile_kernel
 
@@ -47,7 +48,7 @@ def assert_close(actual: np.ndarray, expected: np.ndarray) -> None:
     np.testing.assert_allclose(actual, expected, atol=ROUNDING * np.abs(expected).max())
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(
     length=st.integers(1, 300),
     rows=st.integers(1, 40),

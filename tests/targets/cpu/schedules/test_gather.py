@@ -10,6 +10,7 @@ from tvm import tirx
 
 from ingot.targets.cpu.machine import describe_cpu
 from ingot.targets.cpu.schedules.gather import Gather, gather
+from tests.examples import examples
 from tests.targets.cpu.schedules.conftest import compile_kernel
 
 
@@ -23,7 +24,7 @@ def numbered(*shape: int) -> np.ndarray:
     return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(
     rows=st.integers(1, 9),
     row=st.lists(st.integers(1, 40), min_size=1, max_size=2),

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.targets.cpu.conftest import Compile, Compiled
 from tests.targets.cpu.networks import Network, assert_agrees
 
@@ -39,7 +40,7 @@ def is_scaled_inside(compiled: Compiled) -> bool:
     return any("gated_conv2d" in name for name in compiled.kernels)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(
     batch=st.sampled_from([1, 1, 3]),
     channels=st.sampled_from([2, 3, 7, 8, 13, 16, 24, 33]),

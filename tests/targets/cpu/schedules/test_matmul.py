@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingot.runtime.cpu_features import machine_architecture
+from tests.examples import examples
 from tests.targets.cpu.assembly import accumulating_loops
 from tests.targets.cpu.conftest import Compile, Compiled
 from tests.targets.cpu.epilogues import EPILOGUES, apply_epilogue
@@ -32,7 +33,7 @@ def assert_one_kernel(compiled: Compiled) -> None:
 
 
 # Each example is a compilation.
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 @given(
     leading=st.lists(st.sampled_from([1, 2, 3, 7, 13, 40, "N"]), min_size=1, max_size=4),
     depth=st.sampled_from([1, 2, 8, 17, 33]),
@@ -157,7 +158,7 @@ class Pointwise:
     strides: tuple[int, int]
 
 
-@settings(max_examples=10)
+@settings(max_examples=examples(10))
 @given(
     st.builds(
         Pointwise,

@@ -10,6 +10,7 @@ from tvm import te, tirx, topi
 
 from ingot.targets.cpu.machine import describe_cpu
 from ingot.targets.cpu.schedules.plain import write_plain
+from tests.examples import examples
 from tests.targets.cpu.processors import PROCESSORS
 from tests.targets.cpu.schedules.conftest import compile_kernel
 from tests.targets.cpu.schedules.plain_functions import (
@@ -20,7 +21,7 @@ from tests.targets.cpu.schedules.plain_functions import (
     run,
 )
 
-PROPERTY = settings(max_examples=25, deadline=None)
+PROPERTY = settings(max_examples=examples(25), deadline=None)
 SIZES = st.one_of(st.integers(1, 10), st.sampled_from([13, 16, 24, 31, 33]))
 SHAPES = st.lists(SIZES, min_size=1, max_size=4)
 BUILDS = ["generic", "haswell", "skylake-avx512"]

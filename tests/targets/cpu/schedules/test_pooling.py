@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.targets.cpu.conftest import Compile
 from tests.targets.cpu.epilogues import EPILOGUES, apply_epilogue
 from tests.targets.cpu.networks import Network, assert_agrees
@@ -71,7 +72,7 @@ LAYER = Layer("MaxPool", 1, 20, (13, 15), (3, 3), (2, 2), (1, 1, 1, 1), False, F
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(layers)
 def test_agrees_with_onnx_runtime(compile_for_cpu: Compile, layer: Layer) -> None:
     network = layer.network()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules.recurrence_problem import Units, passes
 from ingot.targets.relax.recurrence import Activation, Recurrence
+from tests.examples import examples
 from tests.recurrent_layers import GATES, Layer
 from tests.targets.cpu.assembly import accumulating_loops
 from tests.targets.cpu.conftest import Compile, Compiled
@@ -31,7 +32,7 @@ def assert_agrees(compiled: Compiled, layer: Layer, steps: int, batch: int, thre
     return results
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(
     cell=st.sampled_from(CELLS),
     hidden=st.integers(1, 70),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tvm import te, tirx, topi
 
 from ingot.targets.cpu.machine import describe_cpu
+from tests.examples import examples
 from tests.targets.cpu.schedules.plain_functions import (
     assert_computes,
     normal,
@@ -21,7 +22,7 @@ from tests.targets.cpu.schedules.plain_functions import (
     run,
 )
 
-PROPERTY = settings(max_examples=30, deadline=None)
+PROPERTY = settings(max_examples=examples(30), deadline=None)
 SIZES = st.one_of(st.integers(1, 10), st.sampled_from([13, 16, 24, 33, 65]))
 BUILDS = ["generic", "haswell", "skylake-avx512"]
 KINDS: dict[str, tuple[Callable, Callable]] = {

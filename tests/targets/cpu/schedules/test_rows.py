@@ -12,10 +12,11 @@ from tvm import tirx
 
 from ingot.targets.cpu.machine import describe_cpu
 from ingot.targets.cpu.schedules.rows import Norm, norm, softmax
+from tests.examples import examples
 from tests.targets.cpu.schedules.conftest import compile_kernel
 
 # Each example is a compilation.
-PROPERTY = settings(max_examples=15, deadline=None)
+PROPERTY = settings(max_examples=examples(15), deadline=None)
 # Around what a vector, and what all chains of a sum hold.
 WIDTHS = st.one_of(st.integers(1, 70), st.sampled_from([127, 128, 129, 384, 1000]))
 LEADING = st.lists(st.integers(1, 5), max_size=3)

@@ -13,10 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ingot.reference.session import Reference
 from ingot.runtime.cpu_features import machine_architecture
+from tests.examples import examples
 from tests.targets.cpu.conftest import Run
 
 # Each example is a compilation.
-PROPERTY = settings(max_examples=15, deadline=None)
+PROPERTY = settings(max_examples=examples(15), deadline=None)
 SIZES = st.sampled_from([1, 2, 3, 7, 8, 13, 16, 24, 33])
 BUILDS = [
     pytest.param(

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingot.reference.session import Reference
+from tests.examples import examples
 from tests.targets.cpu.conftest import Compile, Compiled
 from tests.targets.cpu.quantized_networks import (
     ACTIVATIONS,
@@ -49,7 +50,7 @@ def test_of_any_value(compile_for_cpu: Compile, affine: Affine) -> None:
     np.testing.assert_array_equal(actual, affine.quantize(values))
 
 
-@settings(max_examples=8)
+@settings(max_examples=examples(8))
 @given(
     st.floats(2.0**-20, 2.0**20, width=32),
     st.one_of(

@@ -72,7 +72,7 @@ def every_form(operator: str, forms: dict[str, dict[str, Any]], rank: int, *, op
     return network
 
 
-@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("rank", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("operator", ["Conv", "ConvTranspose"])
 def test_forms(compile_for_cpu: Compile, operator: str, rank: int) -> None:
     forms = ORDINARY if operator == "Conv" else TRANSPOSED

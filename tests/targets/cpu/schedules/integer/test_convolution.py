@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ingot.runtime.cpu_features import machine_architecture
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.cpu.schedules.integer.dot import DotProduct
+from tests.examples import examples
 from tests.targets.cpu.assembly import accumulating_loops
 from tests.targets.cpu.conftest import Compile, Compiled
 from tests.targets.cpu.processors import AVX2, NEON
@@ -56,7 +57,7 @@ KERNELS = st.tuples(st.integers(1, 5), st.integers(2, 5))
 
 
 # Each example is a compilation.
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 @given(layers(CHANNELS, KERNELS, SOURCES))
 def test_any_layer(compile_for_cpu: Compile, layer: Layer) -> None:
     check(compile_for_cpu, layer)
@@ -254,7 +255,7 @@ def test_some_results_of_each_layer_saturate() -> None:
     assert saturates(expected(layer, image))
 
 
-@settings(max_examples=6)
+@settings(max_examples=examples(6))
 @given(
     st.floats(1e-6, 1e3), st.floats(1e-6, 1e3), st.integers(-128, 127), st.sampled_from(["u", ""])
 )

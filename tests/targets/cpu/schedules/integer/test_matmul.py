@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingot.runtime.cpu_features import machine_architecture
+from tests.examples import examples
 from tests.targets.cpu.assembly import accumulating_loops
 from tests.targets.cpu.conftest import Compile, Compiled
 from tests.targets.cpu.processors import AVX2, NEON
@@ -74,7 +75,7 @@ def check(compile_for_cpu: Compile, product: Product) -> None:
 
 
 # Each example is a compilation.
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 @given(
     st.builds(
         Product,
@@ -167,7 +168,7 @@ def test_sums_are_exact_where_16_bits_would_saturate(
     np.testing.assert_array_equal(actual, expected)
 
 
-@settings(max_examples=5)
+@settings(max_examples=examples(5))
 @given(st.floats(1e-6, 1e3), st.floats(1e-6, 1e3), st.integers(-128, 127))
 def test_any_scale(compile_for_cpu: Compile, source: float, weight: float, zero_point: int) -> None:
     affine, result = Affine(source, 7), Affine(source * weight * 900, zero_point, "int8")
@@ -186,7 +187,7 @@ def test_any_scale(compile_for_cpu: Compile, source: float, weight: float, zero_
 CHANNELS = st.sampled_from([5, 6, 8, 10, 17, 33])
 
 
-@settings(max_examples=10)
+@settings(max_examples=examples(10))
 @given(layers(CHANNELS, st.just((1, 1)), SOURCES))
 def test_pointwise_convolution(compile_for_cpu: Compile, layer: Layer) -> None:
     layer = dataclasses.replace(layer, pads=(0, 0, 0, 0))
