@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 
 #define PAGE 4096UL
-#define SPACE (1UL << 38)
+#define SPACE (1UL << 40)
 #define LARGEST (1UL << 30)
 #define FILLED 0xCB
 

@@ -68,10 +68,10 @@ class Checked:
         try:
             expected = Reference(self.model).run(dict(feeds))
         except ModelError:
-            assert isinstance(answer, tuple), (shown, answer)
-            assert answer[0] == "InputError", (shown, answer)
+            assert isinstance(answer, tuple), f"no error at {shown}"
+            assert answer[0] == "InputError", f"{answer} at {shown}"
             return answer[1]
-        assert isinstance(answer, Mapping), (shown, answer)
+        assert isinstance(answer, Mapping), f"{answer} at {shown}"
         for name, wanted in expected.items():
             actual = answer[name]
             assert (actual.dtype, actual.shape) == (wanted.dtype, wanted.shape), (name, shown)

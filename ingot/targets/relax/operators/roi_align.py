@@ -124,11 +124,13 @@ class _Problem:
         return tirx.ceil(self._extent(corners, box, axis) / self._number(self.sizes[axis]))
 
     def check(self, function: LoopFunction, corners: tirx.Buffer, box: tirx.Expr) -> tirx.Stmt:
-        """Refuses a box that is larger than any image."""
+        """Refuses a box that is larger than any image, or that ends before it begins."""
         most = self._number(float(_MOST_POINTS))
         counts = [self._points(corners, box, axis) for axis in (0, 1)]
-        message = "box {0} is too large to be sampled"
-        return function.refuse(tirx.any(*(count > most for count in counts)), message, box)
+        too_large = tirx.any(*(count > most for count in counts))
+        turned = counts[0] * counts[1] < self._number(0.0)
+        message = "box {0} is too large to be sampled, or ends before it begins"
+        return function.refuse(tirx.any(too_large, turned), message, box)
 
     def fill(
         self,
