@@ -20,6 +20,15 @@ class IngotError(Exception):
 
     exit_code: ClassVar[int] = 1
 
+    def __init__(self, *arguments: object) -> None:
+        """Makes one line of the message: names of a file's may have line breaks in them."""
+        super().__init__(
+            *(
+                "\\n".join(text.splitlines()) if isinstance(text, str) else text
+                for text in arguments
+            )
+        )
+
 
 class UsageError(IngotError):
     """The call itself is wrong: an unknown option, key, name or a malformed value."""

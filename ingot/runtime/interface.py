@@ -30,14 +30,22 @@ class Tensor:
     dtype: str
     shape: tuple[int | None, ...]
 
-    def fits(self, name: str, dtype: str, shape: Sequence[int | str]) -> bool:
-        """Whether what a manifest says of a tensor can be meant by this one."""
-        return (
-            (name, HELD_AS.get(dtype, dtype), len(shape))
-            == (self.name, self.dtype, len(self.shape))
-        ) and all(
-            known is None or isinstance(size, str) or known == size
-            for known, size in zip(self.shape, shape, strict=True)
+    def fits(self, spec: TensorSpec, *, exactly: bool) -> bool:
+        """Whether what a manifest says of a tensor can be meant by this one.
+
+        Args:
+            spec: What the manifest says.
+            exactly: Whether the same sizes are open; else either may know more of them.
+        """
+        known = (self.name, self.dtype, len(self.shape))
+        if known != (spec.name, HELD_AS.get(spec.dtype, spec.dtype), len(spec.shape)):
+            return False
+        pairs = [
+            (size, None if isinstance(stated, str) else stated)
+            for size, stated in zip(self.shape, spec.shape, strict=True)
+        ]
+        return all(
+            size == stated or (not exactly and None in (size, stated)) for size, stated in pairs
         )
 
     @property
@@ -89,27 +97,29 @@ class Interface:
         """
         outputs = _held(manifest.outputs)
         marks = [tensor for tensor in self.outputs[len(outputs) :] if tensor.is_mark]
-        _check("input", self.inputs, _held(manifest.inputs))
-        _check("output", self.outputs[: len(self.outputs) - len(marks)], outputs)
+        _check("input", self.inputs, _held(manifest.inputs), exactly=True)
+        _check("output", self.outputs[: len(self.outputs) - len(marks)], outputs, exactly=False)
         weights = [
             TensorSpec(name, manifest.weights[name].dtype, manifest.weights[name].shape)
             for name in manifest.parameters
         ]
-        _check("weight", self.weights, weights)
+        _check("weight", self.weights, weights, exactly=True)
 
 
 def _held(specs: Sequence[TensorSpec]) -> list[TensorSpec]:
     return [spec for spec in specs if spec.in_code]
 
 
-def _check(kind: str, known: Sequence[Tensor], stated: Sequence[TensorSpec]) -> None:
+def _check(
+    kind: str, known: Sequence[Tensor], stated: Sequence[TensorSpec], *, exactly: bool
+) -> None:
     if len(stated) != len(known):
         raise ArtifactError(
             f"the artifact is damaged: its code has {len(known)} {kind}s, its manifest "
             f"{len(stated)}; compile it again"
         )
     for tensor, spec in zip(known, stated, strict=True):
-        if not tensor.fits(spec.name, spec.dtype, spec.shape):
+        if not tensor.fits(spec, exactly=exactly):
             raise ArtifactError(
                 f"the artifact is damaged: its code has the {kind} {tensor}, its manifest {spec}; "
                 "compile it again"

@@ -18,7 +18,7 @@ from typing import Any
 
 import tvm_ffi
 
-from ingot.errors import ArtifactError, InputError
+from ingot.errors import ArtifactError, InputError, first_line
 
 RUNTIME_LIBRARY = "libtvm_runtime.so"
 _VM_LOADER = "vm_load_executable"
@@ -60,11 +60,21 @@ def runtime_library_path() -> Path:
 
 
 def load_runtime_library() -> None:
-    """Loads the TVM runtime library into the process once, with its symbols global."""
+    """Loads the TVM runtime library into the process once, with its symbols global.
+
+    Raises:
+        ArtifactError: It is missing, or cannot be loaded: no memory, another architecture.
+    """
     global _handle
     with _lock:
         if _handle is None:
-            _handle = ctypes.CDLL(str(runtime_library_path()), mode=ctypes.RTLD_GLOBAL)
+            path = runtime_library_path()
+            try:
+                _handle = ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+            except OSError as error:
+                raise ArtifactError(
+                    f"the TVM runtime library cannot be loaded: {first_line(error)}"
+                ) from error
 
 
 def global_function(name: str) -> Callable[..., Any]:
@@ -101,12 +111,18 @@ def load_executable(
                 f"the artifact's code cannot be loaded: {reason}; the folder for temporary files "
                 f"({tempfile.gettempdir()}) must have room and allow execution, see TMPDIR"
             ) from error
-    machine = module[_VM_LOADER]()
-    # The machine looks its functions up once, here: names of two artifacts do not meet.
-    with _functions_lock, _registered(functions or {}):
-        machine["vm_initialization"](
-            _CPU_DEVICE_TYPE, 0, _POOLED_ALLOCATOR, _CPU_DEVICE_TYPE, 0, _POOLED_ALLOCATOR
-        )
+    try:
+        machine = module[_VM_LOADER]()
+        # The machine looks its functions up once, here: names of two artifacts do not meet.
+        with _functions_lock, _registered(functions or {}):
+            machine["vm_initialization"](
+                _CPU_DEVICE_TYPE, 0, _POOLED_ALLOCATOR, _CPU_DEVICE_TYPE, 0, _POOLED_ALLOCATOR
+            )
+    except (AttributeError, RuntimeError) as error:
+        raise ArtifactError(
+            f"the artifact's code cannot be started: {first_line(error)}; free memory, or "
+            "compile it again"
+        ) from error
     return machine
 
 

@@ -22,7 +22,7 @@ import os
 import threading
 from collections.abc import Iterator
 
-from ingot.errors import UsageError
+from ingot.errors import IngotError, UsageError
 from ingot.runtime.library import global_function
 
 # The value of TVM's AffinityMode "big cores first"; without binding it only selects a count.
@@ -69,17 +69,55 @@ def _environment(**variables: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def _possible_size(wanted: int, least: int) -> int:
+    """Returns how many threads a pool may have: TVM ends the process if it cannot start one.
+
+    Raises:
+        IngotError: Not even the least number can be started.
+    """
+    for size in (wanted, least):
+        if _can_start(size):
+            return size
+    raise _no_threads(least)
+
+
+def _can_start(count: int) -> bool:
+    """Whether the limits of processes and of address space leave room for so many threads."""
+    over = threading.Event()
+    started = []
+    try:
+        for _ in range(count - 1):  # the caller is one of the pool's
+            thread = threading.Thread(target=over.wait, name="ingot-trial", daemon=True)
+            thread.start()
+            started.append(thread)
+    except (RuntimeError, MemoryError):
+        return False
+    finally:
+        over.set()
+        for thread in started:
+            thread.join()
+    return True
+
+
+def _no_threads(count: int) -> IngotError:
+    return IngotError(
+        f"this process cannot start {count} threads: use fewer, or raise its limits of threads "
+        "(ulimit -u) and address space (ulimit -v)"
+    )
+
+
 def use_threads(threads: int) -> None:
     """Sets the number of threads for parallel loops that the calling thread starts from now on.
 
     Raises:
         UsageError: More threads are asked for than the calling thread's pool was made for.
+        IngotError: The system gives this process no more threads.
     """
     if getattr(_local, "threads", None) == threads:
         return
     pool_size: int = getattr(_local, "pool_size", 0)
     if pool_size == 0:
-        pool_size = max(threads, available_cores(), _SMALLEST_POOL)
+        pool_size = _possible_size(max(threads, available_cores(), _SMALLEST_POOL), threads)
     elif threads > pool_size:
         raise UsageError(
             f"{threads} threads asked for, but this thread's pool was made for {pool_size}: open "
@@ -90,7 +128,10 @@ def use_threads(threads: int) -> None:
     # Written once: another thread may be reading the environment.
     if os.environ.get(_POOL_SIZE_VARIABLE) != str(pool_size):
         os.environ[_POOL_SIZE_VARIABLE] = str(pool_size)
-    with _environment(TVM_BIND_THREADS="0"):
-        global_function("runtime.config_threadpool")(_BIG_CORES_FIRST, threads)
+    try:
+        with _environment(TVM_BIND_THREADS="0"):
+            global_function("runtime.config_threadpool")(_BIG_CORES_FIRST, threads)
+    except RuntimeError as error:
+        raise _no_threads(threads) from error
     _local.pool_size = pool_size
     _local.threads = threads

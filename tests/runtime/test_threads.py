@@ -12,6 +12,7 @@ import pytest
 import tvm
 from tvm.script import tirx as T
 
+from ingot.compiler.build import Artifact
 from ingot.errors import UsageError
 from ingot.runtime.library import global_function
 from ingot.runtime.threads import available_cores, resolve_threads, use_threads
@@ -99,3 +100,39 @@ def test_idle_workers_give_up_early_unless_the_caller_says_otherwise(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert shown.stdout.strip() == expected
+
+
+# Loads and runs an artifact with room for some more megabytes of addresses than it has.
+LIMITED = """
+import resource, sys
+import numpy as np
+from ingot.errors import IngotError
+from ingot.runtime import Session
+
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+limit = used + (int(sys.argv[2]) << 20)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+    session = Session(sys.argv[1], threads=6)
+    session.run(np.zeros((2, 3, 16, 16), np.float32))
+    print("ran")
+except IngotError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "said"),
+    [
+        (1, "the TVM runtime library cannot be loaded: "),
+        (16, "this process cannot start 6 threads: use fewer, or raise its limits"),
+        (512, "ran"),
+    ],
+)
+def test_limits_of_address_space_are_errors(
+    small_artifact: Artifact, megabytes: int, said: str
+) -> None:
+    command = [sys.executable, "-c", LIMITED, str(small_artifact.path), str(megabytes)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout[: len(said)]) == (0, said)
+    assert done.stdout.count("\n") == 1

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tvm import relax
 
 from ingot.errors import IngotError
+
+# What TVM calls the object files of an executable: of its code, and of what it carries along.
+_OBJECTS = ("lib0.o", "devc.o")
 
 
 def link_executable(executable: relax.VMExecutable, architecture: str) -> bytes:
@@ -24,6 +30,8 @@ def link_executable(executable: relax.VMExecutable, architecture: str) -> bytes:
     """
 
     def link(output: str, objects: list[str], **_: object) -> None:
+        for file in objects:
+            _to_disk(Path(file))
         # Symbols of the TVM runtime stay undefined: the process that loads it provides them.
         command = [
             sys.executable, "-m", "ziglang", "cc", "-shared", "-fPIC", "-s",
@@ -35,7 +43,32 @@ def link_executable(executable: relax.VMExecutable, architecture: str) -> bytes:
             lines = done.stderr.strip().splitlines() or ["no message"]
             raise IngotError(f"linking the compiled code failed: {lines[-1]}")
 
-    with tempfile.TemporaryDirectory(prefix="ingot-") as folder:
-        path = Path(folder) / "lib.so"
-        executable.export_library(str(path), fcompile=link, workspace_dir=folder)
-        return path.read_bytes()
+    try:
+        with tempfile.TemporaryDirectory(prefix="ingot-") as folder, _objects_in_memory(folder):
+            path = Path(folder) / "lib.so"
+            executable.export_library(str(path), fcompile=link, workspace_dir=folder)
+            return path.read_bytes()
+    except OSError as error:
+        raise IngotError(
+            f"linking the compiled code failed: {error.strerror or error}; free space in "
+            f"{tempfile.gettempdir()}, the folder for temporary files, or set TMPDIR"
+        ) from error
+
+
+@contextlib.contextmanager
+def _objects_in_memory(folder: str) -> Iterator[None]:
+    """Has object files written to memory: LLVM ends the process where a disk is full."""
+    with contextlib.ExitStack() as stack:
+        for name in _OBJECTS:
+            memory = os.memfd_create(name)
+            stack.callback(os.close, memory)
+            (Path(folder) / name).symlink_to(f"/proc/self/fd/{memory}")
+        yield
+
+
+def _to_disk(path: Path) -> None:
+    """Makes a file of an object that lies in memory, for the linker, which is another process."""
+    if path.is_symlink():
+        data = path.read_bytes()
+        path.unlink()
+        path.write_bytes(data)

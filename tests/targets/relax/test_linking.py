@@ -1,0 +1,77 @@
+"""Where there is no room to link in, that is an error, and not the end of the process."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingot.errors import IngotError
+from ingot.targets.relax import linking
+from ingot.targets.relax.linking import link_executable
+
+PROGRAM = """
+import sys
+from ingot.compiler.build import compile_model
+from ingot.errors import IngotError
+try:
+    compile_model(sys.argv[1], sys.argv[2])
+except IngotError as error:
+    print(error)
+"""
+
+
+class Written:
+    """What stands for an executable: it writes an object where it is told to, and has it linked."""
+
+    def export_library(self, output: str, *, fcompile: Any, workspace_dir: str) -> None:
+        place = Path(workspace_dir) / "lib0.o"
+        place.write_bytes(b"object")
+        assert place.readlink().parent == Path("/proc/self/fd")
+        fcompile(output, [str(place)])
+
+
+def full(path: Path) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def test_objects_lie_in_memory_until_there_is_room_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(linking, "_to_disk", full)
+    with pytest.raises(
+        IngotError, match="linking the compiled code failed: No space left on device; free"
+    ):
+        link_executable(Written(), "x86_64")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for 60 kB, where this process may make one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=60k", "none", str(place)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no file system can be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_an_error(small_model: Path, small_disk: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(small_model), str(tmp_path / "small.ingot")],
+        env={**os.environ, "TMPDIR": str(small_disk)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "No space left on device; free space in" in done.stdout
