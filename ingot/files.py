@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import shutil
 import stat
@@ -36,9 +37,41 @@ _LEFT_BEHIND_SECONDS = 60.0
 
 
 def cache_dir() -> Path:
-    """Returns the folder of what can be had again: $INGOT_CACHE_DIR, else the user's cache."""
+    """Returns the folder of what can be had again: $INGOT_CACHE_DIR, else the user's cache.
+
+    A user without a home has one that goes with this process.
+    """
     chosen = os.environ.get(CACHE_VARIABLE)
-    return Path(chosen).absolute() if chosen else Path(platformdirs.user_cache_dir("ingot"))
+    if chosen:
+        return Path(chosen).absolute()
+    return user_cache("ingot") or Path(_cache_of_this_process().name)
+
+
+def user_cache(program: str) -> Path | None:
+    """The folder where a program keeps what a user's work can have again.
+
+    None without a home, as that of a user who is in no list of users.
+    """
+    try:
+        folder = Path(platformdirs.user_cache_dir(program))
+    except RuntimeError:
+        return None
+    return folder if folder.is_absolute() else None
+
+
+@functools.cache
+def _cache_of_this_process() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="ingot-cache-")
+
+
+def can_write_in(folder: Path) -> bool:
+    """Whether files can be written in a folder; a missing one is made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def require_writable(path: Path, *, inputs: Iterable[str | Path | None] = ()) -> None:

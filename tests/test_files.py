@@ -29,6 +29,22 @@ def test_the_cache_is_the_users_unless_a_variable_moves_it(monkeypatch, tmp_path
     assert cache_dir() == tmp_path / "mine"
 
 
+def test_a_user_without_a_home_has_a_cache_that_goes_with_the_process(monkeypatch, tmp_path):
+    def in_no_list(_):
+        raise KeyError
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pwd.getpwuid", in_no_list)
+    for name in ("INGOT_CACHE_DIR", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    with replacing(cache_dir() / "entry") as temporary:
+        temporary.write_bytes(b"kept")
+
+    assert (cache_dir() / "entry").read_bytes() == b"kept"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_is_there_when_the_block_is_done_and_not_before(tmp_path):
     path = tmp_path / "new" / "model.onnx"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import subprocess
 import sys
@@ -12,8 +13,11 @@ from pathlib import Path
 
 from tvm import relax
 
-from ingot.errors import IngotError
+from ingot.errors import IngotError, first_line
+from ingot.files import can_write_in, user_cache
 
+_CACHE_VARIABLE = "ZIG_GLOBAL_CACHE_DIR"
+_LONGEST_SECONDS = 600.0
 # What TVM calls the object files of an executable: of its code, and of what it carries along.
 _OBJECTS = ("lib0.o", "devc.o")
 
@@ -38,7 +42,13 @@ def link_executable(executable: relax.VMExecutable, architecture: str) -> bytes:
             "-target", f"{architecture}-linux-gnu", "-Wl,--build-id=none",
             "-o", output, *sorted(objects),
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", check=False,
+                timeout=_LONGEST_SECONDS, env={**os.environ, _CACHE_VARIABLE: str(_cache())},
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise IngotError(f"linking the compiled code failed: {first_line(error)}") from error
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines() or ["no message"]
             raise IngotError(f"linking the compiled code failed: {lines[-1]}")
@@ -72,3 +82,20 @@ def _to_disk(path: Path) -> None:
         data = path.read_bytes()
         path.unlink()
         path.write_bytes(data)
+
+
+def _cache() -> Path:
+    """Where the linker keeps what it has built of the C library: its own place, if it can write.
+
+    It ends in an error where there is none, as without a home, and never where it cannot write.
+    """
+    own = os.environ.get(_CACHE_VARIABLE)
+    folder = Path(own).absolute() if own else user_cache("zig")
+    if folder is not None and can_write_in(folder):
+        return folder
+    return Path(_cache_of_this_process().name)
+
+
+@functools.cache
+def _cache_of_this_process() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="ingot-linker-")
