@@ -79,7 +79,7 @@ def _facts(path: Path, manifest: Manifest) -> Table:
 
 def _sizes(sizes: Sequence[Mapping[str, int]]) -> str:
     """The sizes of each open dimension that the code was checked at, ``N = 1, 2, 3``."""
-    found = {symbol: sorted({one[symbol] for one in sizes}) for symbol in sizes[0]}
+    found = {symbol: sorted({one[symbol] for one in sizes if symbol in one}) for symbol in sizes[0]}
     return "; ".join(f"{name} = {', '.join(map(str, values))}" for name, values in found.items())
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from ingot.errors import ArtifactError
+from ingot.runtime.manifest_records import RECORDS, check_records
 from ingot.runtime.typed_json import decode, parse_json
 
 FORMAT_VERSION = 4
@@ -251,7 +252,10 @@ class Manifest:
             )
         try:
             manifest: Manifest = decode(cls, raw)
-            _check_records(manifest)
+            check_records({name: getattr(manifest, name) for name in RECORDS})
+            for part in manifest.placement.values():
+                decode(Mapping[str, KernelCost], part.get("kernels", {}), "kernels")
+            _check_members(manifest)
             _check_tensors(manifest)
         except ValueError as error:
             raise ArtifactError(f"the artifact's manifest is damaged: {error}") from error
@@ -262,55 +266,6 @@ class _Versioned(TypedDict):
     format_version: int
 
 
-class _Recipe(TypedDict):
-    name: str
-    shapes: Mapping[str, list[int]]
-
-
-class _Source(TypedDict):
-    sha256: str
-    opset: int
-    notes: list[str]
-
-
-class _Precision(TypedDict):
-    default: str
-
-
-class _Calibration(TypedDict, total=False):
-    sha256: str
-    notes: list[str]
-
-
-class _Left(TypedDict):
-    node: str
-    operator: str
-    reason: str
-
-
-class _Part(TypedDict, total=False):
-    nodes: int
-    kernels: Mapping[str, KernelCost]
-    left: list[_Left]
-    macs: int
-
-
-class _Measured(TypedDict, total=False):
-    stage_seconds: Mapping[str, float]
-    passes: list[Mapping[str, Any]]
-    verification: Mapping[str, Any]
-    quantization: Mapping[str, Any]
-
-
-# What those who print a manifest rely on, of the parts that have no type of their own.
-_RECORDS: dict[str, Any] = {
-    "recipe": _Recipe,
-    "source": _Source,
-    "precision": _Precision,
-    "calibration": _Calibration,
-    "placement": Mapping[str, _Part],
-    "measured": _Measured,
-}
 _DIGEST = re.compile("[0-9a-f]{64}")
 _DTYPES = frozenset(
     [
@@ -325,13 +280,7 @@ _MOST_ELEMENTS = 1 << 44
 _HIGHEST_RANK = 64
 
 
-def _check_records(manifest: Manifest) -> None:
-    for name, kind in _RECORDS.items():
-        decode(kind, getattr(manifest, name), name)
-    fallback = manifest.placement.get("onnxruntime", {"left": [], "regions": [], "nodes": 0})
-    for key in ("left", "regions", "nodes"):
-        if key not in fallback:
-            raise ValueError(f"{key!r} is missing in placement 'onnxruntime'")
+def _check_members(manifest: Manifest) -> None:
     for name, member in manifest.members.items():
         if member.size < 0 or not _DIGEST.fullmatch(member.sha256):
             raise ValueError(f"member {name!r} has no size and digest")

@@ -16,8 +16,8 @@ from typing import Any, Union
 
 # Python holds a value of JSON in some fifty bytes beside its text; a text of three bytes per value
 # would take sixty times its size.
-LARGEST_TEXT = 64 << 20
-_MOST_VALUES = 4 << 20
+LARGEST_TEXT = 32 << 20
+_MOST_VALUES = 2 << 20
 # Counting takes a pass over the text, which a short one cannot need.
 _COUNTED_FROM = 1 << 20
 
