@@ -8,7 +8,7 @@ from tvm import relax, te, tirx
 
 from ingot.errors import UnsupportedOperatorError
 from ingot.targets.relax.builder import Builder
-from ingot.targets.relax.expressions import as_expression, equal, shape_of
+from ingot.targets.relax.expressions import as_expression, at_least, equal, shape_of
 from ingot.targets.relax.operators.inputs import integers, tensor
 
 
@@ -34,6 +34,9 @@ def affine_grid(builder: Builder, inputs: list[Any], attributes: dict[str, Any])
         raise UnsupportedOperatorError(f"grids of images of {len(sizes)} dimensions are unknown")
     batch = shape_of(maps)[0]
     builder.require(equal(sizes[0], batch), "the size and the maps differ in the batch")
+    for size in sizes[1:]:
+        if not at_least(size, 1):
+            builder.require(as_expression(size) >= 1, "size {0} is not positive", size)
     pixels = [as_expression(builder.dimension(size)) for size in sizes[2:]]
     aligned = bool(attributes.get("align_corners", 0))
     dtype = str(maps.ty.dtype)

@@ -18,6 +18,8 @@ from tvm.relax.transform.legalize_ops.common import register_legalize
 from tvm.sym import Analyzer
 
 from ingot.errors import UnsupportedOperatorError
+from ingot.targets.relax.builder import Builder
+from ingot.targets.relax.expressions import Size, as_expression, equal, plain
 from ingot.targets.relax.tvm_internals import register_operator
 
 LOWEST = float(np.finfo(np.float32).min)
@@ -26,7 +28,7 @@ _RANK = 4
 
 
 def additive_mask(
-    builder: relax.BlockBuilder,
+    builder: Builder,
     mask: relax.Expr,
     scores: Sequence[Any],
     dtype: str,
@@ -56,9 +58,7 @@ def additive_mask(
     return mask if str(mask.ty.dtype) == dtype else builder.emit(relax.op.astype(mask, dtype))
 
 
-def _fit(
-    builder: relax.BlockBuilder, mask: relax.Expr, wanted: Sequence[Any], fill: float
-) -> relax.Expr:
+def _fit(builder: Builder, mask: relax.Expr, wanted: Sequence[Any], fill: float) -> relax.Expr:
     """Gives a mask dimensions that are one or known to be the wanted ones."""
     given = list(mask.ty.shape)
     kept = [_is_one(size) or _equal(size, to) for size, to in zip(given, wanted, strict=True)]
@@ -67,9 +67,9 @@ def _fit(
     if all(kept):
         return mask
     sizes = [size if keep else to for size, to, keep in zip(given, wanted, kept, strict=True)]
-    for size, to in zip(given, wanted, strict=True):
-        if isinstance(size, tirx.IntImm) and isinstance(to, tirx.IntImm):
-            _require_fits(int(size), int(to), last=size is given[-1])
+    for axis, (size, to, keep) in enumerate(zip(given, wanted, kept, strict=True)):
+        if not keep:
+            _require_fits(builder, plain(size), plain(to), last=axis == len(given) - 1)
 
     def padded(tensor: te.Tensor) -> te.Tensor:
         def element(*at: tirx.Var) -> tirx.Expr:
@@ -84,9 +84,12 @@ def _fit(
     return builder.emit_te(padded, mask, primfunc_name_hint="fit_mask")
 
 
-def _require_fits(size: int, wanted: int, *, last: bool) -> None:
-    if size not in (1, wanted) and not (last and size < wanted):
-        raise UnsupportedOperatorError(f"a mask of {size} does not broadcast to {wanted}")
+def _require_fits(builder: Builder, size: Size, wanted: Size, *, last: bool) -> None:
+    """Has it checked that a mask's size is one, or that of the scores; the last may be shorter."""
+    own, to = as_expression(size), as_expression(wanted)
+    fits = own <= to if last else tirx.any(equal(own, 1), equal(own, to))
+    message = "a mask of {0} does not broadcast to {1}"
+    builder.require(tirx.any(equal(own, 1), fits), message, size, wanted)
 
 
 def causal_mask(

@@ -14,6 +14,7 @@ from tvm import relax, tirx
 from tvm.sym import Analyzer
 
 from ingot.errors import UnsupportedOperatorError
+from ingot.targets.relax.builder import Builder
 from ingot.targets.relax.operators.attention_masks import (
     additive_mask,
     causal_mask,
@@ -25,8 +26,10 @@ from ingot.targets.relax.operators.scaled_dot_product import (
     scaled_dot_product,
     split_heads,
 )
+from ingot.targets.relax.value_checks import require_between
 
 _FILTER = -10000.0
+_LARGEST = (1 << 63) - 1
 _RANK, _JOINED_RANK = 4, 3
 
 
@@ -66,7 +69,7 @@ def multi_head_attention(
 
 
 def contrib_attention(
-    builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]
+    builder: Builder, inputs: list[Any], attributes: dict[str, Any]
 ) -> relax.Expr:
     """Converts ``com.microsoft.Attention``, which projects its input itself.
 
@@ -89,6 +92,9 @@ def contrib_attention(
         raise UnsupportedOperatorError("attention that rotates or shares buffers")
     _require_outputs(attributes, 2)
     heads = int(attributes["num_heads"])
+    if padding is not None and _rank(padding) == 1:
+        message = "length {0} in the mask is negative"
+        require_between(builder, padding, [(0, _LARGEST)], message)
     projected = builder.emit(relax.op.matmul(data, weights))
     if bias is not None:
         projected = builder.emit(relax.op.add(projected, bias))

@@ -7,17 +7,20 @@ from typing import Any
 
 from tvm import relax
 
+from ingot.targets.relax.builder import Builder
+from ingot.targets.relax.expressions import as_expression, at_least, shape_of
 from ingot.targets.relax.legalization import best_position
 
-Convert = Callable[[relax.BlockBuilder, "list[Any]", "dict[str, Any]"], relax.Expr]
+Convert = Callable[[Builder, "list[Any]", "dict[str, Any]"], relax.Expr]
 
 
 def _position(*, largest: bool) -> Convert:
-    def convert(
-        builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]
-    ) -> relax.Expr:
+    def convert(builder: Builder, inputs: list[Any], attributes: dict[str, Any]) -> relax.Expr:
         data = inputs[0]
         axis = attributes.get("axis", 0) % data.ty.ndim
+        size = shape_of(data)[axis]
+        if not at_least(size, 1):
+            builder.require(as_expression(size) >= 1, "there is nothing along axis {0}", axis)
         keepdims = bool(attributes.get("keepdims", 1))
         if attributes.get("select_last_index", 0):
             return builder.emit_te(
@@ -30,7 +33,7 @@ def _position(*, largest: bool) -> Convert:
     convert.__doc__ = f"""Converts ``{"ArgMax" if largest else "ArgMin"}``.
 
     Args:
-        builder: The block builder to emit to.
+        builder: The builder to emit to.
         inputs: The data.
         attributes: ``axis`` (0), ``keepdims`` (1), ``select_last_index`` (0).
     """

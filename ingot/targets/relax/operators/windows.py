@@ -11,7 +11,7 @@ import onnx
 from tvm import relax, te, tirx
 
 from ingot.targets.relax.builder import Builder
-from ingot.targets.relax.expressions import as_expression, largest
+from ingot.targets.relax.expressions import as_expression, at_least, largest
 from ingot.targets.relax.operators.inputs import integers
 
 _WIDE = "float64"
@@ -36,7 +36,10 @@ def _window(*amplitudes: float) -> Convert:
         """
         kind = int(attributes.get("output_datatype", onnx.TensorProto.FLOAT))
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)).name
-        size = largest(integers(builder, inputs[0]).scalar(), 0)
+        given = integers(builder, inputs[0]).scalar()
+        if not at_least(given, 0):
+            builder.require(as_expression(given) >= 0, "size {0} is negative", given)
+        size = largest(given, 0)
         shorter = 0 if attributes.get("periodic", 1) else 1
         if isinstance(size, int):
             return relax.const(_values(amplitudes, size, size - shorter).astype(dtype))

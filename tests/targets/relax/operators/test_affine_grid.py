@@ -7,7 +7,8 @@ import pytest
 from onnx import parser
 
 from ingot.reference.session import Reference
-from tests.targets.cpu.conftest import Run
+from tests.targets.cpu.conftest import Compile, Run
+from tests.targets.relax.sizes import assert_same, parse
 
 
 @pytest.mark.parametrize("aligned", [0, 1])
@@ -26,3 +27,12 @@ def test_grids(run_on_cpu: Run, size: tuple[int, ...], aligned: int) -> None:
     expected = Reference(model).run({"t": maps, "s": np.array(size)})["y"]
     for actual in run_on_cpu(model, maps, np.array(size)):
         np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+def test_a_size_that_is_not_positive_is_refused(compile_for_cpu: Compile) -> None:
+    model = parse("""g (float[1,2,3] t, int64[4] z) => (float[A,B,C,2] y) {
+      y = AffineGrid(t, z) }""")
+    compiled = compile_for_cpu(model)
+    maps = np.ones((1, 2, 3), np.float32)
+    for size in ([1, 1, 3, 4], [1, 1, 0, 4], [1, 1, 3, -1], [2, 1, 3, 4]):
+        assert_same(model, compiled, {"t": maps, "z": np.array(size)})

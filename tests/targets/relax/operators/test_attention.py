@@ -14,6 +14,7 @@ from onnx.reference import ReferenceEvaluator
 from ingot.errors import UnsupportedOperatorError
 from ingot.reference.session import Reference
 from tests.targets.cpu.conftest import Compile, Compiled, Run
+from tests.targets.relax.sizes import assert_same, parse
 
 BATCH, HEADS, KEY_HEADS, QUERIES, KEYS, PAST, SIZE, VALUE_SIZE = 2, 4, 2, 5, 7, 3, 8, 6
 TOTAL = PAST + KEYS
@@ -261,3 +262,14 @@ def test_forms_that_are_not_lowered_are_named(run_on_cpu: Run, form: Form, reaso
         proto.graph.input.append(helper.make_tensor_value_info("hqk2", TensorProto.FLOAT, shape))
     with pytest.raises(UnsupportedOperatorError, match=f"node 'attention_0'.*{reason}"):
         run_on_cpu(proto)
+
+
+def test_a_mask_of_an_open_size_that_does_not_fit_is_refused(compile_for_cpu: Compile) -> None:
+    model = parse("""g (float[1,2,3,4] q, float[1,2,T,4] k, float[Q,M] m) => (float[1,2,3,4] y) {
+      y = Attention(q, k, k, m) }""")
+    compiled = compile_for_cpu(model)
+    generator = np.random.default_rng(0)
+    query, key = (generator.normal(size=(1, 2, n, 4)).astype(np.float32) for n in (3, 5))
+    for rows, keys in ((3, 5), (3, 6), (2, 5), (4, 5)):
+        mask = generator.normal(size=(rows, keys)).astype(np.float32)
+        assert_same(model, compiled, {"q": query, "k": key, "m": mask})

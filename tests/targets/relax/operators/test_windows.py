@@ -6,8 +6,10 @@ import numpy as np
 import onnx
 import pytest
 
+from ingot.errors import InputError
 from ingot.reference.session import Reference
-from tests.targets.cpu.conftest import Run
+from tests.targets.cpu.conftest import Compile, Run
+from tests.targets.relax.sizes import parse
 
 WINDOWS = ("BlackmanWindow", "HammingWindow", "HannWindow")
 
@@ -54,3 +56,10 @@ def test_types_and_ends(run_on_cpu: Run) -> None:
         np.testing.assert_allclose(wide, np.hanning(size + 1)[:size], atol=1e-12)
         if size == 5:
             np.testing.assert_allclose(narrow[[0, 2]], [4 / 46, 1], atol=1e-3)
+
+
+def test_a_negative_size_is_refused(compile_for_cpu: Compile) -> None:
+    compiled = compile_for_cpu(parse("g (int64 n) => (float[P] y) { y = HannWindow(n) }"))
+    assert compiled(np.array(0))[0].shape == (0,)
+    with pytest.raises(InputError, match="size -1 is negative"):
+        compiled(np.array(-1))
