@@ -1,4 +1,4 @@
-"""Where there is no room to link in, that is an error, and not the end of the process."""
+"""Linking works without a home; no room to link in is an error, and not the end of the process."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
+from ingot.compiler.build import compile_model
 from ingot.errors import IngotError
 from ingot.targets.relax import linking
 from ingot.targets.relax.linking import link_executable
@@ -75,3 +77,55 @@ def test_a_full_disk_is_an_error(small_model: Path, small_disk: Path, tmp_path: 
         check=True,
     )
     assert "No space left on device; free space in" in done.stdout
+
+
+MODEL = (
+    """<ir_version: 10, opset_import: ["": 20]> g (float[4] x) => (float[4] y) { y = Relu(x) }"""
+)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"HOME": None, "XDG_CACHE_HOME": None},
+        {"HOME": "/proc/none", "XDG_CACHE_HOME": None},
+        {"XDG_CACHE_HOME": "/dev/null"},
+        {"ZIG_GLOBAL_CACHE_DIR": "/proc/none"},
+        {"XDG_CACHE_HOME": "relative"},
+    ],
+)
+def test_the_linker_gets_a_cache_that_it_can_write_to(
+    environment: dict[str, str | None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in environment.items():
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+
+    def in_no_list(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", in_no_list)
+    cache = linking._cache()
+    assert cache.is_absolute()
+    (cache / "probe").write_text("")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_linker_that_hangs_or_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(command: list[str], **_: object) -> None:
+        raise subprocess.TimeoutExpired(command, 600)
+
+    monkeypatch.setattr("subprocess.run", hang)
+    with pytest.raises(IngotError, match="linking the compiled code failed: .*timed out"):
+        compile_model(onnx.parser.parse_model(MODEL), "none.ingot")
+
+
+@pytest.mark.slow
+def test_a_model_compiles_with_a_cache_that_goes_with_the_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", "/proc/none")
+    compile_model(onnx.parser.parse_model(MODEL), tmp_path / "m.ingot")
