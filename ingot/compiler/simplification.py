@@ -19,6 +19,7 @@ from ingot.compiler.functions import Knows, expand_operators, inline_functions
 from ingot.compiler.verification import ReferenceCheck
 from ingot.errors import IngotError, VerificationError, first_line
 from ingot.onnx_graph.protos import has_maps, read_proto, write_proto
+from ingot.onnx_graph.room import large_constant
 from ingot.passes.base import FLOAT_ROUNDING
 from ingot.passes.storage import fits_inline
 
@@ -39,6 +40,12 @@ def simplify(model: ir.Model, check: ReferenceCheck) -> tuple[ir.Model, list[str
     """
     if not fits_inline(model):
         return model, ["onnxsim was left out: the model is above protobuf's 2 GB"]
+    large = large_constant(model)
+    if large is not None:
+        return model, [
+            f"onnxsim was left out: it would make a constant of {large.name!r}, of shape "
+            f"{large.shape}"
+        ]
     proto = write_proto(model)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

@@ -12,11 +12,13 @@ import onnx_ir as ir
 
 from ingot.errors import ModelError
 
+_MOST_FOLDED_BYTES = 1 << 30
+_MOST_FOLLOWED_BYTES = 64 << 20
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def require_room(model: ir.Model) -> None:
-    """Refuses a model with a tensor that is larger than this machine's memory.
+    """Refuses a model with a tensor that is larger than half of this machine's memory.
 
     Args:
         model: A model with shapes inferred. Open dimensions count as one.
@@ -25,18 +27,36 @@ def require_room(model: ir.Model) -> None:
         ModelError: There is such a tensor; names it and the node that computes it.
     """
     memory = machine_memory()
+    # What computes a tensor holds another one beside it.
+    most = memory // 2
     for value in _values(model):
-        if value.shape is None or value.dtype is None or not _is_tensor(value):
-            continue
-        known = [size for size in value.shape if isinstance(size, int)]
-        size = math.prod(known) * _bits(value.dtype) // 8
-        if size > memory:
+        size = _least_bytes(value)
+        if size > most:
             node = value.producer()
             where = "" if node is None else f", which node {node.name!r} ({node.op_type}) computes,"
             raise ModelError(
                 f"value {value.name!r} of shape {value.shape}{where} takes {size:,} bytes: this "
-                f"machine has {memory:,}"
+                f"machine has {memory:,}, and needs as much again"
             )
+
+
+def large_constant(model: ir.Model) -> ir.Value | None:
+    """The first value that folding of constants would make, and that is too large to be made."""
+    constant: set[ir.Value] = set()
+    for node in model.graph:
+        read = [value for value in node.inputs if value is not None]
+        if not all(value in constant or value.const_value is not None for value in read):
+            continue
+        constant.update(node.outputs)
+        if node.op_type == "Constant":
+            continue
+        for value in node.outputs:
+            # The contents of vectors of integers are followed as if they were shapes.
+            rank = None if value.shape is None else len(value.shape)
+            followed = rank == 1 and value.dtype in (ir.DataType.INT64, ir.DataType.INT32)
+            if _least_bytes(value) > (_MOST_FOLLOWED_BYTES if followed else _MOST_FOLDED_BYTES):
+                return value
+    return None
 
 
 def machine_memory() -> int:
@@ -54,8 +74,12 @@ def _values(model: ir.Model) -> Iterator[ir.Value]:
             yield from node.outputs
 
 
-def _is_tensor(value: ir.Value) -> bool:
-    return isinstance(value.type, ir.TensorType)
+def _least_bytes(value: ir.Value) -> int:
+    """What a tensor takes, open dimensions counted as one; 0 for what is not known or no tensor."""
+    if value.shape is None or value.dtype is None or not isinstance(value.type, ir.TensorType):
+        return 0
+    known = [size for size in value.shape if isinstance(size, int)]
+    return math.prod(known) * _bits(value.dtype) // 8
 
 
 def _bits(dtype: ir.DataType) -> int:

@@ -37,6 +37,7 @@ _VARIABLES = {
 _WIDTH = 4.7  # inches at 72 units each: small, so that text stays legible on a phone
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a recipe may be called "a$b$"
     "font.size": 8.0,
     "text.color": _INK,
     "axes.edgecolor": _GRID,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ingot.report.rendering import plots
 from ingot.report.rendering.html import render_html
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "col", "source", "wbr"}
@@ -134,6 +135,14 @@ def test_names_from_a_model_are_text_and_not_markup(figures):
     text = render_html(evil)
     assert "<script" not in text
     assert "bn&lt;1&gt;" in text
+
+
+def test_names_are_no_formulas():
+    with plots.style():
+        drawing, axes = plots.canvas(1.0)
+        axes.set_title(r"a$\frac{<b>$ \x1b")
+        drawn = plots.svg(drawing, "name", {})
+    assert r"a$\frac{&lt;b&gt;$" in drawn
 
 
 def test_a_failed_check_is_shown(figures):
