@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib.util
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -100,17 +101,14 @@ def load_executable(
         ArtifactError: The library cannot be loaded on this machine.
     """
     load_runtime_library()
-    with tempfile.TemporaryDirectory(prefix="ingot-") as folder:
-        path = Path(folder) / "lib.so"
-        try:
-            path.write_bytes(code)
-            module = tvm_ffi.load_module(path, keep_module_alive=False)
-        except (OSError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[-1]
-            raise ArtifactError(
-                f"the artifact's code cannot be loaded: {reason}; the folder for temporary files "
-                f"({tempfile.gettempdir()}) must have room and allow execution, see TMPDIR"
-            ) from error
+    try:
+        module = _load_module(code)
+    except (OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ArtifactError(
+            f"the artifact's code cannot be loaded: {reason}; the folder for temporary files must "
+            "have room and allow execution, see TMPDIR"
+        ) from error
     try:
         machine = module[_VM_LOADER]()
         # The machine looks its functions up once, here: names of two artifacts do not meet.
@@ -124,6 +122,16 @@ def load_executable(
             "compile it again"
         ) from error
     return machine
+
+
+def _load_module(code: memoryview) -> Any:
+    handle, path = tempfile.mkstemp(prefix="ingot-", suffix=".so")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(code)
+        return tvm_ffi.load_module(path, keep_module_alive=False)
+    finally:
+        os.unlink(path)  # noqa: PTH108 - as short as it can be: each load takes it
 
 
 @contextlib.contextmanager

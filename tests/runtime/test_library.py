@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from ingot.compiler.build import Artifact
-from ingot.errors import UsageError
+from ingot.errors import ArtifactError, UsageError
 from ingot.runtime.session import Session
 
 
@@ -41,6 +43,16 @@ def test_fifty_sessions_leave_neither_mappings_nor_descriptors_nor_memory(
     assert resident_kilobytes() < memory + 50 * 40
     for result in results:
         np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("folder", ["gone", "taken"])
+def test_without_a_folder_for_temporary_files_loading_is_refused(
+    small_artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (tmp_path / "taken").write_bytes(b"a file")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / folder))
+    with pytest.raises(ArtifactError, match="code cannot be loaded: .*; the folder for temporary"):
+        Session(small_artifact.path)
 
 
 def test_a_session_that_fails_to_load_leaves_nothing(small_artifact: Artifact) -> None:
