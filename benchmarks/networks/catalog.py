@@ -88,6 +88,8 @@ NETWORKS: tuple[Network, ...] = (
     _image("unet_resize", UNet, {"channels": 8, "levels": 2, **_TINY_IMAGE}, any_size=True,
            up="resize"),
     _image("yolo", Detector, {"channels": 8, "classes": 4, **_TINY_IMAGE}, any_size=True),
+    _image("yolo_nms", Detector, {"channels": 8, "classes": 4, **_TINY_IMAGE}, any_size=True,
+           suppressed=True),
     _image("espcn", SuperResolution, {"channels": 16, "height": 32, "width": 32}, any_size=True),
     _image("r3d", Video, {"widths": (8, 16), "depth": 1, "classes": 10, "frames": 8, "height": 32,
                           "width": 32}, any_size=True),

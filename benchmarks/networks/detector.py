@@ -1,4 +1,4 @@
-"""A YOLO-style detector without non-maximum suppression: three levels, boxes and classes.
+"""A YOLO-style detector with or without non-maximum suppression: three levels, boxes and classes.
 
 Redmon and Farhadi, "YOLOv3" (2018), with the blocks, the anchor-free head and the distances in bins
 of later versions: Jocher et al., "YOLOv8" (2023).
@@ -14,6 +14,8 @@ import onnx
 from benchmarks.networks.images import ImageWriter
 
 _BINS = 16
+# Of suppression: boxes of a class, the overlap of two, and the score from which on one counts.
+_MOST_BOXES, _OVERLAP, _LEAST_SCORE = 100, 0.45, 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Detector:
         batch: Images at once; open where it is a name.
         height: A multiple of 32.
         width: Likewise.
+        suppressed: Whether boxes that overlap better ones are left out within the model.
         seed: Of the weights.
     """
 
@@ -36,10 +39,15 @@ class Detector:
     batch: int | str = 1
     height: int | str = 640
     width: int | str = 640
+    suppressed: bool = False
     seed: int = 0
 
     def build(self) -> onnx.ModelProto:
-        """The model: ``images`` to ``predictions`` [N, 4 + classes, places]."""
+        """The model: ``images`` to ``predictions`` [N, 4 + classes, places].
+
+        With suppression, to ``selected`` [M, 3] (image, class, place), ``boxes`` [M, 4] and
+        ``scores`` [M].
+        """
         graph = ImageWriter("detector", opset=17, seed=self.seed)
         x = graph.input("images", np.float32, [self.batch, 3, self.height, self.width])
         width = self.channels
@@ -63,8 +71,26 @@ class Detector:
         large_out = graph.op("Concat", down, large, axis=1)
         large_out = self._stage(graph, large_out, half + width, width, shortcut=False)
         heads = [(small_out, quarter), (middle_out, half), (large_out, width)]
-        graph.output("predictions", self._head(graph, heads), [self.batch, 4 + self.classes, "p"])
+        predictions = self._head(graph, heads)
+        if self.suppressed:
+            self._suppress(graph, predictions)
+        else:
+            graph.output("predictions", predictions, [self.batch, 4 + self.classes, "p"])
         return graph.model()
+
+    def _suppress(self, graph: ImageWriter, predictions: str) -> None:
+        parts = graph.ints(4, self.classes)
+        boxes, scores = graph.ops("Split", 2, predictions, parts, axis=1)
+        boxes = graph.transpose(boxes, 0, 2, 1)
+        limits = (np.int64(_MOST_BOXES), np.float32(_OVERLAP), np.float32(_LEAST_SCORE))
+        selected = graph.op(
+            "NonMaxSuppression", boxes, scores, *(graph.array(limit) for limit in limits),
+            center_point_box=1,
+        )  # fmt: skip
+        place = graph.op("Gather", selected, graph.ints(0, 2), axis=1)
+        graph.output("selected", selected, ["M", 3], np.int64)
+        graph.output("boxes", graph.op("GatherND", boxes, place), ["M", 4])
+        graph.output("scores", graph.op("GatherND", scores, selected), ["M"])
 
     def _stage(
         self, graph: ImageWriter, x: str, inputs: int, outputs: int, *, shortcut: bool
