@@ -125,6 +125,7 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "Pow"): power,
     ("", "RNN"): rnn,
     ("", "ReverseSequence"): reverse_sequence,
+    ("", "Scatter"): scatter_elements,  # before opset 11
     ("", "ScatterElements"): scatter_elements,
     ("", "ScatterND"): scatter_nd,
     ("", "Selu"): selu,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ingot.errors import InputError, UnsupportedOperatorError
 from tests.targets.cpu.conftest import Compile
 from tests.targets.relax.sizes import assert_same, assert_same_at, parse
 
@@ -85,3 +86,31 @@ def test_slices_by_tuples_of_one(compile_for_cpu: Compile) -> None:
     for rows in ([0], [3, -4], [4], [-5, 1]):
         update = np.ones((len(rows), 9), np.float32)
         assert_same(model, compiled, {"x": DATA, "i": np.array(rows)[:, None], "u": update})
+
+
+@pytest.mark.parametrize("data", ["[4,9]", "[K,L]"], ids=["known", "symbolic"])
+def test_scatter_before_opset_11(compile_for_cpu: Compile, data: str) -> None:
+    text = f"""g (float{data} x, int64[4,N] i, float[4,N] u) => (float{data} y) {{
+      y = Scatter<axis = 1>(x, i, u) }}"""
+    model = parse(text, opset=10)
+    compiled = compile_for_cpu(model)
+    for row in ALONG_ROWS:
+        update = -np.ones((4, len(row)), np.float32)
+        assert_same(model, compiled, {"x": DATA, "i": np.array([row] * 4), "u": update})
+
+
+def test_an_error_tells_node_index_and_size(compile_for_cpu: Compile) -> None:
+    model = parse("g (float[K,9] x, int64[N] i) => (float[N,9] y) { [rows] y = Gather(x, i) }")
+    compiled = compile_for_cpu(model)
+    with pytest.raises(InputError, match=r"'rows' \(Gather\): index -5 is outside of 4 entries"):
+        compiled(DATA, np.array([0, -5, 3]))
+    with pytest.raises(InputError, match="index 9223372036854775807 is outside of 4 entries"):
+        compiled(DATA, np.array([2**63 - 1]))
+
+
+def test_constant_indices_are_checked_when_the_model_is_compiled(compile_for_cpu: Compile) -> None:
+    with pytest.raises(UnsupportedOperatorError, match="number 7 is not one of 4 rows"):
+        compile_for_cpu(
+            parse("""g (float[1,2,1,4] x, float[4,2] t) => (float[1,2,1,4] y) {
+          p = Constant<value = int64[1,1] {7}>() y = RotaryEmbedding(x, t, t, p) }""")
+        )
