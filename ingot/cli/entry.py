@@ -16,10 +16,15 @@ def run() -> None:
             "the command line comes with: pip install 'ingot[compile]'\n"
         )
         sys.exit(2)
-    from ingot.cli.main import main
-
     # Recipes name passes, and reports metrics, by modules that may lie in the current folder. It
     # comes last, so that no file in it stands in for a package.
     with contextlib.suppress(FileNotFoundError):
         sys.path.append(str(Path.cwd()))
-    sys.exit(main(sys.argv[1:]))
+    try:
+        from ingot.cli.main import main
+
+        code = main(sys.argv[1:])
+    except KeyboardInterrupt:  # before the command line could notice it
+        sys.stderr.write("ingot: error: interrupted\n")
+        code = 130
+    sys.exit(code)

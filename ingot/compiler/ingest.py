@@ -147,10 +147,11 @@ def ingest(
     name_open_dimensions(original)
     bind_shapes(original, {**batch_shapes(original, batch), **(shapes or {})})
     forget_uncertain_ranks(original)
+    declared = [value.shape for value in original.graph.outputs]
     inferred = infer_shapes(original)
     opset = original.opset_imports.get("", 0)
     model = original.clone()
-    notes: list[str] = []
+    notes = _contradicted(original, declared)
     unverifiable = ""
     given, described = _real_inputs(verify_data, original, source)
     try:
@@ -188,6 +189,21 @@ def ingest(
         loaded.name, model, original, loaded.sha256, opset, tuple(notes), found.samples,
         unverifiable, loaded.size, loaded.files,
     )  # fmt: skip
+
+
+def _contradicted(model: ir.Model, declared: Sequence[ir.Shape | None]) -> list[str]:
+    """Notes on outputs that are not of the shape that the model declares."""
+    notes = []
+    for value, shape in zip(model.graph.outputs, declared, strict=True):
+        if shape is None or value.shape is None:
+            continue
+        sizes = zip(shape, value.shape, strict=False)
+        differ = any(a != b for a, b in sizes if isinstance(a, int) and isinstance(b, int))
+        if differ or len(shape) != len(value.shape):
+            notes.append(
+                f"output {value.name!r} is declared as {shape}, and computed as {value.shape}"
+            )
+    return notes
 
 
 def _sort(model: ir.Model, loaded: _Loaded) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -93,7 +94,8 @@ def operand_values(
         maker = makers.get(position)
         if maker is not None:
             made = maker(Place(node, position, shape, dtype, sizes, generator))
-            if made is not None:
+            # What a reader demands may not fit a shape that contradicts it.
+            if made is not None and np.size(made) == math.prod(shape):
                 return np.asarray(made).reshape(shape).astype(dtype)
     readers = {node.op_type for node, _ in value.uses()}
     if dtype.kind in "iu" and dtype.itemsize > 1 and readers and readers <= _ARITHMETIC:

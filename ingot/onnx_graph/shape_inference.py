@@ -20,7 +20,7 @@ _CHILD_BYTES = 2 << 30
 _CHILD_BYTES_PER_BYTE = 32
 _CHILD_SECONDS = 60.0
 _CHILD_SECONDS_PER_BYTE = 1e-6
-_CLEAN, _FAILED_PART, _NO_ROOM = b"\0", b"\1", b"\2"
+_CLEAN, _PART, _NO_ROOM = b"\0", b"\1", b"\2"
 
 
 def infer_shapes(model: ir.Model, *, trusted: bool = False) -> bool:
@@ -58,7 +58,7 @@ def infer_shapes(model: ir.Model, *, trusted: bool = False) -> bool:
             f"the graph claims tensors that there is no room for: onnx's shape inference takes "
             f"more than {_CHILD_BYTES >> 30} GiB"
         )
-    if answer[:1] == _FAILED_PART and len(answer) == 1:
+    if answer == _PART:
         return False
     _adopt(model, onnx.load_from_string(answer[1:]))
     return answer[:1] == _CLEAN
@@ -68,20 +68,36 @@ def _infer(message: bytes) -> bytes:
     """A mark, and the inferred model where there is one.
 
     Contents of shapes are followed where there is room for that: a Range may be of any length.
+    Where what is declared contradicts itself, what follows from inputs and weights counts.
     """
-    for follow in (True, False):
+    follow, declared = True, True
+    while True:
+        proto = onnx.load_from_string(message)
+        if not declared:
+            _forget_declared(proto.graph)
         try:
             inferred = onnx.shape_inference.infer_shapes(
-                onnx.load_from_string(message), check_type=True, strict_mode=True, data_prop=follow
+                proto, check_type=True, strict_mode=True, data_prop=follow
             )
-            return (_CLEAN if follow else _FAILED_PART) + inferred.SerializeToString()
+            return (_CLEAN if follow and declared else _PART) + inferred.SerializeToString()
         except MemoryError:
-            continue
+            if not follow:
+                return _NO_ROOM
+            follow = False
         except Exception as error:  # noqa: BLE001
             # It raises errors of its own from C++. What is not inferred stays as it was declared.
             _LOGGER.debug("shape inference failed: %s", error)
-            return _FAILED_PART
-    return _NO_ROOM
+            if not declared:
+                return _PART
+            declared = False
+
+
+def _forget_declared(graph: onnx.GraphProto) -> None:
+    """Removes the shapes of what a graph computes, and keeps the types of its outputs."""
+    graph.ClearField("value_info")
+    for value in graph.output:
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.ClearField("shape")
 
 
 def _infer_isolated(message: bytes) -> bytes:

@@ -78,6 +78,8 @@ class MeasureSettings:
             raise UsageError(f"{self.threads} threads are not possible: give 1 or more")
         if self.runs < 2:
             raise UsageError(f"{self.runs} runs are not enough to compare: give 2 or more")
+        if not 0 < self.seconds < math.inf:
+            raise UsageError(f"{self.seconds:g} seconds are not possible: give more than 0")
 
 
 @dataclasses.dataclass(frozen=True)

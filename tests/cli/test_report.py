@@ -76,6 +76,8 @@ def test_json_is_alone_on_standard_output(model, tmp_path, capsys):
         (["--limit", "0", "--data", "data.npz"], 2, "a limit of 0 examples is not possible"),
         (["--runs", "1"], 2, "1 runs are not enough"),
         (["--threads", "0"], 2, "0 threads are not possible"),
+        (["--seconds", "nan"], 2, "nan seconds are not possible"),
+        (["--seconds", "-1"], 2, "-1 seconds are not possible"),
         (["--shape", "z=1x2"], 2, "the model has no such input"),
     ],
 )

@@ -179,3 +179,28 @@ def test_what_is_no_file_of_a_model_is_refused_unread(tmp_path: Path, kind: str)
             file.truncate(3 << 30)
     with pytest.raises(ModelError, match="there is no model file|above 2 GB"):
         ingest(path)
+
+
+@pytest.mark.parametrize("shape", ["1, 2, 2, 6", "1, 2, 6, 6, 1", "9, 9"])
+def test_an_output_declared_otherwise_than_it_is_computed_is_what_is_computed(shape: str) -> None:
+    model = parser.parse_model(
+        f"""<ir_version: 10, opset_import: ["": 20]>
+        g (float[1, 3, 4, 4] x, float[3, 2, 3, 3] w) => (float[{shape}] y) {{
+          a = ConvTranspose(x, w)
+          y = Relu(a)
+        }}"""
+    )
+    found = ingest(model)
+    assert str(found.model.graph.outputs[0].shape) == "[1,2,6,6]"
+    assert "and computed as [1,2,6,6]" in found.notes[0]
+    assert str(found.model.graph.node(0).outputs[0].shape) == "[1,2,6,6]"
+
+
+def test_inputs_that_contradict_their_readers_are_refused_by_the_reference() -> None:
+    model = parser.parse_model(
+        """<ir_version: 10, opset_import: ["": 20]>
+        g (float[4, 4] x, int64[2, k] i, float[2, 4] u) => (float[4, 4] y)
+        { y = ScatterND(x, i, u) }
+        """
+    )
+    assert "ONNX Runtime cannot run the model" in ingest(model).unverifiable

@@ -18,11 +18,11 @@ PAGES = ("report.json", "report.md", "report.html")
 
 def write_report(report: ReportContents, folder: Path) -> Path:
     """Writes the three files, each whole or not at all; see ``Report.write``."""
+    texts = (report.to_json(), render_markdown(report), render_html(report))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise IngotError(f"cannot make the folder {folder}: {error.strerror or error}") from error
-    texts = (report.to_json(), render_markdown(report), render_html(report))
     for name, text in zip(PAGES, texts, strict=True):
         with atomic_file(folder / name) as file:
             file.write(text.encode())
