@@ -51,10 +51,16 @@ def run_isolated(function: Callable[[], bytes], *, memory_bytes: int, seconds: f
         ForeignCrash: The child ended by a signal, or ran out of time.
     """
     reading, writing = os.pipe()
-    with warnings.catch_warnings():
-        # Of threads that do not go along; see above.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
+    try:
+        with warnings.catch_warnings():
+            # Of threads that do not go along; see above.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+    except OSError:
+        # No more processes, or no promise of as much memory again: better unguarded than not.
+        os.close(reading)
+        os.close(writing)
+        return _call(function)
     if child == 0:
         os.close(reading)
         _live_as_child(function, writing, memory_bytes)
@@ -74,6 +80,13 @@ def run_isolated(function: Callable[[], bytes], *, memory_bytes: int, seconds: f
     if answer[:1] == _FAILED:
         raise ForeignError(answer[1:].decode(errors="replace"))
     return answer[1:]
+
+
+def _call(function: Callable[[], bytes]) -> bytes:
+    try:
+        return function()
+    except Exception as error:
+        raise ForeignError(str(error)) from error
 
 
 def _live_as_child(function: Callable[[], bytes], writing: int, memory_bytes: int) -> None:

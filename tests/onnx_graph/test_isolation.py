@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import threading
@@ -55,6 +56,16 @@ def test_what_does_not_end_is_ended() -> None:
 
     with pytest.raises(ForeignCrash, match="does not come to an end within 0 s"):
         isolated(stay, seconds=0.2)
+
+
+def test_where_no_process_can_be_started_the_code_runs_here(monkeypatch) -> None:
+    def refuse() -> int:
+        raise OSError(errno.EAGAIN, "no more processes")
+
+    monkeypatch.setattr("os.fork", refuse)
+    open_before = len(os.listdir("/proc/self/fd"))
+    assert isolated(lambda: str(os.getpid()).encode()) == str(os.getpid()).encode()
+    assert len(os.listdir("/proc/self/fd")) == open_before
 
 
 def test_an_interruption_takes_the_child_along() -> None:
