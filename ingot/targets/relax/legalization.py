@@ -5,8 +5,8 @@
 * The sign of NaN is NaN, and ``prelu`` leaves zero alone, whatever the slope.
 * ``argmax`` and ``argmin`` give the first element that is better than all before it; NaN is not
   better than anything, nor is anything better than NaN.
-* Integers are divided without a trap, as if by one where the divisor is zero. (ONNX leaves that
-  open, ONNX Runtime raises an error.) The least number divided by -1 is itself.
+* Integers are divided without a trap, as if by one where the divisor is zero: that is refused
+  before, but for branches that are not taken. The least number divided by -1 is itself.
 * Powers of integers are those of float64, converted back.
 * Numbers become integers as :func:`converted` says.
 """
