@@ -16,6 +16,7 @@ from ingot.targets.cpu.floats import keep_floats
 from ingot.targets.cpu.layout import channels_last
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.merging import merge_expansions
+from ingot.targets.cpu.named_sizes import name_sizes, settle_names
 from ingot.targets.cpu.quantized import integer_arithmetic, materialize_quantized
 from ingot.targets.cpu.schedules import schedule_module
 from ingot.targets.cpu.selection import select_kernels
@@ -60,6 +61,7 @@ def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
                 relax.transform.CanonicalizeBindings(),
             ]
         )(module)
+        module, names = name_sizes(module)
         module = select_kernels(module, cpu)
         module = tvm.transform.Sequential(
             [
@@ -70,6 +72,7 @@ def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
                 relax.transform.FoldConstant(),
             ]
         )(module)
+        module = settle_names(module, names)
         module = tvm.transform.Sequential(
             [
                 relax.transform.FuseOps(),

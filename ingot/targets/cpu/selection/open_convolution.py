@@ -17,7 +17,7 @@ from ingot.targets.cpu.selection.base import (
     Selection,
 )
 from ingot.targets.cpu.selection.packing import pack_panels
-from ingot.targets.cpu.selection.window import Window
+from ingot.targets.cpu.selection.window import Window, in_terms_of
 
 
 def select_open_convolution(selection: Selection, call: relax.Call) -> relax.Expr | None:
@@ -39,7 +39,7 @@ def select_open_convolution(selection: Selection, call: relax.Call) -> relax.Exp
     packed = np.concatenate([pack_panels(matrix[:, group], panels) for group in range(groups)])
     window = Window.of(call, (kernel_height, kernel_width))
     return selection.builder.call_te(
-        _anchor(window, list(call.ty.shape), channels, groups, panels),
+        _anchor(window, call, channels, groups, panels),
         image,
         relax.const(packed),
         primfunc_name_hint="conv2d",
@@ -47,10 +47,11 @@ def select_open_convolution(selection: Selection, call: relax.Call) -> relax.Exp
     )
 
 
-def _anchor(window: Window, shape: list[Any], channels: int, groups: int, panels: Panels) -> Any:
+def _anchor(window: Window, call: relax.Call, channels: int, groups: int, panels: Panels) -> Any:
     """The convolution as plain loops; weights are [group and panel, K, panel width]."""
 
     def convolution(image: te.Tensor, weights: te.Tensor) -> te.Tensor:
+        shape = in_terms_of(call.ty.shape, call.args[0].ty.shape, image.shape)
         tap_y, tap_x = window.reduce_axes()
         k = te.reduce_axis((index(0), index(channels)), "k")
         columns, width = index(panels.columns), index(panels.width)
@@ -64,7 +65,7 @@ def _anchor(window: Window, shape: list[Any], channels: int, groups: int, panels
             return te.sum(read * weights[panel, at, column % width], axis=[tap_y, tap_x, k])
 
         return te.compute(
-            tuple(shape),
+            shape,
             value,
             name="conv2d",
             attrs={

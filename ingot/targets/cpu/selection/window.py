@@ -9,6 +9,7 @@ from typing import Any
 from tvm import relax, te, tirx
 
 from ingot.targets.cpu.schedules.emission import index
+from ingot.targets.relax.expressions import substituted, variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,3 +82,22 @@ class Window:
             "padding": list(self.padding),
             "dilation": list(self.dilation),
         }
+
+
+def in_terms_of(shape: Sequence[Any], known: Sequence[Any], own: Sequence[Any]) -> list[Any]:
+    """A shape in the variables of a prim func.
+
+    In the variables of the graph around it, a prim func takes each as a number besides the tensors,
+    and no longer knows that a row of its input is as long as one of its result.
+
+    Args:
+        shape: The shape, in variables of the graph.
+        known: The shape of a tensor, in variables of the graph.
+        own: The shape of the same tensor in the prim func.
+    """
+    values: dict[Any, Any] = {}
+    for outer, inner in zip(known, own, strict=True):
+        found = [variables(size) for size in (outer, inner)]
+        if len(found[0]) == len(found[1]):
+            values.update(zip(*found, strict=True))
+    return [substituted(size, values) for size in shape]
