@@ -24,6 +24,10 @@ _LAYOUTS = {
     for kind in ("", "_transpose")
 }
 
+_CONVOLUTIONS = {
+    f"relax.nn.conv{rank}d": getattr(relax.op.nn, f"conv{rank}d") for rank in (1, 2, 3)
+}
+
 
 def channels_last(module: tvm.IRModule) -> tvm.IRModule:
     """Returns the module with convolutions of any rank, and what lies between, channels last."""
@@ -32,11 +36,46 @@ def channels_last(module: tvm.IRModule) -> tvm.IRModule:
         return module
     module = align_operands(module)
     module = relax.transform.ConvertLayout(_LAYOUTS)(module)
+    converter = _Converter(module)
+    function = converter.visit_expr(module["main"])
+    module = converter.builder_.get()
+    module["main"] = function
     module = fold_constant_layouts(relax.transform.CanonicalizeBindings()(module))
     module = rewrite_transposed(module)
     if _has_call(module, OPERATORS):
         module = images_of_two_axes(module)
     return relax.transform.CanonicalizeBindings()(module)
+
+
+@relax.expr_functor.mutator
+class _Converter(relax.PyExprMutator):  # type: ignore[misc]
+    """Turns the convolutions that TVM's pass leaves, which does not look into branches."""
+
+    def visit_call_(self, call: relax.Call) -> relax.Expr:
+        call = self.visit_expr_post_order(call)
+        name = getattr(call.op, "name", "")
+        function = _CONVOLUTIONS.get(name)
+        if function is None or not call.attrs.data_layout.startswith("NC"):
+            return call
+        attrs, space = call.attrs, call.attrs.data_layout[2:]
+        axes = list(range(2, 2 + len(space)))
+        image, weights = (
+            self.builder_.emit(relax.op.permute_dims(operand, order))
+            for operand, order in zip(call.args, ([0, *axes, 1], [*axes, 1, 0]), strict=True)
+        )
+        last = function(
+            image,
+            weights,
+            strides=list(attrs.strides),
+            padding=list(attrs.padding),
+            dilation=list(attrs.dilation),
+            groups=attrs.groups,
+            data_layout=f"N{space}C",
+            kernel_layout=f"{space}IO",
+            out_dtype=attrs.out_dtype,
+        )
+        back = [0, len(space) + 1, *range(1, len(space) + 1)]
+        return relax.op.permute_dims(self.builder_.emit(last), back)
 
 
 def _has_call(module: tvm.IRModule, operators: Container[str]) -> bool:
