@@ -50,9 +50,9 @@ class FreshSession:
             with other:
                 self._process = _server.fork(other.fileno(), self._said.fileno())
             self._ask(str(Path(path).absolute()))
-        except VerificationError as error:
+        except IngotError as error:
             self.close()
-            raise VerificationError(
+            raise type(error)(
                 f"{path} cannot be loaded where the runtime is installed alone: {error}"
             ) from error
         except BaseException:

@@ -93,7 +93,7 @@ def test_a_function_that_only_this_process_has_is_not_there(tmp_path: Path) -> N
     tvm_ffi.register_global_func(REGION_PREFIX + name, lambda *_: None)
     try:
         Session(changed).close()
-        with pytest.raises(VerificationError, match=rf"installed alone: .*{name}"):
+        with pytest.raises(ArtifactError, match=rf"installed alone: .*{name}"):
             FreshSession(changed)
     finally:
         tvm_ffi.remove_global_func(REGION_PREFIX + name)
