@@ -32,6 +32,11 @@ def bind_inputs(specs: Sequence[TensorSpec], inputs: Any, more: tuple[Any, ...])
     Raises:
         InputError: A name is unknown, an input is missing, cannot be read or is not an array.
     """
+    if type(inputs) is dict and not more and len(inputs) == len(specs):
+        # Nearly every call is such: tensors by name, of which nothing has to be read.
+        values = [inputs.get(spec.name) for spec in specs]
+        if all(map(_is_ready, specs, values)):
+            return values
     names = [spec.name for spec in specs]
     given: Mapping[Any, Any]
     if isinstance(inputs, Mapping):
@@ -39,12 +44,13 @@ def bind_inputs(specs: Sequence[TensorSpec], inputs: Any, more: tuple[Any, ...])
             raise InputError("give either one mapping of inputs or arrays in order, not both")
         given = inputs
     else:
-        values = (() if inputs is None else (inputs,)) + more
-        if len(values) != len(names):
+        ordered = (() if inputs is None else (inputs,)) + more
+        if len(ordered) != len(names):
             raise InputError(
-                f"{len(values)} inputs were given, the model takes {len(names)}: {', '.join(names)}"
+                f"{len(ordered)} inputs were given, the model takes {len(names)}: "
+                f"{', '.join(names)}"
             )
-        given = dict(zip(names, values, strict=True))
+        given = dict(zip(names, ordered, strict=True))
     if len(given) != len(names) or any(name not in given for name in names):
         unknown = [name for name in given if name not in names]
         missing = [name for name in names if name not in given]
@@ -114,8 +120,13 @@ def lay_out(specs: Sequence[TensorSpec], values: Sequence[Any]) -> list[Any]:
     return laid
 
 
+def _is_ready(spec: TensorSpec, value: Any) -> bool:
+    """Whether a value is an array of numbers as it is."""
+    return type(value) is np.ndarray and spec.is_numeric and value.dtype.isnative
+
+
 def _value(spec: TensorSpec, value: Any) -> Any:
-    if type(value) is np.ndarray and spec.is_numeric and value.dtype.isnative:
+    if _is_ready(spec, value):
         return value
     what = f"input {spec.name}"
     if spec.onnx_type is not None and not spec.onnx_type.startswith("tensor("):

@@ -68,6 +68,8 @@ class Session:
         reader = ArtifactReader(path)
         reader.check_machine()
         self._reader = reader
+        # Read at every call.
+        self._inputs, self._outputs = self.manifest.inputs, self.manifest.outputs
         self._lock = threading.Lock()
         self._closed = False
         weights = load_weights(reader.member(WEIGHTS_MEMBER), self.manifest.weights)
@@ -90,12 +92,12 @@ class Session:
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """The model's inputs: name, dtype, shape (a string is a symbolic dimension)."""
-        return self.manifest.inputs
+        return self._inputs
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """The model's outputs: name, dtype, shape."""
-        return self.manifest.outputs
+        return self._outputs
 
     def run(
         self,
@@ -120,10 +122,10 @@ class Session:
             InputError: A name, dtype or shape is wrong; nothing has run then.
             ArtifactError: The file was overwritten, and its weights could not be kept.
         """
-        values = bind_inputs(self.inputs, inputs, more)
-        symbols = check_inputs(self.inputs, values)
-        provided = {} if outputs is None else check_provided(self.outputs, outputs, symbols)
-        values = lay_out(self.inputs, values)
+        values = bind_inputs(self._inputs, inputs, more)
+        symbols = check_inputs(self._inputs, values)
+        provided = {} if outputs is None else check_provided(self._outputs, outputs, symbols)
+        values = lay_out(self._inputs, values)
         with self._lock:
             if self._closed:
                 raise InputError("the session is closed: open the artifact again")
@@ -131,7 +133,7 @@ class Session:
             if self._machine is None:
                 assert self._regions is not None
                 results = self._regions.run_alone(values)
-                produced = {s.name: r for s, r in zip(self.outputs, results, strict=True)}
+                produced = {s.name: r for s, r in zip(self._outputs, results, strict=True)}
             else:
                 produced = self._run_code(values)
             self._reader.require_intact()
@@ -149,7 +151,7 @@ class Session:
         """Calls the code with what it can hold of the inputs; regions get the others."""
         use_threads(self.threads)
         tensors, others = [], {}
-        for spec, value in zip(self.inputs, values, strict=True):
+        for spec, value in zip(self._inputs, values, strict=True):
             if spec.in_code:
                 tensors.append(to_code(value))
             else:
@@ -158,14 +160,14 @@ class Session:
         if not isinstance(results, (list, tuple, tvm_ffi.Array)):
             results = [results]
         # Behind the outputs there may be what only says that a region was called.
-        held = [spec for spec in self.outputs if spec.in_code]
+        held = [spec for spec in self._outputs if spec.in_code]
         produced = {
             spec.name: from_code(result, spec.dtype)
             for spec, result in zip(held, results, strict=False)
         }
         if self._regions is not None:
             produced.update(self._regions.end())
-        return {spec.name: produced[spec.name] for spec in self.outputs}
+        return {spec.name: produced[spec.name] for spec in self._outputs}
 
     def _call(self, tensors: list[Any], others: Mapping[str, Any]) -> Any:
         if self._regions is not None:
