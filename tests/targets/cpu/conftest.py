@@ -36,12 +36,16 @@ class Compiled:
     cpu: CpuDescription
 
     def __call__(self, *inputs: np.ndarray, threads: int = 2) -> list[np.ndarray]:
-        machine = relax.VirtualMachine(self._runnable, tvm.cpu())
         use_threads(threads)
         arrays = [*inputs, *self.lowered.weights.values()]
-        result = machine["main"](*(tvm.runtime.tensor(array) for array in arrays))
+        result = self._machine["main"](*(tvm.runtime.tensor(array) for array in arrays))
         results = [result] if isinstance(result, tvm.runtime.Tensor) else list(result)
         return [tensor.numpy() for tensor in results]
+
+    @functools.cached_property
+    def _machine(self) -> relax.VirtualMachine:
+        """Made once: LLVM links the code anew for each."""
+        return relax.VirtualMachine(self._runnable, tvm.cpu())
 
     @functools.cached_property
     def _runnable(self) -> relax.VMExecutable:
