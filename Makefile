@@ -38,10 +38,10 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 test: lint
-	$(PYTEST) -n 2 -m 'not slow and not network'
+	$(PYTEST) -n 2 --dist loadfile -m 'not slow and not network'
 
 test-all: lint
-	HYPOTHESIS_PROFILE=explore $(PYTEST) -n 2
+	HYPOTHESIS_PROFILE=explore $(PYTEST) -n 2 --dist loadfile
 
 wheel: $(VENV)/.compile
 	$(PIP) wheel --quiet --no-deps --wheel-dir dist .

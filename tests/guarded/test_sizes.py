@@ -94,7 +94,11 @@ def _valid() -> Arrays:
     }
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["known", "symbolic"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(False, marks=pytest.mark.slow), True],
+    ids=["known", "symbolic"],
+)
 def sized(
     request: pytest.FixtureRequest,
     guarded: GuardedProcess,

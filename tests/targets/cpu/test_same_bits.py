@@ -90,7 +90,9 @@ def transformer_block() -> ir.Model:
     return model("(float[1,9,136] x) => (float[1,9,136] y)", body, weights)
 
 
-@pytest.mark.parametrize("network", [mobile_network, transformer_block])
+@pytest.mark.parametrize(
+    "network", [mobile_network, pytest.param(transformer_block, marks=pytest.mark.slow)]
+)
 def test_each_processor_gives_the_same_bits(compile_for_cpu: Compile, network) -> None:
     graph = network()
     shape = tuple(graph.graph.inputs[0].shape)

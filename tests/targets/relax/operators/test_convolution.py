@@ -84,7 +84,12 @@ def test_forms(compile_for_cpu: Compile, operator: str, rank: int) -> None:
     ("operator", "rank", "names"),
     [
         ("Conv", 2, ("strides and dilations", "a filter per channel", "same, upper")),
-        ("ConvTranspose", 2, ("whole phases, cut", "phases of unequal length")),
+        pytest.param(
+            "ConvTranspose",
+            2,
+            ("whole phases, cut", "phases of unequal length"),
+            marks=pytest.mark.slow,
+        ),
         ("ConvTranspose", 1, ("same, upper", "dilated", "groups")),
     ],
 )

@@ -23,7 +23,10 @@ FORMS = [
 ]
 
 
-@pytest.mark.parametrize("scale", [0.5, 1.5, 2.0])
+@pytest.mark.parametrize(
+    "scale",
+    [pytest.param(0.5, marks=pytest.mark.slow), 1.5, pytest.param(2.0, marks=pytest.mark.slow)],
+)
 def test_scales_of_open_sizes(compile_for_cpu: Compile, scale: float) -> None:
     outputs = ", ".join(f"float[1,2,P{at},Q{at}] y{at}" for at in range(len(FORMS)))
     nodes = " ".join(
