@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import tvm_ffi
 from tvm import ir, sym, tirx
 
+from ingot.targets.cpu.let_bindings import EVALUATED_ONLY_IF
 from ingot.targets.cpu.machine import CACHE_LINE_BYTES, CpuDescription
 from ingot.targets.cpu.schedules.elementwise import (
     Known,
@@ -33,7 +34,7 @@ from ingot.targets.cpu.schedules.emission import Emitter, index, load, vector_at
 from ingot.targets.cpu.schedules.lanes import transpose
 from ingot.targets.cpu.schedules.nests import Nest, is_slope, slope
 from ingot.targets.cpu.schedules.rewriting import substitute
-from ingot.targets.cpu.schedules.structure import Loop
+from ingot.targets.cpu.schedules.structure import Loop, loads_of
 
 # A block is an element's work several times over: loads, interleaving, exchanging, stores.
 _WORK_OF_TURNING = 8
@@ -68,6 +69,10 @@ def find_turn(nest: Nest, lanes: int) -> _Turn | None:
     dtypes = {str(node.ty.dtype) for node in apart}
     if not apart or len(dtypes) > 1 or not dtypes <= {"float32", "int32"}:
         return None
+    # Blocks are loaded whatever a condition says, and may lie outside of memory where it is false.
+    guarded = _loads_on_condition(with_selects(nest))
+    if any(tvm_ffi.structural_equal(node, other) for node in apart for other in guarded):
+        return None
     for loop in outer:
         along = all(
             is_slope(slope(node.indices[0], loop.variable), 1)
@@ -77,6 +82,22 @@ def find_turn(nest: Nest, lanes: int) -> _Turn | None:
         if along and (loop.size is None or loop.size >= lanes):
             return _Turn(loop, tuple(different.values()))
     return None
+
+
+def _loads_on_condition(nest: Nest) -> list[tirx.Expr]:
+    """The loads that a nest makes only where a condition holds, as they may not exist elsewhere."""
+    found: list[tirx.Expr] = []
+
+    def visit(node: ir.Call) -> None:
+        if getattr(node.op, "name", "") == EVALUATED_ONLY_IF:
+            found.extend(read for branch in node.args[1:] for read in loads_of(branch))
+
+    def look(expression: tirx.Expr) -> tirx.Expr:
+        tvm_ffi.structural_walk(expression, (ir.Call, visit))
+        return expression
+
+    nest.chain.map(look)
+    return found
 
 
 def write_turned(
