@@ -7,6 +7,7 @@ stands and exits with the error's code; the traceback stays behind ``--debug``.
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -83,6 +84,14 @@ def first_line(error: BaseException) -> str:
     """Returns the first line that an error of another library says, or its type if it says none."""
     lines = (line.strip() for line in str(error).splitlines())
     return next((line for line in lines if line), type(error).__name__)
+
+
+def signal_name(number: int) -> str:
+    """Returns the name of the signal that ended a process, or its number if it has none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def root_cause(error: BaseException) -> BaseException:

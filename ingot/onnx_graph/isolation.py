@@ -21,6 +21,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from ingot.errors import signal_name
+
 _PR_SET_PDEATHSIG = 1
 _FAILED, _DONE = b"\0", b"\1"
 _CHUNK = 1 << 20
@@ -75,8 +77,9 @@ def run_isolated(function: Callable[[], bytes], *, memory_bytes: int, seconds: f
         os.close(reading)
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status) or not answer:
-        ended = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-        raise ForeignCrash(f"it ends its process ({_signal_name(ended)})")
+        killed = os.WIFSIGNALED(status)
+        how = signal_name(os.WTERMSIG(status)) if killed else "without a word"
+        raise ForeignCrash(f"it ends its process ({how})")
     if answer[:1] == _FAILED:
         raise ForeignError(answer[1:].decode(errors="replace"))
     return answer[1:]
@@ -131,7 +134,3 @@ def _read(reading: int, seconds: float) -> bytes:
         if not part:
             return b"".join(parts)
         parts.append(part)
-
-
-def _signal_name(number: int) -> str:
-    return signal.Signals(number).name if number else "without a word"

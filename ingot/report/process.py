@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import signal
 import subprocess
 import sys
@@ -17,7 +16,8 @@ from typing import Any, Literal, TypeAlias
 import psutil
 
 import ingot.errors
-from ingot.errors import IngotError, UsageError
+from ingot.compiler.fresh_process.session import environment_of_this_ingot
+from ingot.errors import IngotError, UsageError, signal_name
 from ingot.report.workers.protocol import Array, read_frame, write_frame
 
 EngineName: TypeAlias = Literal["ingot", "onnxruntime", "openvino", "openvino_bf16"]
@@ -83,7 +83,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=_environment(),
+            env=environment_of_this_ingot(),
         )
         try:
             hello, _ = self._receive()
@@ -199,7 +199,7 @@ class Worker:
         if code is None:
             how = "closed its output"
         elif code < 0:
-            how = f"was killed by {signal.Signals(-code).name}"
+            how = f"was killed by {signal_name(-code)}"
             if code == -signal.SIGKILL:
                 how += ", as the system does when memory runs out"
         else:
@@ -208,10 +208,3 @@ class Worker:
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         last = f"; its last line was: {lines[-1].strip()}" if lines else ""
         return IngotError(f"the {self._engine} process of {self.name} {how}{last}")
-
-
-def _environment() -> dict[str, str]:
-    """The environment of a worker: this Ingot, wherever this process has found it."""
-    root = str(Path(ingot.errors.__file__).parent.parent)
-    inherited = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, inherited]))}

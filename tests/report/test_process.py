@@ -106,7 +106,7 @@ def test_a_peer_that_is_not_installed_says_how_to_install_it(classifier, monkeyp
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     (hidden / "openvino.py").write_text("raise ModuleNotFoundError(\"No module named 'openvino'\")")
-    monkeypatch.setattr("ingot.report.process._environment", lambda: _hiding(hidden))
+    monkeypatch.setattr("ingot.report.process.environment_of_this_ingot", lambda: _hiding(hidden))
     with pytest.raises(UsageError, match=r"not installed .*: pip install openvino"):
         start(classifier, "openvino", "OpenVINO")
 
@@ -117,7 +117,7 @@ def test_a_worker_that_dies_while_starting_gives_its_last_line(classifier, monke
     (hidden / "onnxruntime.py").write_text(
         "import os\nos.write(2, b'first\\nthe engine broke\\n')\nos._exit(7)\n"
     )
-    monkeypatch.setattr("ingot.report.process._environment", lambda: _hiding(hidden))
+    monkeypatch.setattr("ingot.report.process.environment_of_this_ingot", lambda: _hiding(hidden))
     with pytest.raises(IngotError, match=r"exit code 7; its last line was: the engine broke$"):
         start(classifier)
 
@@ -134,7 +134,7 @@ def test_what_a_library_prints_does_not_disturb_the_frames(classifier, monkeypat
         "    return real(name, *rest, **more)\n"
         "builtins.__import__ = noisy\n"
     )
-    monkeypatch.setattr("ingot.report.process._environment", lambda: _hiding(hidden))
+    monkeypatch.setattr("ingot.report.process.environment_of_this_ingot", lambda: _hiding(hidden))
     with start(classifier) as worker:
         assert worker.outputs == ("y",)
 
@@ -143,14 +143,18 @@ def test_the_ingot_worker_imports_the_runtime_and_nothing_of_the_compiler():
     import subprocess
     import sys
 
-    from ingot.report.process import _environment
+    from ingot.compiler.fresh_process.session import environment_of_this_ingot
 
     code = (
         "import sys, ingot.report.workers.ingot as worker; worker.imports();"
         "print(','.join(sorted({name.split('.')[0] for name in sys.modules})))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], env=_environment(), capture_output=True, check=True, text=True
+        [sys.executable, "-c", code],
+        env=environment_of_this_ingot(),
+        capture_output=True,
+        check=True,
+        text=True,
     )
     loaded = set(done.stdout.strip().split(","))
     assert {"numpy", "tvm_ffi", "ingot"} <= loaded

@@ -18,7 +18,7 @@ from typing import Any
 
 import ingot.errors
 from ingot.compiler.fresh_process.server import FORK, REPLY, REQUEST, WAIT
-from ingot.errors import IngotError, VerificationError
+from ingot.errors import IngotError, VerificationError, signal_name
 
 _MODULE = "ingot.compiler.fresh_process.server"
 
@@ -113,7 +113,7 @@ class FreshSession:
         except OSError:
             return VerificationError("its process is gone, and the one that made it")
         if os.WIFSIGNALED(status):
-            how = f"is ended by {signal.Signals(os.WTERMSIG(status)).name}"
+            how = f"is ended by {signal_name(os.WTERMSIG(status))}"
             if os.WTERMSIG(status) == signal.SIGSEGV:
                 # What TVM's handler of this signal prints are addresses.
                 return VerificationError(f"its process {how}")
@@ -169,12 +169,14 @@ class _Server:
         self._control, other = socket.socketpair()
         with other:
             self._owner = os.getpid()
+            # No modules of the folder it is in, and no threads before it forks.
+            alone = {"PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1"}
             # In a session of its own Ctrl-C does not reach it.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", _MODULE],
                 stdin=other.fileno(),
                 stdout=subprocess.DEVNULL,
-                env=_environment(),
+                env={**environment_of_this_ingot(), **alone},
                 start_new_session=True,
             )
 
@@ -182,11 +184,11 @@ class _Server:
 _server = _Server()
 
 
-def _environment() -> dict[str, str]:
-    """This Ingot, wherever it was found; no threads before a fork; no modules of the folder."""
+def environment_of_this_ingot() -> dict[str, str]:
+    """The environment of a child process that finds this Ingot, wherever this one has found it."""
     root = str(Path(ingot.errors.__file__).parent.parent)
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1"}
+    inherited = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, inherited]))}
 
 
 def _raised(kind: str, message: str) -> IngotError:

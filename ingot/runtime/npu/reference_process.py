@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ingot.errors import first_line
+from ingot.errors import first_line, signal_name
 
 Array = npt.NDArray[Any]
 Answer = tuple[list[Array], str, str]
@@ -91,17 +91,10 @@ class ReferenceProcess:
             process.wait(timeout=1)
         process.kill()
         code = process.wait()
-        return f"ended with exit code {code}" if code >= 0 else f"ended with {_signal_name(-code)}"
+        return f"ended with exit code {code}" if code >= 0 else f"ended with {signal_name(-code)}"
 
     def _renew_lock(self) -> None:
         self._lock = threading.Lock()
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def serve(descriptor: int) -> None:

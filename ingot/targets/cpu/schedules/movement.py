@@ -69,10 +69,6 @@ def find_turn(nest: Nest, lanes: int) -> _Turn | None:
     dtypes = {str(node.ty.dtype) for node in apart}
     if not apart or len(dtypes) > 1 or not dtypes <= {"float32", "int32"}:
         return None
-    # Blocks are loaded whatever a condition says, and may lie outside of memory where it is false.
-    guarded = _loads_on_condition(with_selects(nest))
-    if any(tvm_ffi.structural_equal(node, other) for node in apart for other in guarded):
-        return None
     for loop in outer:
         along = all(
             is_slope(slope(node.indices[0], loop.variable), 1)
@@ -80,7 +76,10 @@ def find_turn(nest: Nest, lanes: int) -> _Turn | None:
             for node in apart
         )
         if along and (loop.size is None or loop.size >= lanes):
-            return _Turn(loop, tuple(different.values()))
+            # Blocks are loaded whatever a condition says: where it is false, there may be nothing.
+            on_condition = _loads_on_condition(with_selects(nest))
+            safe = different.keys().isdisjoint(map(tvm_ffi.StructuralKey, on_condition))
+            return _Turn(loop, tuple(different.values())) if safe else None
     return None
 
 
