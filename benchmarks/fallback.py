@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -22,12 +21,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.cpu_fp32 import tabulate
-from benchmarks.latency import latency_options, measure_settings, run_benchmark
+from benchmarks.cpu_fp32 import measure, tabulate
+from benchmarks.latency import latency_options, run_built
 from ingot.compiler.build import compile_model
 from ingot.errors import IngotError
 from ingot.progress import Progress
-from ingot.report.bench import BenchRow, bench
+from ingot.report.bench import BenchRow
 from ingot.runtime.manifest import CODE_MEMBER
 
 _OPSETS = (("", 20), ("ai.onnx.ml", 3), ("com.microsoft", 1))
@@ -152,32 +151,25 @@ NETWORKS: Mapping[str, Callable[[], onnx.ModelProto]] = {
 }
 
 
+def measure_whole(
+    model: str, batch: int, options: argparse.Namespace, tell: Progress
+) -> list[BenchRow]:
+    """Returns the rows of a model that ONNX Runtime runs whole.
+
+    Raises:
+        IngotError: A part of it is compiled.
+    """
+    path = Path(model)
+    artifact = compile_model(path, path.with_suffix(".ingot"))
+    if CODE_MEMBER in artifact.manifest.members:
+        raise IngotError(f"{path.stem} is compiled by now: take a model that is not")
+    return measure(model, batch, options, tell)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, prints the table and writes the JSON; returns the exit code."""
     parser = latency_options(__doc__, ("onnxruntime",))
-    parser.set_defaults(models=tuple(NETWORKS))
-    options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="ingot-") as folder:
-
-        def measure(
-            name: str, batch: int, options: argparse.Namespace, tell: Progress
-        ) -> list[BenchRow]:
-            if name not in NETWORKS or batch != 1:
-                raise IngotError(f"there are {', '.join(NETWORKS)}, each of batch 1")
-            path = Path(folder) / f"{name}.onnx"
-            onnx.save(NETWORKS[name](), path)
-            artifact = compile_model(path, path.with_suffix(".ingot"))
-            if CODE_MEMBER in artifact.manifest.members:
-                raise IngotError(f"{name} is compiled by now: take a model that is not")
-            return bench(
-                path,
-                name=name,
-                against=options.against,
-                settings=measure_settings(options),
-                progress=tell,
-            )
-
-        return run_benchmark(options, measure, tabulate)
+    return run_built(parser, arguments, NETWORKS, measure_whole, tabulate)
 
 
 if __name__ == "__main__":

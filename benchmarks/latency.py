@@ -8,15 +8,17 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
+import onnx
 import onnx_ir as ir
 
 from benchmarks.tables import names
 from ingot.cli.measuring import progress
-from ingot.errors import IngotError
+from ingot.errors import IngotError, UsageError
 from ingot.progress import Progress
 from ingot.report.bench import BenchRow
 from ingot.report.machine import machine_facts, machine_warnings
@@ -96,6 +98,38 @@ def run_benchmark(
             print(tabulate(rows, options.against))
             print(_means(rows))
     return 0
+
+
+def run_built(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
+    networks: Mapping[str, Callable[[], onnx.ModelProto]],
+    measure: MeasureModel[Row],
+    tabulate: Tabulate[Row],
+) -> int:
+    """Measures models that a benchmark builds; see :func:`run_benchmark`.
+
+    Args:
+        parser: The options; the models are all of them by default.
+        arguments: The command line's.
+        networks: What builds each model, by its name.
+        measure: Measures a file, which has the model's name.
+        tabulate: Makes the table.
+    """
+    parser.set_defaults(models=tuple(networks))
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="ingot-") as folder:
+
+        def build_and_measure(
+            name: str, batch: int, options: argparse.Namespace, tell: Progress
+        ) -> Sequence[Row]:
+            if name not in networks:
+                raise UsageError(f"no model is called {name}; there are {', '.join(networks)}")
+            path = Path(folder) / f"{name}.onnx"
+            onnx.save(networks[name](), path)
+            return measure(str(path), batch, options, tell)
+
+        return run_benchmark(options, build_and_measure, tabulate)
 
 
 def measure_settings(options: argparse.Namespace) -> list[MeasureSettings]:

@@ -10,9 +10,7 @@ or some of them: --models lstm_100x1x128,stft_16000_512.
 
 from __future__ import annotations
 
-import argparse
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -23,9 +21,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.cpu_fp32 import measure, tabulate
-from benchmarks.latency import latency_options, run_benchmark
-from ingot.progress import Progress
-from ingot.report.bench import BenchRow
+from benchmarks.latency import latency_options, run_built
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
@@ -99,18 +95,7 @@ samples and points of a frame."""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, prints the table and writes the JSON; returns the exit code."""
     parser = latency_options(__doc__, ("onnxruntime",))
-    parser.set_defaults(models=tuple(LAYERS))
-    options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="ingot-") as folder:
-
-        def measure_layer(
-            name: str, batch: int, options: argparse.Namespace, tell: Progress
-        ) -> list[BenchRow]:
-            path = Path(folder) / f"{name}.onnx"
-            onnx.save(LAYERS[name](), path)
-            return measure(str(path), batch, options, tell)
-
-        return run_benchmark(options, measure_layer, tabulate)
+    return run_built(parser, arguments, LAYERS, measure, tabulate)
 
 
 if __name__ == "__main__":

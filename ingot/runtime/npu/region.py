@@ -159,8 +159,8 @@ class Estimate:
 
 
 @dataclasses.dataclass(frozen=True)
-class Region:
-    """One NPU region.
+class _Facts:
+    """What is said of a region, its members apart.
 
     Attributes:
         name: Its name in the artifact; the name of the function that the host code calls.
@@ -170,9 +170,6 @@ class Region:
         scratch: Where inputs, outputs and intermediate values lie.
         fast_scratch: The second scratch area of a memory mode with dedicated SRAM; size 0 without.
         weights_base: Index of the base pointer of ``weights``.
-        graph: The TOSA flatbuffer.
-        command_stream: The command stream: little-endian 32-bit words, without a driver's header.
-        weights: Encoded weights and scales, read-only.
         versions: Versions of the compilers that made it, by package.
         nodes: Nodes of the source model that it computes.
         estimate: Vela's estimate of its cost.
@@ -185,12 +182,35 @@ class Region:
     scratch: Area
     fast_scratch: Area
     weights_base: int
-    graph: bytes
-    command_stream: bytes
-    weights: bytes
     versions: Mapping[str, str]
     nodes: tuple[str, ...]
     estimate: Estimate
+
+    def facts(self) -> dict[str, Any]:
+        """These facts by name."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(_Facts)}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Description(_Facts):
+    """What the artifact's description holds: the digests in place of the members."""
+
+    digests: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Region(_Facts):
+    """One NPU region.
+
+    Attributes:
+        graph: The TOSA flatbuffer.
+        command_stream: The command stream: little-endian 32-bit words, without a driver's header.
+        weights: Encoded weights and scales, read-only.
+    """
+
+    graph: bytes
+    command_stream: bytes
+    weights: bytes
 
     @property
     def digests(self) -> dict[str, str]:
@@ -199,11 +219,7 @@ class Region:
 
     def members(self) -> dict[str, bytes]:
         """Returns the artifact's members of this region by name."""
-        described: dict[str, Any] = {
-            field.name: _plain(getattr(self, field.name))
-            for field in dataclasses.fields(self)
-            if field.name not in _FILES
-        }
+        described = {name: _plain(value) for name, value in self.facts().items()}
         described["digests"] = self.digests
         text = json.dumps(described, indent=1) + "\n"
         files = {file: getattr(self, name) for name, file in _FILES.items()}
@@ -231,12 +247,7 @@ class Region:
                 raise ValueError(f"it describes region {stored.name!r}")
         except ValueError as error:
             raise ArtifactError(f"member {description} is damaged: {error}") from error
-        described: dict[str, Any] = {
-            field.name: getattr(stored, field.name)
-            for field in dataclasses.fields(stored)
-            if field.name != "digests"
-        }
-        region = cls(**{**described, **files})
+        region = cls(**{**stored.facts(), **files})
         region.check(stored.digests)
         return region
 
@@ -270,20 +281,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(entry) for entry in value]
     return dict(value) if isinstance(value, Mapping) else value
-
-
-@dataclasses.dataclass(frozen=True)
-class _Description:
-    """What the description holds: a region's fields without the members of their own."""
-
-    name: str
-    configuration: Configuration
-    inputs: tuple[RegionTensor, ...]
-    outputs: tuple[RegionTensor, ...]
-    scratch: Area
-    fast_scratch: Area
-    weights_base: int
-    versions: Mapping[str, str]
-    nodes: tuple[str, ...]
-    estimate: Estimate
-    digests: Mapping[str, str]
