@@ -18,7 +18,9 @@ long after the next parallel loop of the same inference is due.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import resource
 import threading
 from collections.abc import Iterator
 
@@ -33,6 +35,10 @@ _POOL_SIZE_VARIABLE = "TVM_NUM_THREADS"
 _SPIN_VARIABLE = "TVM_THREAD_POOL_SPIN_COUNT"
 # A turn takes about 0.4 microseconds: a few milliseconds in all.
 _SPINS = "10000"
+
+# Of glibc: bytes of a semaphore, at least, and the option for the number of its memory areas.
+_SEMAPHORE_BYTES = 64
+_ARENA_MAX = -8
 
 _local = threading.local()
 
@@ -82,21 +88,41 @@ def _possible_size(wanted: int, least: int) -> int:
 
 
 def _can_start(count: int) -> bool:
-    """Whether the limits of processes and of address space leave room for so many threads."""
-    over = threading.Event()
+    """Whether the limits of processes and of address space leave room for so many threads.
+
+    The threads that are started wait in the C library. One of Python's would allocate, and for that
+    the library reserves 64 MiB of address space, which it keeps: trying would use up what is tried.
+    """
+    library = ctypes.CDLL(None)
+    semaphore = ctypes.create_string_buffer(_SEMAPHORE_BYTES)
+    library.sem_init(semaphore, 0, 0)
     started = []
+    for _ in range(count - 1):  # the caller is one of the pool's
+        thread = ctypes.c_ulong()
+        if library.pthread_create(ctypes.byref(thread), None, library.sem_wait, semaphore):
+            break
+        started.append(thread)
+    for _ in started:
+        library.sem_post(semaphore)
+    for thread in started:
+        library.pthread_join(thread, None)
+    return len(started) == count - 1
+
+
+@contextlib.contextmanager
+def _address_space_for_stacks() -> Iterator[None]:
+    """Keeps threads that have started from reserving what others still need to start.
+
+    Where address space is limited, the C library gives them no memory areas of their own meanwhile.
+    """
+    limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+    if limited:
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
     try:
-        for _ in range(count - 1):  # the caller is one of the pool's
-            thread = threading.Thread(target=over.wait, name="ingot-trial", daemon=True)
-            thread.start()
-            started.append(thread)
-    except (RuntimeError, MemoryError):
-        return False
+        yield
     finally:
-        over.set()
-        for thread in started:
-            thread.join()
-    return True
+        if limited:
+            ctypes.CDLL(None).mallopt(_ARENA_MAX, 0)  # the default: by the number of cores
 
 
 def _no_threads(count: int) -> IngotError:
@@ -129,7 +155,7 @@ def use_threads(threads: int) -> None:
     if os.environ.get(_POOL_SIZE_VARIABLE) != str(pool_size):
         os.environ[_POOL_SIZE_VARIABLE] = str(pool_size)
     try:
-        with _environment(TVM_BIND_THREADS="0"):
+        with _environment(TVM_BIND_THREADS="0"), _address_space_for_stacks():
             global_function("runtime.config_threadpool")(_BIG_CORES_FIRST, threads)
     except RuntimeError as error:
         raise _no_threads(threads) from error

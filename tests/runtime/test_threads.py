@@ -126,6 +126,7 @@ except IngotError as error:
     [
         (1, "the TVM runtime library cannot be loaded: "),
         (16, "this process cannot start 6 threads: use fewer, or raise its limits"),
+        (64, "ran"),
         (512, "ran"),
     ],
 )
