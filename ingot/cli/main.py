@@ -130,8 +130,11 @@ def main(arguments: list[str]) -> int:
         except (interruption.Interrupted, KeyboardInterrupt) as error:
             return _report_interruption(error, debug)
         except BrokenPipeError:
-            return _stop_writing()
+            # Its reader has gone, as ``head`` does: nobody is there to be told of it.
+            _stop_writing()
+            return 128 + signal.SIGPIPE
         except OSError as error:
+            _stop_writing()
             return _report(error, f"standard output cannot be written: {error.strerror}", 1, debug)
     return code
 
@@ -164,12 +167,11 @@ def _report_interruption(error: BaseException, debug: bool) -> int:
     return _report(error, "interrupted; nothing was left half-written", _INTERRUPTED, debug)
 
 
-def _stop_writing() -> int:
-    """The reader of the output has gone, as ``head`` does: nobody is there to be told of it."""
+def _stop_writing() -> None:
+    """Lets go what standard output does not take: Python would try once more at its end."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)
-    return 128 + signal.SIGPIPE
 
 
 def _report(error: BaseException, message: str, exit_code: int, debug: bool) -> int:

@@ -221,10 +221,16 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     os.close(writing)
 
 
-def test_a_full_disk_behind_standard_output_is_told() -> None:
-    with Path("/dev/full").open("w") as full, script("--version", stdout=full.fileno()) as process:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_standard_output_is_told(unbuffered: str) -> None:
+    with (
+        Path("/dev/full").open("w") as full,
+        script("--version", stdout=full.fileno(), PYTHONUNBUFFERED=unbuffered) as process,
+    ):
         assert process.stderr is not None
-        assert b"standard output cannot be written: No space left" in process.stderr.read()
+        said = process.stderr.read()
+        assert b"standard output cannot be written: No space left" in said
+        assert said.count(b"\n") == 1
     assert process.returncode == 1
 
 
