@@ -61,6 +61,10 @@ class ArtifactError(IngotError):
     """An artifact is damaged, of an unknown version, or not made for this machine."""
 
 
+class TraceError(IngotError):
+    """A file is no trace of Ingot's, is damaged, or cannot be written."""
+
+
 class InputError(IngotError, ValueError):
     """An input given to a session has a wrong name, shape or dtype."""
 

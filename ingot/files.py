@@ -20,8 +20,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import platformdirs
-
 from ingot.errors import ArtifactError, IngotError, UsageError
 
 CACHE_VARIABLE = "INGOT_CACHE_DIR"
@@ -52,6 +50,9 @@ def user_cache(program: str) -> Path | None:
 
     None without a home, as that of a user who is in no list of users.
     """
+    # Not in the base install, which writes files too but has no cache.
+    import platformdirs
+
     try:
         folder = Path(platformdirs.user_cache_dir(program))
     except RuntimeError:

@@ -24,20 +24,24 @@ _COUNTED_FROM = 1 << 20
 _Decoder = Callable[[Any], Any]
 
 
-def parse_json(data: bytes | memoryview) -> Any:
+def parse_json(
+    data: bytes | memoryview, *, largest: int = LARGEST_TEXT, most_values: int = _MOST_VALUES
+) -> Any:
     """Parses JSON of a bounded size.
 
     Args:
         data: The text, UTF-8.
+        largest: The most bytes that the text may have.
+        most_values: The most values that it may have.
 
     Raises:
         ValueError: It is no JSON, nested too deeply, or larger than any that Ingot writes.
     """
-    if len(data) > LARGEST_TEXT:
-        raise ValueError(f"it is larger than {LARGEST_TEXT >> 20} MiB")
+    if len(data) > largest:
+        raise ValueError(f"it is larger than {largest >> 20} MiB")
     text = bytes(data)
-    if len(text) > _COUNTED_FROM and sum(map(text.count, (b",", b"[", b"{"))) > _MOST_VALUES:
-        raise ValueError(f"it has more than {_MOST_VALUES} values")
+    if len(text) > _COUNTED_FROM and sum(map(text.count, (b",", b"[", b"{"))) > most_values:
+        raise ValueError(f"it has more than {most_values} values")
     try:
         return json.loads(text)
     except RecursionError:
