@@ -16,8 +16,9 @@ from ingot.compiler.build import Artifact, compile_model
 from ingot.files import CACHE_VARIABLE
 from tests.command_line import ingot
 from tests.examples import EXPLORING, PROFILE
+from tests.slowness import slowed
 
-__all__ = ["ingot"]
+__all__ = ["ingot", "slowed"]
 
 # How long an example takes is the machine's affair. Whether a commit is right must not depend on
 # what is drawn today: only `make test-all` looks for new examples.

@@ -17,10 +17,12 @@ from ingot.cli.text import printable, result_console
 from ingot.compiler.recipe import NAMED_RECIPES
 from ingot.files import require_writable_in
 from ingot.models.catalog import ModelSource
+from ingot.report.budgets import load_budget
 from ingot.report.compare import compare
 from ingot.report.rendering import PAGES, formats, npu
 from ingot.report.report import Report
 
+_COLOURS = {"failed": "red", "passed": "green", "cannot be told": "yellow"}
 _RANDOM_WEIGHTS = "The model's weights are random: only speed, memory and size mean anything."
 
 
@@ -89,6 +91,13 @@ def report(
             '"memory>1.2x", "size>2x", "accuracy<-0.5"; repeatable. The point estimate decides.'
         ),
     ] = None,
+    targets: Annotated[
+        Path | None,
+        typer.Option(
+            help="Budgets in absolute numbers, a table per model (TOML): exit with 1 when one is "
+            "broken beyond its 95 % interval."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Compare variants of a model in accuracy, speed, memory and size.
@@ -96,11 +105,19 @@ def report(
     Writes report.html, report.md and report.json into a folder.
 
     Examples: `ingot report mobilenetv2 --data imagenet_val --limit 500 --fail-on "accuracy<-0.5"`,
+    `ingot report cifar_resnet --targets targets.toml`,
     `ingot report cifar_resnet --target npu:ethos-u55-128 --target npu:ethos-u85-256 --limit 200`
     """
     source = find_model(model)
+    budget = None if targets is None else load_budget(targets, source.name)
     folder = output or Path(f"{source.name}-report")
-    read = [source.path, data, calibration, *(r for r in recipe or [] if r not in NAMED_RECIPES)]
+    read = [
+        source.path,
+        data,
+        calibration,
+        targets,
+        *(r for r in recipe or [] if r not in NAMED_RECIPES),
+    ]
     require_writable_in(folder, PAGES, inputs=read)
     with progress() as tell:
         made = compare(
@@ -118,6 +135,7 @@ def report(
             runs=runs,
             seconds=seconds,
             fail_on=fail_on or [],
+            budget=budget,
             name=source.name,
             notes=[_RANDOM_WEIGHTS] if source.speed_only else [],
             progress=tell,
@@ -149,7 +167,7 @@ def _print(made: Report, page: Path) -> None:
     for line in [*made.verdicts, *made.warnings]:
         console.print(line, soft_wrap=True)
     for check in made.checks:
-        outcome = Text("failed", "red") if check.failed else Text("passed", "green")
+        outcome = Text(check.outcome, _COLOURS[check.outcome])
         line = f" {printable(check.rule)}: {printable(check.explanation)}"
         console.print(Text.assemble(outcome, line), soft_wrap=True)
     console.print(f"report: {page}", soft_wrap=True)

@@ -31,6 +31,7 @@ from ingot.report.assembly import (
     npu_variants,
     variant_reports,
 )
+from ingot.report.budgets import Budget, check_budget, check_budget_possible
 from ingot.report.evaluate import choose_metrics, evaluate
 from ingot.report.examples import Examples, open_data
 from ingot.report.machine import machine_facts, machine_warnings
@@ -38,7 +39,7 @@ from ingot.report.measure import MeasureSettings, choose_cpus, measure
 from ingot.report.npu_variants import ForNpus, prepare_for_npus
 from ingot.report.process import Worker
 from ingot.report.report import Report
-from ingot.report.schema import MeasureFacts, ModelFacts, NpuVariant, VariantReport
+from ingot.report.schema import Check, MeasureFacts, ModelFacts, NpuVariant, VariantReport
 from ingot.report.thresholds import Threshold, check_possible, check_thresholds, parse_threshold
 from ingot.report.variants import Prepared, RecipeLike, Variant, prepare, with_unique_names
 from ingot.report.verdict import npu_verdict, verdict
@@ -63,6 +64,7 @@ def compare(
     runs: int = 100,
     seconds: float = 60.0,
     fail_on: Sequence[str] = (),
+    budget: Budget | None = None,
     name: str | None = None,
     notes: Sequence[str] = (),
     progress: Progress = no_progress,
@@ -95,6 +97,8 @@ def compare(
         seconds: About how long a variant may be timed; a slow one gets fewer runs.
         fail_on: Rules such as ``latency>1.1x`` or ``accuracy<-0.5``, answered in
             ``Report.checks``.
+        budget: What the model may take in absolute numbers, answered there too; see
+            ``ingot.report.budgets``.
         name: The model's name in the report; by default its file's.
         notes: What a reader should know of the model; shown with the report's warnings.
         progress: Told what is being done, how much of it is done, and of how much (0 of 0 when
@@ -106,7 +110,7 @@ def compare(
     Raises:
         ModelError: The model is damaged or cannot be compiled.
         DataError: The data is missing, damaged, or does not fit the model.
-        UsageError: A recipe, peer, metric, rule or number is wrong.
+        UsageError: A recipe, peer, metric, rule, budget or number is wrong.
         IngotError: A variant failed while it ran.
 
     Example:
@@ -137,7 +141,8 @@ def compare(
         source = ingest(path, shapes=shapes, simplified=False)
         data = open_data(dataset, source, path, preprocessing, limit)
         judged_by, labels = choose_metrics(wanted, data)
-        check_possible(thresholds, [metric.name for metric in judged_by], runs)
+        held_to = _HeldTo(thresholds, budget)
+        held_to.check_possible([metric.name for metric in judged_by], runs)
         subject = _Subject(
             path=path,
             facts=model_facts(source, path, name),
@@ -153,7 +158,7 @@ def compare(
         timed = [prepare(v, path, size, folder, **how) for v in chosen if not v.for_npu]
         for_npus = prepare_for_npus([v for v in chosen if v.for_npu], path, size, folder, **how)
         timed += for_npus.peers
-        return _report(subject, timed, for_npus, settings, thresholds, progress)
+        return _report(subject, timed, for_npus, settings, held_to, progress)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,6 +174,26 @@ class _Subject:
     notes: tuple[str, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class _HeldTo:
+    """What a build pipeline holds the variants to."""
+
+    thresholds: Sequence[Threshold]
+    budget: Budget | None
+
+    def check_possible(self, metrics: Sequence[str], runs: int) -> None:
+        check_possible(self.thresholds, metrics, runs)
+        if self.budget is not None:
+            check_budget_possible(self.budget, metrics, runs)
+
+    def check(
+        self, reports: Sequence[VariantReport], npu: Sequence[NpuVariant], batch: int
+    ) -> tuple[Check, ...]:
+        budget = self.budget
+        budgets = [] if budget is None else check_budget(budget, reports, npu, batch)
+        return (*check_thresholds(self.thresholds, reports, npu), *budgets)
+
+
 class _HowToPrepare(TypedDict):
     shapes: Mapping[str, Sequence[int]] | None
     calibration: DataLike | None
@@ -180,7 +205,7 @@ def _report(
     timed: Sequence[Prepared],
     for_npus: ForNpus,
     settings: MeasureSettings,
-    thresholds: Sequence[Threshold],
+    held_to: _HeldTo,
     progress: Progress,
 ) -> Report:
     """The report on the prepared variants, the reference first."""
@@ -201,7 +226,7 @@ def _report(
         npu=tuple(npu),
         headline=verdicts[_main_variant(reports, npu)],
         verdicts=tuple(verdicts.values()),
-        checks=tuple(check_thresholds(thresholds, reports, npu)),
+        checks=held_to.check(reports, npu, measuring.batch),
         warnings=(
             *subject.notes,
             *machine_warnings(machine, settings.threads),

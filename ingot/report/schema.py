@@ -312,15 +312,17 @@ class MeasureFacts(_Model):
 
 
 class Check(_Model):
-    """A threshold that a build pipeline holds the report to, for one variant.
+    """A threshold or a budget that a build pipeline holds the report to, for one variant.
 
     Attributes:
         rule: As the user wrote it.
         variant: Whom it was applied to.
         value: What was found, in the rule's unit; None when it could not be told.
         low: Lower end of the value's 95 % interval, where it has one.
-        high: Upper end.
-        failed: Whether the value is in the range that fails, or could not be told.
+        high: Upper end; None too where so few runs do not bound it.
+        failed: Whether the build fails: a threshold when the value is in the range that fails or
+            could not be told; a budget when all of the interval lies beyond it.
+        told: Whether it could be told; not where a budget lies within the interval.
         explanation: In words.
     """
 
@@ -330,7 +332,15 @@ class Check(_Model):
     low: float | None
     high: float | None
     failed: bool
+    told: bool = True
     explanation: str
+
+    @property
+    def outcome(self) -> Literal["failed", "passed", "cannot be told"]:
+        """The outcome in words."""
+        if self.failed:
+            return "failed"
+        return "passed" if self.told else "cannot be told"
 
 
 class ReportContents(_Model):
@@ -349,7 +359,7 @@ class ReportContents(_Model):
         npu: What an NPU is to run, with estimates instead of times.
         headline: The finding in one sentence.
         verdicts: One sentence for each variant but the reference, those for an NPU last.
-        checks: The thresholds that were asked for.
+        checks: The thresholds and budgets that were asked for.
         warnings: What a reader should know before trusting the figures.
     """
 
@@ -370,7 +380,7 @@ class ReportContents(_Model):
 
     @property
     def passed(self) -> bool:
-        """Whether no threshold failed."""
+        """Whether no threshold failed and no budget is broken."""
         return not any(check.failed for check in self.checks)
 
     def to_json(self) -> str:

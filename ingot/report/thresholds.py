@@ -9,7 +9,7 @@ A rule is a quantity, a comparison and a number, and says what fails:
 
 A rule is applied to every variant that Ingot made. The point estimate decides, so that a rule gives
 the same answer whatever the number of runs; the interval is shown beside it. What cannot be told
-(too few runs for p99) fails.
+(too few runs for p99) fails. Budgets in absolute numbers are a file's: :mod:`ingot.report.budgets`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ingot.errors import UsageError
+from ingot.report.quantities import Measured, find_metric, gain, plain
 from ingot.report.schema import Check, MetricFigures, NpuVariant, VariantReport
 from ingot.report.statistics import runs_needed
 from ingot.report.verdict import ratio, signed
@@ -78,7 +79,7 @@ def parse_threshold(rule: str) -> Threshold:
     if match is None:
         raise UsageError(f"--fail-on {rule!r} cannot be read: {_FORMS}")
     quantity, comparison, number, suffix = match.groups()
-    quantity = _plain(quantity)
+    quantity = plain(quantity)
     if quantity in RATIOS and not suffix:
         raise UsageError(
             f'--fail-on {rule!r}: {quantity} is a ratio to the reference; end it in "x", such as '
@@ -103,7 +104,7 @@ def check_possible(thresholds: Sequence[Threshold], metrics: Sequence[str], runs
     Raises:
         UsageError: A rule needs labelled data, another metric or more runs.
     """
-    known = {_plain(name) for name in metrics}
+    known = {plain(name) for name in metrics}
     for threshold in thresholds:
         if threshold.quantity in ("p95", "p99"):
             needed = runs_needed(int(threshold.quantity[1:]) / 100)
@@ -169,6 +170,7 @@ def _check(
         low=found.low,
         high=found.high,
         failed=failed,
+        told=found.value is not None,
         explanation=f"{threshold.quantity} of {variant.name} {told}",
     )
 
@@ -202,15 +204,6 @@ def _ratio(quantity: str, variant: VariantReport, reference: VariantReport) -> _
 
 
 def _difference(quantity: str, metrics: Sequence[MetricFigures]) -> _Found:
-    metric = metrics[0]
-    if quantity != "accuracy":
-        metric = next(entry for entry in metrics if _plain(entry.name) == quantity)
-    assert metric.difference is not None
-    value, low, high = metric.difference.value, metric.difference.low, metric.difference.high
-    if metric.higher_is_better:
-        return _Found(value, low, high)
-    return _Found(-value, -high, -low)
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("-", "").replace("_", "")
+    found = gain(find_metric(None if quantity == "accuracy" else quantity, metrics))
+    assert isinstance(found, Measured)
+    return _Found(found.value, found.low, found.high)

@@ -54,6 +54,28 @@ def test_the_finding_is_printed_the_report_written_and_a_rule_that_fails_gives_1
     ]
 
 
+@pytest.mark.parametrize(
+    ("milliseconds", "noise", "code", "told"),
+    [(4, 0.2, 0, "passed"), (120, 0.2, 1, "failed")],
+    ids=["noise alone", "slowness"],
+)
+def test_a_budget_fails_a_build_when_the_measured_process_is_slow_and_not_by_noise(
+    model, tmp_path, ingot, slowed, milliseconds, noise, code, told
+):
+    targets = tmp_path / "targets.toml"
+    targets.write_text("[net]\nlatency_p50_ms = 60\n")
+    slowed(milliseconds, noise=noise, seed=5)
+    output = tmp_path / "out"
+    quick = ["--threads", 1, "--runs", 4]
+    outcome = ingot("report", model, "--targets", targets, "-o", output, *quick)
+    assert outcome.code == code, outcome.err
+    assert f"{told} latency_p50_ms = 60: latency_p50_ms of Ingot fp32 is " in outcome.out
+    (check,) = json.loads((output / "report.json").read_text())["checks"]
+    assert (check["failed"], check["told"]) == (code == 1, True)
+    for page in ("report.md", "report.html"):
+        assert "latency_p50_ms = 60" in (output / page).read_text()
+
+
 def test_json_is_alone_on_standard_output(model, tmp_path, capsys):
     rule = ["--fail-on", "size>9999x"]
     assert main(["report", str(model), "-o", str(tmp_path / "out"), "--json", *rule, *QUICK]) == 0
@@ -79,6 +101,7 @@ def test_json_is_alone_on_standard_output(model, tmp_path, capsys):
         (["--seconds", "nan"], 2, "nan seconds are not possible"),
         (["--seconds", "-1"], 2, "-1 seconds are not possible"),
         (["--shape", "z=1x2"], 2, "the model has no such input"),
+        (["--targets", "none.toml"], 2, "the budgets none.toml cannot be read"),
     ],
 )
 def test_wrong_use_gets_one_line_and_its_exit_code(

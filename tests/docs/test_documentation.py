@@ -16,6 +16,7 @@ from ingot.cli.main import COMMANDS
 from ingot.compiler.recipe import NAMED_RECIPES, Recipe, VerifyOptions
 from ingot.models.reference import REFERENCE_MODELS
 from ingot.passes.registry import available
+from ingot.report.budgets import Budget
 from ingot.report.thresholds import RATIOS
 from ingot.runtime.manifest import Manifest
 from ingot.targets.base import Lowered
@@ -28,7 +29,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 GUIDE = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
 _NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 # The guide goes through every command: a minute or more.
-_LONG = {"docs/guide.md", "docs/npu.md", "docs/quantization.md"}
+_LONG = {"docs/budgets.md", "docs/guide.md", "docs/npu.md", "docs/quantization.md"}
 _NEEDS_NPU = {"docs/npu.md"}
 _LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
 
@@ -132,6 +133,12 @@ def test_the_guide_has_every_pass_target_option_and_reference_model() -> None:
 def test_the_guide_has_every_quantity_of_a_rule() -> None:
     for quantity in (*RATIOS, "accuracy"):
         assert f"`{quantity}`" in GUIDE, quantity
+
+
+def test_the_page_on_budgets_has_every_key() -> None:
+    page = (ROOT / "docs/budgets.md").read_text(encoding="utf-8")
+    for key in Budget.model_fields:
+        assert f"| `{key}` |" in page, key
 
 
 def test_the_architecture_has_every_field_of_the_manifest() -> None:

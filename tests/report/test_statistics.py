@@ -10,10 +10,12 @@ from ingot.report.statistics import (
     aggregate_estimate,
     discordance,
     mean_estimate,
+    mean_over_rounds,
     median_estimate,
     paired_aggregate_difference,
     paired_difference,
     quantile,
+    quantile_estimate,
     ratio_of_medians,
     runs_needed,
 )
@@ -31,6 +33,45 @@ class TestQuantile:
     def test_a_median_needs_one_sample(self):
         assert quantile(np.array([3.0]), 0.5) == 3.0
         assert quantile(np.array([]), 0.5) is None
+
+
+class TestQuantileEstimate:
+    @given(SEEDS)
+    @settings(max_examples=20)
+    def test_lies_in_its_interval_whose_upper_end_takes_368_samples(self, seed):
+        rng = np.random.default_rng(seed)
+        few, many = rng.lognormal(size=(10, 36)), rng.lognormal(size=(10, 37))
+        for rounds, bounded in ((few, False), (many, True)):
+            found = quantile_estimate(list(rounds), 0.99)
+            assert found.low <= found.value <= found.high
+            assert np.isfinite(found.high) == bounded
+            assert found.high >= rounds.max()
+
+    def test_is_none_from_too_few_samples(self):
+        assert quantile_estimate([np.arange(33)] * 3, 0.99) is None
+
+    def test_holds_the_true_quantile_as_often_as_it_says(self):
+        rng = np.random.default_rng(1)
+        held = 0
+        for _ in range(300):
+            found = quantile_estimate(list(rng.uniform(size=(20, 30))), 0.99, resamples=200)
+            held += found.low <= 0.99 <= found.high
+        assert held >= 0.95 * 300
+
+
+class TestMeanOverRounds:
+    @given(SEEDS)
+    @settings(max_examples=20)
+    def test_lies_in_its_interval_and_is_the_mean(self, seed):
+        rounds = list(np.random.default_rng(seed).lognormal(size=(6, 5)))
+        found = mean_over_rounds(rounds)
+        assert found.value == pytest.approx(np.mean(rounds))
+        assert found.low <= found.value <= found.high
+
+    def test_takes_rounds_as_wholes(self):
+        """What differs between rounds alone is as uncertain as so few rounds make it."""
+        apart = mean_over_rounds([np.full(100, 1.0), np.full(100, 3.0)])
+        assert (apart.low, apart.high) == (1.0, 3.0)
 
 
 class TestRatio:

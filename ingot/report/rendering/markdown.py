@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from ingot.report.rendering import formats, npu
 from ingot.report.schema import NpuVariant, Quantization, ReportContents, VariantReport
 
+_MARKS = {"failed": "❌", "passed": "✅", "cannot be told": "❔"}
+
 
 def render_markdown(report: ReportContents) -> str:
     """Writes the report in GitHub's Markdown."""
@@ -41,13 +43,13 @@ def _verdicts(report: ReportContents) -> str:
 def _checks(report: ReportContents) -> str:
     rows = [
         [
-            "❌ failed" if check.failed else "✅ passed",
+            f"{_MARKS[check.outcome]} {check.outcome}",
             f"`{check.rule}`",
             _text(check.explanation),
         ]
         for check in report.checks
     ]
-    return _table(["", "fails on", "found"], rows)
+    return _table(["", "rule or budget", "found"], rows)
 
 
 def _figures(report: ReportContents) -> str:
