@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-_OCTAL = re.compile(r"\\([0-7]{3})")
 
-
-@dataclasses.dataclass(frozen=True)
-class ControlGroup:
+class ControlGroup(NamedTuple):
     """What one hierarchy says of this process.
 
     Attributes:
@@ -91,4 +88,6 @@ def _folders(group: PurePosixPath, mounted: PurePosixPath, mount_point: Path) ->
 
 
 def _unescaped(name: str) -> str:
-    return _OCTAL.sub(lambda match: chr(int(match.group(1), 8)), name)
+    if "\\" not in name:
+        return name
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), name)
