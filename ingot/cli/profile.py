@@ -65,7 +65,8 @@ def profile(
         return
     console = result_console()
     console.print(_table(found, top))
-    for line in (_peaks(found), *machine_warnings(machine, found.threads)):
+    hints = (f"Hint: {hint}" for hint in found.hints)
+    for line in (_peaks(found), *machine_warnings(machine, found.threads), *hints):
         console.print(line, soft_wrap=True)
 
 

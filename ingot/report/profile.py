@@ -12,8 +12,10 @@ from ingot.compiler.ingest import ingest
 from ingot.progress import Progress, no_progress
 from ingot.report.bench import input_specs, random_arrays
 from ingot.report.examples import closed_shapes
+from ingot.report.hints import hints
 from ingot.report.variants import Variant, prepare
 from ingot.runtime import Session
+from ingot.runtime.cpu_quota import usable_cpus
 from ingot.runtime.manifest import REGION_PREFIX, KernelCost, Manifest
 from ingot.runtime.profiler import KernelTime, profile
 from ingot.targets.cpu.cost import INTEGER_OPERATORS
@@ -64,6 +66,7 @@ class ModelProfile(pydantic.BaseModel):
             percentage of the time of the whole inference.
         roofline: The peaks: the mean of those measured right before and right after.
         rows: The kernels, the longest first.
+        hints: Known causes that it shows, with what to do.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -79,6 +82,7 @@ class ModelProfile(pydantic.BaseModel):
     percent_of_roofline: float | None
     roofline: Roofline
     rows: tuple[KernelRow, ...]
+    hints: tuple[str, ...] = ()
 
 
 def profile_model(
@@ -128,7 +132,7 @@ def profile_model(
     pairs = [(kernel, costs.get(kernel.name)) for kernel in measured.kernels]
     operations = _sum(_operations(kernel, cost) for kernel, cost in pairs)
     least = _sum(_least_seconds(kernel, cost, roofline) for kernel, cost in pairs)
-    return ModelProfile(
+    found = ModelProfile(
         model=name,
         precision=prepared.precision,
         threads=session.threads,
@@ -141,6 +145,9 @@ def profile_model(
         percent_of_roofline=_percent(least, measured.seconds),
         rows=tuple(_row(kernel, cost, roofline) for kernel, cost in pairs),
     )
+    plain = session.manifest.placement.get("cpu", {}).get("unscheduled", ())
+    told = hints(found, usable_cpus=usable_cpus(), plain_loops=plain)
+    return found.model_copy(update={"hints": told})
 
 
 def _region_costs(manifest: Manifest) -> dict[str, KernelCost]:

@@ -65,3 +65,16 @@ def test_what_cannot_be_profiled_gets_one_line(
     assert outcome.code in (1, 2)
     assert outcome.error.startswith("ingot: error: ")
     assert message in outcome.error
+
+
+def test_a_known_cause_ends_the_profile(
+    ingot: Ingot, small_artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingot.report.profile.usable_cpus", lambda: 1)
+    shape = ["--shape", "image=1x3x16x16"]
+    outcome = ingot("profile", small_artifact.path, *shape, "--threads", "2", "--runs", "2")
+    assert "Hint: 2 threads take turns on 1 CPU that this process may use" in outcome.out
+    document = json.loads(
+        ingot("profile", small_artifact.path, *shape, "--threads", "2", "--runs", "2", "--json").out
+    )
+    assert any(hint.startswith("2 threads") for hint in document["profile"]["hints"])
