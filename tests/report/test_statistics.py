@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ingot.data.metrics import Spearman
 from ingot.report.statistics import (
     aggregate_estimate,
+    difference_of_medians,
     discordance,
     mean_estimate,
     mean_over_rounds,
@@ -154,6 +155,26 @@ class TestDifferences:
         half = 1.96 * scores.std() / np.sqrt(len(scores))
         assert estimate.low == pytest.approx(estimate.value - half, abs=0.1 * half)
         assert estimate.high == pytest.approx(estimate.value + half, abs=0.1 * half)
+
+    def test_medians_of_two_series(self):
+        rng = np.random.default_rng(5)
+        slow, usual = rng.normal(11.0, 1.0, 3_000), rng.normal(10.0, 1.0, 200)
+        estimate = difference_of_medians(slow, usual)
+        assert estimate.value == pytest.approx(np.median(slow) - np.median(usual))
+        assert 0.5 < estimate.low < 1.0 < estimate.high < 1.5
+        surer = difference_of_medians(slow, usual, confidence=0.999)
+        assert surer.low < estimate.low < estimate.high < surer.high
+
+    def test_neighbours_that_are_alike_widen_the_interval(self):
+        rng = np.random.default_rng(6)
+        drift, usual = np.repeat(rng.normal(10.0, 1.0, 20), 20), rng.normal(10.0, 1.0, 400)
+        mixed = rng.permutation(drift)
+        wide, narrow = (difference_of_medians(side, usual) for side in (drift, mixed))
+        assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+
+    def test_too_few_samples_have_no_interval(self):
+        with pytest.raises(ValueError, match="50 samples"):
+            difference_of_medians(np.ones(49), np.ones(100))
 
     def test_many_distinct_scores_are_resampled_in_pieces(self):
         scores = np.random.default_rng(3).normal(5.0, 1.0, 30_000)

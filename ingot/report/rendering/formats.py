@@ -43,6 +43,18 @@ def seconds(value: float | None) -> str:
     return f"{value * 1e3:.1f}{_THIN}ms"
 
 
+def duration(microseconds: float | None) -> str:
+    """A time of an event with its unit, with three significant digits."""
+    if microseconds is None:
+        return MISSING
+    for unit, factor in (("s", 1e6), ("ms", 1e3), ("µs", 1.0)):
+        if abs(microseconds) >= 0.9995 * factor:
+            scaled = microseconds / factor
+            digits = 0 if abs(scaled) >= 99.95 else 1 if abs(scaled) >= 9.995 else 2
+            return f"{scaled:,.{digits}f}{_THIN}{unit}"
+    return f"{microseconds * 1e3:.0f}{_THIN}ns"
+
+
 def size(value: float | None) -> str:
     """A number of bytes, in decimal kB, MB or GB."""
     if value is None:

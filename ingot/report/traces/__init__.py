@@ -1,0 +1,1 @@
+"""Traces: reading, selecting, summarizing, comparing, and a page to look at them."""

@@ -1,0 +1,72 @@
+"""Kernels against the peaks of this machine, where the trace is of this kind of machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ingot.report.traces.events import Trace
+from ingot.report.traces.kernels import kernel_figures, peaks_for
+from ingot.report.traces.reading import read_trace
+from ingot.report.traces.selection import Selection
+from ingot.targets.cpu.probe import Roofline
+from tests.report.traces.sample import chrome, complete, session_trace
+
+PEAKS = Roofline(
+    threads=1, gflops=100, int8_gops=400, l2_gbs=50, l3_gbs=20, dram_gbs=10, l2_bytes=1 << 20,
+    l3_bytes=1 << 24,
+)  # fmt: skip
+
+
+def kernel(name: str, duration: float, **args: object) -> dict[str, object]:
+    return complete(name, 0, duration, cat="kernel", args=args)
+
+
+def test_a_kernel_s_figures(tmp_path: Path) -> None:
+    costs = {"operations": 2_000_000, "bytes": 40_000, "artifact": "net"}
+    records = [
+        kernel("conv", 40, operators="conv2d", **costs),
+        kernel("conv", 60, operators="conv2d", **costs),
+        kernel("conv", 100, operators="conv2d", **{**costs, "artifact": "other"}),
+        kernel("move", 100, operations=0, bytes=500_000),
+        kernel("open", 100, operators="conv2d"),
+        complete("run", 0, 1000, cat="session"),
+    ]
+    rows = kernel_figures(read_trace(chrome(tmp_path / "t.json", records)), PEAKS)
+    found = {(row.artifact, row.kernel): row for row in rows}
+    conv = found["net", "conv"]
+    assert (conv.operators, conv.calls, conv.p50_us, conv.total_us) == ("conv2d", 2, 50, 100)
+    assert (conv.gops, conv.gbs, conv.share) == (40, 0.8, 0.25)
+    assert conv.percent_of_roofline == pytest.approx(40)
+    assert found["other", "conv"].percent_of_roofline == pytest.approx(20)
+    assert found[None, "move"].percent_of_roofline == pytest.approx(10)
+    assert found[None, "open"].gops is found[None, "open"].percent_of_roofline is None
+
+
+def test_integer_kernels_take_the_peak_of_integers(tmp_path: Path) -> None:
+    records = [kernel("q", 100, operators="integer_conv2d", operations=4_000_000, bytes=1)]
+    (row,) = kernel_figures(read_trace(chrome(tmp_path / "t.json", records)), PEAKS)
+    assert row.percent_of_roofline == pytest.approx(10)
+
+
+def test_without_peaks_there_is_no_percentage(tmp_path: Path) -> None:
+    trace = read_trace(session_trace(2).save(tmp_path / "t.json"))
+    assert all(row.percent_of_roofline is None and row.gops for row in kernel_figures(trace, None))
+
+
+def test_peaks_are_those_of_the_trace_s_kind_of_machine(tmp_path: Path) -> None:
+    peaks = peaks_for(read_trace(session_trace(2).save(tmp_path / "here.json")))
+    assert isinstance(peaks, Roofline)
+    assert peaks.threads == 1
+    there = peaks_for(read_trace(session_trace(2, cpu="Z80").save(tmp_path / "there.json")))
+    assert isinstance(there, str)
+    assert "another machine (Z80)" in there
+    foreign = chrome(tmp_path / "foreign.json", [kernel("k", 1, operations=1, bytes=1)])
+    assert "a machine that it does not name" in str(peaks_for(read_trace(foreign)))
+
+
+def test_nothing_is_measured_where_no_kernel_states_what_it_does(tmp_path: Path) -> None:
+    trace = read_trace(session_trace(2).save(tmp_path / "here.json"))
+    assert peaks_for(Selection(stages=("run",)).apply(trace)) is None
+    assert peaks_for(Trace(())) is None
