@@ -1,5 +1,49 @@
 """Profiling sessions, as :mod:`ingot.runtime.profiling` has them; needs the base install alone."""
 
-from ingot.runtime.profiling import Counter, Event, Mark, Step, Trace, read_trace
+from ingot.runtime.profiling import (
+    DEFAULT_LIMIT,
+    Counter,
+    Event,
+    Mark,
+    ProfilingSession,
+    Request,
+    Source,
+    Step,
+    Trace,
+    counter,
+    current,
+    current_request,
+    event,
+    mark,
+    metric,
+    read_trace,
+    register_source,
+    request,
+    sources,
+    start,
+    traced,
+)
 
-__all__ = ["Counter", "Event", "Mark", "Step", "Trace", "read_trace"]
+__all__ = [
+    "DEFAULT_LIMIT",
+    "Counter",
+    "Event",
+    "Mark",
+    "ProfilingSession",
+    "Request",
+    "Source",
+    "Step",
+    "Trace",
+    "counter",
+    "current",
+    "current_request",
+    "event",
+    "mark",
+    "metric",
+    "read_trace",
+    "register_source",
+    "request",
+    "sources",
+    "start",
+    "traced",
+]

@@ -1,0 +1,24 @@
+"""The kinds of entries, as they are recorded: tuples of what is at hand, told apart by a number.
+
+A number and not an object: the garbage collector lets tuples of numbers and strings alone, however
+many there are. What an entry means is worked out when the session is exported.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+EVENT: Final = 0
+"""(source, name, start, end, request, arguments or None)"""
+MARK: Final = 1
+"""(source, name, at, request, arguments or None)"""
+COUNTER: Final = 2
+"""(source, name, at, values)"""
+PLACE: Final = 3
+"""(name, start, end, request, arguments or None): a block on behalf of a request."""
+STEP: Final = 4
+"""(at, request): the request comes through what runs here."""
+INFERENCE: Final = 5
+"""(model, start, bound, entered, ran, end, request or its number), times in order."""
+KERNELS: Final = 6
+"""(model, costs by name, names, starts, ends, request or its number): those of one inference."""

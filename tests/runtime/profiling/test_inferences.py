@@ -1,0 +1,101 @@
+"""An inference is one entry when it is recorded, and its stages and kernels when it is read."""
+
+from __future__ import annotations
+
+import time
+
+from ingot import profiling
+from ingot.runtime.profiling import inferences
+
+
+def run(session: profiling.ProfilingSession, begin: int) -> str | int:
+    start = session.start_ns + begin
+    times = start, start + 10, start + 30, start + 900
+    return inferences.record_inference(session, "net", *times)
+
+
+def test_an_inference_is_its_stages() -> None:
+    with profiling.start("one") as session:
+        assert inferences.recording_inferences() is session
+        run(session, 1000)
+    trace = session.trace()
+    whole, bind, queue, execute, copy = trace.events
+    assert (whole.name, whole.args, whole.start_ns) == ("run", {"artifact": "net"}, 1000)
+    assert [e.name for e in (bind, queue, execute, copy)] == ["bind", "queue", "execute", "copy"]
+    assert [e.start_ns for e in (bind, queue, execute, copy)] == [1000, 1010, 1030, 1900]
+    assert bind.end_ns == queue.start_ns
+    assert copy.end_ns == whole.end_ns
+    assert {e.source for e in trace.events} == {"session"}
+    assert trace.requests == ("run-1",)
+
+
+def test_what_runs_within_an_inference_belongs_to_its_request() -> None:
+    with profiling.start("one", kernels=True) as session:
+        with profiling.event("before"):
+            pass
+        start = time.perf_counter_ns()
+        profiling.sources()["region"].record("part", start + 40, start + 50)
+        number = run(session, start - session.start_ns)
+        inferences.record_kernels(
+            session,
+            "net",
+            {"conv": {"operations": 8, "bytes": 4}},
+            ["conv", "add"],
+            [start + 60, start + 70],
+            [start + 70, start + 75],
+            number,
+        )
+        with profiling.request("mine"):
+            assert run(session, 10**9) == "mine"
+    trace = session.trace()
+    found = {event.name: event for event in trace.of_request("run-1")}
+    assert set(found) == {"run", "bind", "queue", "execute", "copy", "part", "conv", "add"}
+    assert found["conv"].args == {"artifact": "net", "operations": 8, "bytes": 4}
+    assert (found["conv"].source, found["conv"].duration_ns) == ("kernel", 10)
+    assert found["add"].args == {"artifact": "net"}
+    assert {e.name for e in trace.of_request("mine")} >= {"run", "request"}
+    assert trace.of_request("run-2") == ()
+
+
+def test_kernels_are_recorded_on_request_alone() -> None:
+    with profiling.start("one") as session:
+        number = run(session, 0)
+        inferences.record_kernels(session, "net", {}, ["conv"], [1], [2], number)
+        assert not session.kernels
+    assert all(event.source == "session" for event in session.trace().events)
+
+
+def test_sessions_that_leave_inferences_out_take_none() -> None:
+    assert inferences.recording_inferences() is None
+    with profiling.start("one", only=["user"]):
+        assert inferences.recording_inferences() is None
+    with profiling.start("two"):
+        profiling.sources()["session"].enabled = False
+        try:
+            assert inferences.recording_inferences() is None
+        finally:
+            profiling.sources()["session"].enabled = True
+
+
+def test_what_is_lost_is_told() -> None:
+    with profiling.start("one", limit=3, kernels=True) as session:
+        for begin in range(0, 5000, 1000):
+            number = run(session, begin)
+            inferences.record_kernels(session, "net", {}, ["a", "b"], [1, 2], [2, 3], number)
+    trace = session.trace()
+    assert [event.request for event in trace.events if event.name == "run"] == [
+        "run-3",
+        "run-4",
+        "run-5",
+    ]
+    assert trace.dropped == 2 + 8
+
+
+def test_a_trace_says_what_recording_costs_here() -> None:
+    with profiling.start("one") as session:
+        pass
+    trace = session.trace()
+    assert trace.costs["event"] > 0
+    assert trace.costs["inference"] > 0
+    assert trace.machine["cpus"].isdigit()
+    assert trace.started.endswith("+00:00")
