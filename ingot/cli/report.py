@@ -177,11 +177,11 @@ def _table(made: Report) -> Table:
     metrics = made.variants[0].metrics[:1]
     table = Table(box=None, header_style="bold")
     table.add_column("variant")
-    for heading in ("median ms", "p95", "p99", "speed"):
+    for heading in ("median ms", "p95", "p99", "speed", "per second"):
         table.add_column(heading, justify="right")
     for metric in metrics:
         table.add_column(metric.name, justify="right")
-    for heading in ("peak memory", "size", "compile"):
+    for heading in ("peak memory", "CPU", "GPU", "power", "size", "compile"):
         table.add_column(heading, justify="right")
     for variant in made.variants:
         table.add_row(
@@ -190,8 +190,12 @@ def _table(made: Report) -> Table:
             formats.milliseconds(variant.latency.p95),
             formats.milliseconds(variant.latency.p99),
             "reference" if variant.speed is None else formats.times(variant.speed.value),
+            formats.rate(variant.throughput),
             *(formats.metric_value(metric) for metric in variant.metrics[:1]),
             formats.size(variant.memory.peak),
+            formats.cpu(variant.usage),
+            formats.gpu(variant.usage),
+            formats.power(variant.usage),
             formats.size(variant.size_bytes),
             formats.MISSING if variant.build is None else formats.seconds(variant.build.seconds),
         )

@@ -26,10 +26,13 @@ from ingot.report.schema import (
     ModelFacts,
     NpuVariant,
     TensorFacts,
+    UsageFigures,
     VariantReport,
 )
+from ingot.report.usage import Usage
 from ingot.report.variants import Prepared
 from ingot.report.workers.protocol import Array
+from ingot.runtime.statistics.figures import Unavailable
 
 
 def model_facts(source: Ingested, path: Path, name: str | None) -> ModelFacts:
@@ -119,9 +122,22 @@ def variant_reports(
                 metrics=_figures(evaluation, reference, metrics, labels),
                 agreement=evaluation.agreement,
                 build=entry.build,
+                usage=usage_figures(measured.usage),
             )
         )
     return reports
+
+
+def usage_figures(usage: Usage) -> UsageFigures:
+    """What a variant took of the machine; what the machine does not tell apart, with why."""
+    told = {name: getattr(usage, name) for name in ("gpu_percent", "watts", "joules_per_inference")}
+    reasons = {name: f.reason for name, f in told.items() if isinstance(f, Unavailable)}
+    return UsageFigures(
+        cpu_percent=usage.cpu_percent,
+        power_source=usage.power_source,
+        unavailable=reasons,
+        **{name: None if name in reasons else figure for name, figure in told.items()},
+    )
 
 
 def npu_variants(

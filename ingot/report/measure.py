@@ -21,6 +21,7 @@ import numpy as np
 from ingot.errors import UsageError
 from ingot.progress import Progress, no_progress
 from ingot.report.process import Worker
+from ingot.report.usage import Sensors, Usage, UsageMeter
 from ingot.report.workers.protocol import Array
 
 _TOPOLOGY = Path("/sys/devices/system/cpu")
@@ -108,6 +109,7 @@ class Measurement:
         load_seconds: How long loading took.
         baseline_bytes: Resident memory of the process before loading.
         peak_bytes: The most resident memory of the process, after the timed runs.
+        usage: What it took of the machine while it was timed.
     """
 
     name: str
@@ -116,6 +118,7 @@ class Measurement:
     load_seconds: float
     baseline_bytes: int
     peak_bytes: int
+    usage: Usage
 
     @property
     def milliseconds(self) -> Array:
@@ -145,12 +148,14 @@ def measure(
         progress(f"warming up {worker.name}", index, len(workers))
         worker.set_inputs(inputs)
         warm_ups.append(warm_up(worker, settings))
+    sensors = Sensors()
+    meters = [UsageMeter(worker, sensors) for worker in workers]
     rounds, blocks = plan_blocks([warm.median_seconds for warm in warm_ups], settings)
     samples: list[list[Array]] = [[] for _ in workers]
     for index in range(rounds):
         progress("measuring in turn", index, rounds)
-        forth = _time_in_order(workers, blocks, range(len(workers)))
-        back = _time_in_order(workers, blocks, reversed(range(len(workers))))
+        forth = _time_in_order(workers, meters, blocks, range(len(workers)))
+        back = _time_in_order(workers, meters, blocks, reversed(range(len(workers))))
         for position in range(len(workers)):
             ns = np.concatenate([forth[position], back[position]])
             samples[position].append(ns.astype(np.float64) / 1e6)
@@ -163,8 +168,9 @@ def measure(
             worker.load_seconds,
             worker.baseline_bytes,
             worker.peak_bytes(),
+            meter.usage(),
         )
-        for worker, taken, warm in zip(workers, samples, warm_ups, strict=True)
+        for worker, meter, taken, warm in zip(workers, meters, samples, warm_ups, strict=True)
     ]
 
 
@@ -243,13 +249,16 @@ def _core(cpu: int) -> str:
 
 
 def _time_in_order(
-    workers: Sequence[Worker], blocks: Sequence[_Block], order: Iterable[int]
+    workers: Sequence[Worker],
+    meters: Sequence[UsageMeter],
+    blocks: Sequence[_Block],
+    order: Iterable[int],
 ) -> dict[int, Array]:
     times = {}
     for position in order:
         settle(workers)
         block = blocks[position]
-        times[position] = workers[position].time(block.uncounted + block.runs)[block.uncounted :]
+        times[position] = meters[position].time(block.uncounted + block.runs)[block.uncounted :]
     return times
 
 

@@ -44,6 +44,21 @@ class InputSpec:
     shape: tuple[int | str, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class Timed:
+    """Inferences that ran one after another.
+
+    Attributes:
+        nanoseconds: Of each, int64 [runs].
+        seconds: Of all.
+        cpu_seconds: What all threads of the process took meanwhile.
+    """
+
+    nanoseconds: Array
+    seconds: float
+    cpu_seconds: float
+
+
 class Worker:
     """A model loaded by one engine in a process that holds nothing else.
 
@@ -114,8 +129,12 @@ class Worker:
         Returns:
             Nanoseconds of each, int64 [runs].
         """
-        _, arrays = self._ask("time", runs=runs)
-        return arrays["ns"]
+        return self.timed(runs).nanoseconds
+
+    def timed(self, runs: int) -> Timed:
+        """Runs ``runs`` inferences one after another, and says what they took in all."""
+        header, arrays = self._ask("time", runs=runs)
+        return Timed(arrays["ns"], float(header["seconds"]), float(header["cpu_seconds"]))
 
     def cpu_seconds(self) -> float:
         """CPU time that the process has used so far, to the system's tick."""

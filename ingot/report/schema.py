@@ -63,6 +63,26 @@ class Memory(_Model):
     baseline: int
 
 
+class UsageFigures(_Model):
+    """What a variant took of the machine while it was timed.
+
+    Attributes:
+        cpu_percent: Of all its threads; 100 is one CPU busy.
+        gpu_percent: Of the machine's busiest GPU.
+        watts: Mean power of what ``power_source`` names, other processes' part in it.
+        joules_per_inference: Of the same.
+        power_source: What the power was read from, and of what it is; empty without.
+        unavailable: Why a figure is None, by its name.
+    """
+
+    cpu_percent: float
+    gpu_percent: float | None
+    watts: float | None
+    joules_per_inference: float | None
+    power_source: str
+    unavailable: dict[str, str]
+
+
 class MetricFigures(_Model):
     """A metric of one variant, and its difference from the reference on the same examples.
 
@@ -203,6 +223,7 @@ class VariantReport(_Model):
         metrics: What it was judged by.
         agreement: With the reference's outputs; None for the reference itself.
         build: How it was compiled; None for a peer.
+        usage: What it took of the machine; None in reports of before this was measured.
     """
 
     name: str
@@ -218,6 +239,7 @@ class VariantReport(_Model):
     metrics: tuple[MetricFigures, ...]
     agreement: Agreement | None
     build: Build | None
+    usage: UsageFigures | None = None
 
 
 class NpuVariant(_Model):

@@ -98,6 +98,14 @@ def make_variant(name="ONNX Runtime fp32", engine="onnxruntime", **changes):
         "metrics": (),
         "agreement": None,
         "build": None,
+        "usage": {
+            "cpu_percent": 187.0,
+            "gpu_percent": None,
+            "watts": 42.5,
+            "joules_per_inference": 0.085,
+            "power_source": "RAPL package-0, package-0 of the whole machine",
+            "unavailable": {"gpu_percent": "no driver"},
+        },
     }
     return VariantReport.model_validate({**facts, **changes})
 

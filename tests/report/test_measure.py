@@ -14,7 +14,7 @@ from ingot.report.measure import (
     settle,
     warm_up,
 )
-from ingot.report.process import Worker
+from ingot.report.process import Timed, Worker
 
 SETTINGS = MeasureSettings(threads=1, cpus=(0,), runs=40, rounds=5)
 
@@ -32,8 +32,13 @@ class ScriptedWorker:
         self.inputs = inputs
 
     def time(self, runs):
+        return self.timed(runs).nanoseconds
+
+    def timed(self, runs):
         self._journal.append((self.name, runs))
-        return np.array([next(self._times) * 1e6 for _ in range(runs)], np.int64)
+        taken = np.array([next(self._times) * 1e6 for _ in range(runs)], np.int64)
+        seconds = taken.sum() / 1e9
+        return Timed(taken, seconds, cpu_seconds=1.5 * seconds)
 
     def cpu_seconds(self):
         return 1.0
@@ -56,6 +61,7 @@ def test_variants_run_forth_and_back_in_each_round():
     assert [len(m.rounds) for m in measured] == [5, 5, 5]
     assert all(m.milliseconds.tolist() == [1.0] * 40 for m in measured)
     assert measured[0].peak_bytes == 2000
+    assert measured[0].usage.cpu_percent == pytest.approx(150)
 
 
 def test_the_first_runs_after_another_variant_are_not_counted():

@@ -44,6 +44,14 @@ def test_every_run_is_timed(classifier):
     assert (times > 0).all()
 
 
+def test_the_cpu_time_of_runs_is_that_of_their_own(classifier):
+    with start(classifier) as worker:
+        worker.set_inputs({"x": np.zeros((1, 4), np.float32)})
+        timed = worker.timed(50)
+        assert timed.nanoseconds.sum() / 1e9 <= timed.seconds
+        assert 0 < timed.cpu_seconds <= worker.cpu_seconds() + 0.01  # of the system's tick
+
+
 def test_symbolic_dimensions_are_named(make_classifier):
     with start(make_classifier(batch="N")) as worker:
         assert worker.inputs[0].shape == ("N", 4)

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from ingot.report.schema import BudgetFacts, Figure, MetricFigures, NpuVariant, VariantReport
+from ingot.report.schema import (
+    BudgetFacts,
+    Figure,
+    MetricFigures,
+    NpuVariant,
+    ReportContents,
+    UsageFigures,
+    VariantReport,
+)
 from ingot.report.verdict import signed, with_unit
 
 MISSING = "–"  # noqa: RUF001 - an en dash, as tables have it
@@ -92,6 +100,46 @@ def budget(facts: BudgetFacts) -> str:
         f"Accuracy budget of {facts.budget:g}: {layers} in float; {facts.metric} on "
         f"{facts.examples:,} examples: {values}"
     )
+
+
+def cpu(usage: UsageFigures | None) -> str:
+    """How much of the CPUs a variant took; 100 % is one of them."""
+    return MISSING if usage is None else percent(usage.cpu_percent)
+
+
+def gpu(usage: UsageFigures | None) -> str:
+    """How busy the GPU was."""
+    return MISSING if usage is None else percent(usage.gpu_percent)
+
+
+def power(usage: UsageFigures | None) -> str:
+    """Mean power in watts."""
+    if usage is None or usage.watts is None:
+        return MISSING
+    return f"{three_digits(usage.watts)}{_THIN}W"
+
+
+def energy(usage: UsageFigures | None) -> str:
+    """Energy per inference; nothing where it is not known."""
+    if usage is None or usage.joules_per_inference is None:
+        return ""
+    return f"{three_digits(usage.joules_per_inference * 1e3)}{_THIN}mJ each"
+
+
+def not_available(report: ReportContents) -> list[str]:
+    """Why figures of usage are missing, each reason once."""
+    names = {"gpu_percent": "GPU", "watts": "Power"}
+    return [
+        f"{name} is not available: {reason}."
+        for figure, name in names.items()
+        for reason in sorted(
+            {
+                variant.usage.unavailable[figure]
+                for variant in report.variants
+                if variant.usage is not None and figure in variant.usage.unavailable
+            }
+        )
+    ]
 
 
 def times(value: float | None) -> str:

@@ -56,7 +56,7 @@ def _figures(report: ReportContents) -> str:
     metric = report.variants[0].metrics[0].name if report.variants[0].metrics else None
     header = ["variant", "median ms", "p95", "p99", "speed", "per second"]
     header += [metric, "difference"] if metric else ["outputs"]
-    header += ["peak memory", "size", "compile"]
+    header += ["peak memory", "CPU", "GPU", "power", "size", "compile"]
     rows = []
     for variant in report.variants:
         row = [
@@ -78,6 +78,9 @@ def _figures(report: ReportContents) -> str:
             row.append(_text(formats.agreement(variant)))
         row += [
             formats.size(variant.memory.peak),
+            formats.cpu(variant.usage),
+            formats.gpu(variant.usage),
+            " ".join(filter(None, (formats.power(variant.usage), formats.energy(variant.usage)))),
             formats.size(variant.size_bytes),
             formats.MISSING if variant.build is None else formats.seconds(variant.build.seconds),
         ]
@@ -218,6 +221,7 @@ def _method(report: ReportContents) -> str:
         ", ".join(f"{name} {version}" for name, version in machine.versions.items()),
         f"model sha256 `{report.model.sha256}`",
     ]
+    lines += [_text(line) for line in formats.not_available(report)]
     if report.data is not None:
         lines.append(f"data: {report.data.description}, sha256 `{report.data.sha256}`")
     return "\n".join(f"- {line}" for line in lines)

@@ -84,7 +84,7 @@ def _answer(engine: Engine, requests: BinaryIO, replies: BinaryIO) -> None:
                 inputs = arrays
                 write_frame(replies, {})
             elif operation == "time":
-                write_frame(replies, {}, {"ns": _time(engine, inputs, request["runs"])})
+                write_frame(replies, *_time(engine, inputs, request["runs"]))
             elif operation == "memory":
                 write_frame(replies, {"peak_bytes": resident_bytes("VmHWM")})
             elif operation == "evaluate":
@@ -96,20 +96,24 @@ def _answer(engine: Engine, requests: BinaryIO, replies: BinaryIO) -> None:
             write_frame(replies, _describe(error))
 
 
-def _time(engine: Engine, inputs: dict[str, Array], runs: int) -> Array:
-    """Nanoseconds of each of ``runs`` inferences, int64 [runs]."""
+def _time(
+    engine: Engine, inputs: dict[str, Array], runs: int
+) -> tuple[dict[str, float], dict[str, Array]]:
+    """What all inferences took of time and of the CPUs, and nanoseconds of each, int64 [runs]."""
     times = np.empty(runs, dtype=np.int64)
     clock = time.perf_counter_ns
     gc.collect()
     gc.disable()
+    began, cpu_began = clock(), time.process_time_ns()
     try:
         for index in range(runs):
             started = clock()
             engine.run(inputs)
             times[index] = clock() - started
+        taken, cpu_taken = clock() - began, time.process_time_ns() - cpu_began
     finally:
         gc.enable()
-    return times
+    return {"seconds": taken / 1e9, "cpu_seconds": cpu_taken / 1e9}, {"ns": times}
 
 
 def _describe(error: Exception) -> dict[str, str]:

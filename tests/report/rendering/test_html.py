@@ -69,6 +69,11 @@ def test_the_page_is_well_formed_and_ids_are_unique(page):
     assert set(labelled) <= set(page.ids)
 
 
+def test_the_table_has_what_variants_take_of_the_machine(page):
+    for told in ("187 %", "42.5 W", "85.0 mJ each", "GPU is not available: no driver."):
+        assert told in page.words.replace("\u202f", " ")
+
+
 def test_the_page_needs_no_network_and_no_script(text, page):
     assert "script" not in page.tags
     assert "link" not in page.tags

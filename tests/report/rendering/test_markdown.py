@@ -42,6 +42,13 @@ def test_the_figures_are_those_of_the_report(figures):
     assert row["speed"] == "**2.00×** (1.90× to 2.10×)"
     assert row["difference"] == "0.00 (0.00 to 0.00)"
     assert row["peak memory"].replace("\u202f", " ") == "90.0 MB"
+    assert row["CPU"].replace("\u202f", " ") == "187 %"
+    assert row["GPU"] == "–"
+    assert row["power"].replace("\u202f", " ") == "42.5 W 85.0 mJ each"
+
+
+def test_what_the_machine_does_not_tell_is_said_with_the_reason(figures):
+    assert "- GPU is not available: no driver." in render_markdown(figures.report()).splitlines()
 
 
 def test_details_are_folded(figures):
