@@ -79,7 +79,7 @@ def run_benchmark(
 ) -> int:
     """Measures, prints the table and writes the JSON; returns the exit code."""
     machine = machine_facts()
-    print(_describe(machine), flush=True)
+    print(describe_machine(machine), flush=True)
     for warning in machine_warnings(machine, max(options.threads)):
         print(f"Warning: {warning}", flush=True)
     rows: list[Row] = []
@@ -185,7 +185,8 @@ def _means(rows: Sequence[BenchRow]) -> str:
     )
 
 
-def _describe(machine: MachineFacts) -> str:
+def describe_machine(machine: MachineFacts) -> str:
+    """The machine and what is installed on it, in one line."""
     kind = " (virtual machine)" if machine.virtual else ""
     versions = ", ".join(f"{name} {formats.version(v)}" for name, v in machine.versions.items())
     return (

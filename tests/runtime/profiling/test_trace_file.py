@@ -132,6 +132,7 @@ def test_a_trace_is_as_the_schema_says(tmp_path: Path) -> None:
         {"dur": -1.0},
         {"dur": "1"},
         {"args": {"request": 3}},
+        {"args": {"request": None}},
         {"args": None},
         {"ph": "Z"},
         {"tid": "main"},
@@ -239,3 +240,17 @@ def test_requests_and_what_belongs_to_them() -> None:
     assert TRACE.requests == ("r1",)
     assert [event.name for event in TRACE.of_request("r1")] == ["run", "conv"]
     assert dataclasses.replace(TRACE, events=()).requests == ()
+
+
+@given(st.builds(Event, text, text, ns, durations, tids, requests, args))
+def test_the_short_way_of_reading_an_event_is_the_long_one(event: Event) -> None:
+    trace = dataclasses.replace(TRACE, events=(event,))
+    (raw,) = (entry for entry in trace_file._chrome_events(trace) if entry["ph"] == "X")
+    long, short = trace_file._Found(), trace_file._Found()
+    long.take(json.loads(json.dumps(raw)), "here")
+    taken = short.take_plain(json.loads(json.dumps(raw)))
+    assert long.events == [event]
+    assert short.events == ([event] if taken else [])
+    assert (
+        taken == (event.source + event.name + (event.request or "") + "".join(event.args)).isascii()
+    )
