@@ -1,12 +1,13 @@
 """Keeping the times of inferences: cheap for the callers, bounded in memory.
 
-Recording takes about half a microsecond and allocates nothing that stays: a ring keeps the last
-inferences, and a histogram and sums all of them. What follows from them is computed only when
+Recording takes about half a microsecond and keeps no more memory than at first: a ring holds the
+last inferences, and a histogram and sums all of them. What follows from them is computed only when
 somebody asks (``ingot.runtime.statistics``, which is imported only then).
 """
 
 from __future__ import annotations
 
+import array
 import bisect
 import collections
 import os
@@ -33,7 +34,8 @@ class Recording(NamedTuple):
         looks: Earlier moments, about a second apart, and the CPU time then; ascending.
         inferences: Finished.
         errors: Failed.
-        last: When each of the last inferences ended and what it took, in no order.
+        ends_ns: When each of the last inferences ended, in no order.
+        taken_ns: What each of these took.
         counts: Inferences by ``BOUNDS_NS``, and of those beyond the last bound.
         total_ns: Of all inferences together.
     """
@@ -44,7 +46,8 @@ class Recording(NamedTuple):
     looks: list[tuple[int, int]]
     inferences: int
     errors: int
-    last: list[tuple[int, int]]
+    ends_ns: array.array[int]
+    taken_ns: array.array[int]
     counts: tuple[int, ...]
     total_ns: int
 
@@ -64,7 +67,7 @@ class Recorder:
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
-        self._ring: list[tuple[int, int] | None] = [None] * KEPT
+        self._ends, self._taken = (array.array("q", bytes(8 * KEPT)) for _ in range(2))
         self._inferences = 0
         self._errors = 0
         self._total_ns = 0
@@ -83,7 +86,9 @@ class Recorder:
         taken = end_ns - start_ns
         bucket = bisect.bisect_left(BOUNDS_NS, taken)
         with self._lock:
-            self._ring[self._inferences % KEPT] = (end_ns, taken)
+            at = self._inferences % KEPT
+            self._ends[at] = end_ns
+            self._taken[at] = taken
             self._inferences += 1
             self._total_ns += taken
             self._counts[bucket] += 1
@@ -108,7 +113,8 @@ class Recorder:
                 looks=list(self._looks),
                 inferences=self._inferences,
                 errors=self._errors,
-                last=[entry for entry in self._ring if entry is not None],
+                ends_ns=self._ends[: self._inferences],
+                taken_ns=self._taken[: self._inferences],
                 counts=tuple(self._counts),
                 total_ns=self._total_ns,
             )
@@ -119,7 +125,7 @@ class Recorder:
 
 
 def _after_fork() -> None:
-    for recorder in _recorders:
+    for recorder in list(_recorders):
         recorder._begin()
 
 

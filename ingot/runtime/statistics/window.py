@@ -25,14 +25,13 @@ class Window:
     def __init__(self, recording: Recording) -> None:
         """Takes what has been recorded."""
         self._recording = recording
+        ends = np.array(recording.ends_ns, np.int64)
         since = max(recording.begun_ns, recording.now_ns - round(WINDOW_SECONDS * 1e9))
         if recording.inferences > KEPT:
             # What ended before the oldest one kept is not known.
-            since = max(since, min(end for end, _ in recording.last))
+            since = max(since, int(ends.min()))
         self.seconds = max(recording.now_ns - since, 1) / 1e9
-        self._taken: npt.NDArray[np.int64] = np.array(
-            [taken for end, taken in recording.last if end > since], np.int64
-        )
+        self._taken: npt.NDArray[np.int64] = np.array(recording.taken_ns, np.int64)[ends > since]
 
     @property
     def throughput(self) -> float:

@@ -112,7 +112,7 @@ def huge_pages(machine: Machine) -> Iterator[Finding]:
     chosen = re.search(r"\[(\w+)\]", stated)
     if chosen is not None and chosen.group(1) == "never":
         yield costs(
-            name, "little", "never: large weights and arenas take many entries of the TLB",
+            name, "little", "never: Session(huge_pages=True) has none to use",
             "let those have them who ask", f"echo madvise | sudo tee /{_HUGE_PAGES}",
         )  # fmt: skip
     else:
