@@ -20,6 +20,8 @@ from ingot.errors import IngotError, InputError, UsageError
 from ingot.runtime.artifact import ArtifactReader
 from ingot.runtime.manifest import RegionInfo
 from ingot.runtime.npu.region import Region, RegionTensor
+from ingot.runtime.profiling import recording
+from ingot.runtime.profiling.inferences import record_estimate
 
 Array = npt.NDArray[Any]
 
@@ -49,6 +51,8 @@ class RegionExecutor(abc.ABC):
             ArtifactError: The executor cannot run this region; says why.
         """
         self.region = region
+        estimate = region.estimate
+        self._layers = tuple((each.name, each.operator, each.cycles) for each in estimate.layers)
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Runs the region once.
@@ -70,6 +74,9 @@ class RegionExecutor(abc.ABC):
             )
         for tensor, array in zip(self.region.inputs, inputs, strict=True):
             self._check("input", tensor, array)
+        if recording.on:
+            estimate = self.region.estimate
+            record_estimate(self.region.name, estimate.clock_hz, estimate.cycles, self._layers)
         outputs = self.execute([np.ascontiguousarray(array) for array in inputs])
         for tensor, array in zip(self.region.outputs, outputs, strict=True):
             self._check("output", tensor, array)

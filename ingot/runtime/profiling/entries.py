@@ -21,4 +21,6 @@ STEP: Final = 4
 INFERENCE: Final = 5
 """(model, start, bound, entered, ran, end, request or its number), times in order."""
 KERNELS: Final = 6
-"""(model, costs by name, names, starts, ends, request or its number): those of one inference."""
+"""(facts, names by number, rows of number, start, end, request or its number): of one inference."""
+ESTIMATE: Final = 7
+"""(region, start, cycles per second, cycles, layers, request): what an NPU is estimated to take."""

@@ -14,10 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ingot.runtime.profiling import entries as kinds
 from ingot.runtime.profiling.buffers import ThreadEntries
 from ingot.runtime.profiling.costs import recording_costs
-from ingot.runtime.profiling.lanes import lay_out
+from ingot.runtime.profiling.inferences import KernelFacts
+from ingot.runtime.profiling.lanes import ESTIMATES, lay_out
 from ingot.runtime.profiling.recording import ProfilingSession
 from ingot.runtime.profiling.trace import Counter, Event, Mark, Step, Trace
 
@@ -37,7 +41,7 @@ def export(session: ProfilingSession) -> Trace:
         version=_version(),
         process=os.getpid(),
         program=Path(sys.argv[0] or sys.executable).name,
-        machine=_machine(),
+        machine=_machine(collected.kernel_threads),
         threads=threads,
         events=events,
         marks=tuple(sorted(collected.marks, key=lambda mark: mark.at_ns)),
@@ -62,6 +66,7 @@ class _Collected:
         self.marks: list[Mark] = []
         self.counters: list[Counter] = []
         self.places: list[Step] = []
+        self.kernel_threads: set[int] = set()
         # Of each thread, when inferences that are requests of their own began and ended.
         self._inferences: dict[int, list[tuple[int, int, str]]] = {}
 
@@ -76,8 +81,10 @@ class _Collected:
             kinds.STEP: self._step,
             kinds.INFERENCE: self._inference,
             kinds.KERNELS: self._kernels,
+            kinds.ESTIMATE: self._estimate,
         }
-        for kind, *entry in thread.entries:
+        # Inferences first, since others belong to them.
+        for kind, *entry in sorted(thread.entries, key=lambda entry: entry[0] != kinds.INFERENCE):
             meanings[kind](thread.thread, *entry)
 
     def _add(
@@ -157,33 +164,63 @@ class _Collected:
     def _kernels(
         self,
         thread: int,
-        model: str,
-        costs: Mapping[str, Mapping[str, Any]],
+        facts: KernelFacts,
         names: Sequence[str],
-        starts: Sequence[int],
-        ends: Sequence[int],
+        rows: npt.NDArray[np.int64],
         request: str | int,
     ) -> None:
+        self.kernel_threads.add(facts.threads)
         if isinstance(request, int):
             request = f"run-{request}"
-        for name, start, end in zip(names, starts, ends, strict=True):
-            args = {"artifact": model, **costs.get(name, {})}
-            self._add(thread, "kernel", name, int(start), int(end), request, args)
+        for number, start, end in rows.tolist():
+            name = names[number]
+            args = {"artifact": facts.artifact, **facts.costs.get(name, {})}
+            self._add(thread, "kernel", name, start, end, request, args)
+
+    def _estimate(
+        self,
+        thread: int,
+        region: str,
+        start: int,
+        clock_hz: float,
+        cycles: int,
+        layers: Sequence[tuple[str, str, int]],
+        request: str | None,
+    ) -> None:
+        """Lays estimates out from when the region began, on a thread that no processor has."""
+        request = request or self._inference_of(thread, start - self._origin)
+        self.threads[ESTIMATES] = "NPU (estimates)"
+        passed = 0
+        for name, operator, each in layers:
+            begin, passed = passed, passed + each
+            args = {"estimate": True, "cycles": each, "operator": operator, "region": region}
+            times = [start + round(at * 1e9 / clock_hz) for at in (begin, passed)]
+            self._add(ESTIMATES, "npu", name, times[0], times[1], request, args)
+        # Layers overlap on the NPU, or wait for each other: the region's own figure stays stated.
+        end = start + round(max(cycles, passed) * 1e9 / clock_hz)
+        whole = {"estimate": True, "cycles": cycles}
+        self._add(ESTIMATES, "npu", region, start, end, request, whole)
 
     def belonging(self) -> list[Event]:
         """Returns the events, those within an inference as a part of its request."""
-        for inferences in self._inferences.values():
-            inferences.sort()
-        return [self._belonging(event) for event in self.events]
+        return [
+            event
+            if event.request is not None
+            else dataclasses.replace(
+                event, request=self._inference_of(event.thread, event.start_ns, event.end_ns)
+            )
+            for event in self.events
+        ]
 
-    def _belonging(self, event: Event) -> Event:
-        inferences = self._inferences.get(event.thread)
-        if event.request is not None or inferences is None:
-            return event
-        before = bisect.bisect_right(inferences, event.start_ns, key=lambda one: one[0])
-        if before and event.end_ns <= inferences[before - 1][1]:
-            return dataclasses.replace(event, request=inferences[before - 1][2])
-        return event
+    def _inference_of(self, thread: int, start: int, end: int | None = None) -> str | None:
+        """The request of the inference that ran on a thread at a time, and until another."""
+        inferences = self._inferences.get(thread)
+        if inferences is None:
+            return None
+        before = bisect.bisect_right(inferences, start, key=lambda inference: inference[0])
+        if before == 0 or inferences[before - 1][1] < (start if end is None else end):
+            return None
+        return inferences[before - 1][2]
 
 
 def _version() -> str:
@@ -193,15 +230,22 @@ def _version() -> str:
         return "not installed"
 
 
-def _machine() -> dict[str, str]:
-    """Facts of this machine, by what the standard library tells."""
+def _machine(threads: set[int]) -> dict[str, str]:
+    """Facts of this machine, by what the standard library tells.
+
+    Args:
+        threads: Threads per inference, of sessions whose kernels were recorded.
+    """
     model = ""
     with contextlib.suppress(OSError):
         found = re.search(r"^model name\s*: (.+)$", _CPUINFO.read_text(), re.MULTILINE)
         model = found.group(1).strip() if found else ""
-    return {
+    facts = {
         "cpu": model or platform.processor() or platform.machine(),
         "cpus": str(len(os.sched_getaffinity(0))),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
     }
+    if threads:
+        facts["threads"] = str(max(threads))
+    return facts

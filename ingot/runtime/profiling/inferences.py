@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ingot.runtime.profiling import recording
-from ingot.runtime.profiling.entries import INFERENCE, KERNELS
-from ingot.runtime.profiling.event_sources import KERNEL, SESSION
+from ingot.runtime.profiling.entries import ESTIMATE, INFERENCE, KERNELS
+from ingot.runtime.profiling.event_sources import KERNEL, NPU, SESSION
 from ingot.runtime.profiling.recording import ProfilingSession
 
 _now = time.perf_counter_ns
 _request = recording.request_here.get
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelFacts:
+    """What is known of the kernels of a loaded artifact.
+
+    Attributes:
+        artifact: Its name.
+        threads: Threads per inference.
+        costs: What to say of each kernel by name: ``operators``, ``operations``, ``bytes``.
+    """
+
+    artifact: str
+    threads: int
+    costs: Mapping[str, Mapping[str, Any]]
 
 
 def recording_inferences() -> ProfilingSession | None:
@@ -46,24 +65,35 @@ def record_inference(
 
 def record_kernels(
     session: ProfilingSession,
-    model: str,
-    costs: Mapping[str, Mapping[str, Any]],
+    facts: KernelFacts,
     names: Sequence[str],
-    starts: Sequence[int],
-    ends: Sequence[int],
+    rows: npt.NDArray[np.int64],
     request: str | int,
 ) -> None:
     """Records the kernels of an inference, where the session records any.
 
     Args:
         session: What records them.
-        model: The artifact's name.
-        costs: What to say of each kernel by name: ``operators``, ``operations``, ``bytes``.
-        names: Of the kernels, in the order in which they were called.
-        starts: When each began, on the clock of :func:`time.perf_counter_ns`.
-        ends: When each ended.
+        facts: What to say of them.
+        names: Names of kernels by their numbers.
+        rows: For each call the kernel's number, its start and its end, int64 [calls, 3], on the
+            clock of :func:`time.perf_counter_ns`; not changed afterwards.
         request: What :func:`record_inference` returned.
     """
     if session.kernels and KERNEL.enabled:
-        entry = (KERNELS, model, costs, names, starts, ends, request)
-        session.buffers.append_many(entry, len(names))
+        session.buffers.append_many((KERNELS, facts, names, rows, request), len(rows))
+
+
+def record_estimate(
+    region: str, clock_hz: float, cycles: int, layers: Sequence[tuple[str, str, int]]
+) -> None:
+    """Records what an NPU is estimated to take for a region that runs from now on.
+
+    Args:
+        region: Its name.
+        clock_hz: Cycles per second; nothing is recorded where it is not known.
+        cycles: Cycles of the region.
+        layers: Name, operator and cycles of each operation, in order.
+    """
+    if clock_hz > 0 and (session := NPU.session_here()) is not None:
+        session.append((ESTIMATE, region, _now(), clock_hz, cycles, layers, _request()))

@@ -13,8 +13,10 @@ from typing import TypeVar
 
 from ingot.runtime.profiling.trace import Event, Step
 
-# Linux has no thread with such an id (PID_MAX_LIMIT).
-_FIRST_LANE = 1 << 22
+# Linux has no threads with such ids (PID_MAX_LIMIT).
+ESTIMATES = 1 << 22
+"""The thread of what is estimated, not measured."""
+_FIRST_LANE = ESTIMATES + 1
 
 _Placed = TypeVar("_Placed", Event, Step)
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
+from ingot import profiling
 from ingot.errors import IngotError, InputError, UsageError
 from ingot.runtime.npu.executor import Array, RegionExecutor, make_executor
-from ingot.runtime.npu.region import Area, Configuration, Estimate, Region, RegionTensor
+from ingot.runtime.npu.region import (
+    Area,
+    Configuration,
+    Estimate,
+    LayerEstimate,
+    Region,
+    RegionTensor,
+)
 
 REGION = Region(
     name="region0",
@@ -37,6 +46,16 @@ class Negative(RegionExecutor):
 def test_what_fits_is_executed() -> None:
     (found,) = Negative(REGION).run([np.array([[1, 2, 3, 4]], np.int8)])
     np.testing.assert_array_equal(found, [[-1, -2, -3, -4]])
+
+
+def test_what_the_npu_is_estimated_to_take_is_recorded() -> None:
+    layer = LayerEstimate("y", "Conv2D", 90, 80, 4, {})
+    region = dataclasses.replace(REGION, estimate=Estimate(100, 80, 4, 1e9, {}, (layer,)))
+    with profiling.start("estimates") as session:
+        Negative(region).run([np.array([[1, 2, 3, 4]], np.int8)])
+    events = [event for event in session.trace().events if event.source == "npu"]
+    assert [(event.name, event.duration_ns) for event in events] == [("region0", 100), ("y", 90)]
+    assert all(event.args["estimate"] for event in events)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
+
 from ingot import profiling
 from ingot.runtime.profiling import inferences
+from ingot.runtime.profiling.inferences import KernelFacts
+
+FACTS = KernelFacts("net", 1, {})
 
 
 def run(session: profiling.ProfilingSession, begin: int) -> str | int:
@@ -38,11 +43,9 @@ def test_what_runs_within_an_inference_belongs_to_its_request() -> None:
         number = run(session, start - session.start_ns)
         inferences.record_kernels(
             session,
-            "net",
-            {"conv": {"operations": 8, "bytes": 4}},
-            ["conv", "add"],
-            [start + 60, start + 70],
-            [start + 70, start + 75],
+            KernelFacts("net", 2, {"conv": {"operations": 8, "bytes": 4}}),
+            ["add", "conv"],
+            np.array([(1, start + 60, start + 70), (0, start + 70, start + 75)]),
             number,
         )
         with profiling.request("mine"):
@@ -53,6 +56,7 @@ def test_what_runs_within_an_inference_belongs_to_its_request() -> None:
     assert found["conv"].args == {"artifact": "net", "operations": 8, "bytes": 4}
     assert (found["conv"].source, found["conv"].duration_ns) == ("kernel", 10)
     assert found["add"].args == {"artifact": "net"}
+    assert trace.machine["threads"] == "2"
     assert {e.name for e in trace.of_request("mine")} >= {"run", "request"}
     assert trace.of_request("run-2") == ()
 
@@ -60,7 +64,7 @@ def test_what_runs_within_an_inference_belongs_to_its_request() -> None:
 def test_kernels_are_recorded_on_request_alone() -> None:
     with profiling.start("one") as session:
         number = run(session, 0)
-        inferences.record_kernels(session, "net", {}, ["conv"], [1], [2], number)
+        inferences.record_kernels(session, FACTS, ["a"], np.array([(0, 1, 2)]), number)
         assert not session.kernels
     assert all(event.source == "session" for event in session.trace().events)
 
@@ -78,10 +82,11 @@ def test_sessions_that_leave_inferences_out_take_none() -> None:
 
 
 def test_what_is_lost_is_told() -> None:
+    rows = np.array([(0, 1, 2), (1, 2, 3)])
     with profiling.start("one", limit=3, kernels=True) as session:
         for begin in range(0, 5000, 1000):
             number = run(session, begin)
-            inferences.record_kernels(session, "net", {}, ["a", "b"], [1, 2], [2, 3], number)
+            inferences.record_kernels(session, FACTS, ["a", "b"], rows, number)
     trace = session.trace()
     assert [event.request for event in trace.events if event.name == "run"] == [
         "run-3",
@@ -99,3 +104,20 @@ def test_a_trace_says_what_recording_costs_here() -> None:
     assert trace.costs["inference"] > 0
     assert trace.machine["cpus"].isdigit()
     assert trace.started.endswith("+00:00")
+
+
+def test_estimates_are_told_apart_from_what_was_measured() -> None:
+    with profiling.start("one") as session:
+        begin = time.perf_counter_ns() - session.start_ns
+        inferences.record_estimate("part", 1e9, 700, [("c", "Conv2D", 300), ("d", "Add", 500)])
+        run(session, begin)
+        inferences.record_estimate("of no clock", 0.0, 700, [])
+    trace = session.trace()
+    whole, conv, add = (event for event in trace.events if event.source == "npu")
+    assert trace.threads[whole.thread] == "NPU (estimates)"
+    assert whole.thread == conv.thread == add.thread != trace.events[0].thread
+    assert (whole.name, whole.duration_ns) == ("part", 800)
+    assert whole.args == {"estimate": True, "cycles": 700}
+    assert (add.name, add.start_ns, add.duration_ns) == ("d", conv.end_ns, 500)
+    assert add.args == {"estimate": True, "cycles": 500, "operator": "Add", "region": "part"}
+    assert {event.request for event in trace.events} == {"run-1"}
