@@ -7,7 +7,7 @@ import dataclasses
 import json
 import sys
 
-from ingot.runtime.tuning import tune
+from ingot.runtime.tuning import Finding, tune
 
 
 def main() -> None:
@@ -17,16 +17,17 @@ def main() -> None:
     arguments = parser.parse_args()
     findings = tune()
     if arguments.json:
-        sys.stdout.write(json.dumps([dataclasses.asdict(f) for f in findings], indent=2) + "\n")
-        return
-    for finding in findings:
-        state = finding.state if finding.cost is None else f"costs {finding.cost}"
-        lines = [f"{state}: {finding.check}: {finding.found}"]
-        if finding.advice:
-            lines.append(f"    {finding.advice}")
-        if finding.command:
-            lines.append(f"    $ {finding.command}")
-        sys.stdout.write("\n".join(lines) + "\n")
+        text = json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2)
+    else:
+        text = "\n".join(map(_paragraph, findings))
+    sys.stdout.write(text + "\n")
+
+
+def _paragraph(finding: Finding) -> str:
+    state = finding.state if finding.cost is None else f"costs {finding.cost}"
+    command = f"$ {finding.command}" if finding.command else ""
+    what_to_do = filter(None, (finding.advice, command))
+    return "\n    ".join([f"{state}: {finding.check}: {finding.found}", *what_to_do])
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from ingot.runtime.tuning.finding import (
 
 _NODES = "sys/devices/system/node"
 _BALANCING = "proc/sys/kernel/numa_balancing"
-_NANOSECONDS, _MICROSECONDS = 1e9, 1e6
+_SHARE_OF_PERIODS = 0.01
 # Each sets how many threads some library starts in this process, beside Ingot's.
 _THREAD_COUNTS = (
     "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLIS_NUM_THREADS",
@@ -36,10 +36,11 @@ def quota(machine: Machine) -> Iterator[Finding]:
     if allowed is None:
         yield good(name, f"none; {seen} CPUs may be used")
         return
-    throttled = _throttled_seconds(machine)
-    found = f"{allowed:g} CPUs of {seen}" + (
-        f"; stopped for {throttled:.1f} s so far" if throttled else ""
-    )
+    stopped, periods = _stopped(machine)
+    found = f"{allowed:g} CPUs of {seen}"
+    if stopped:
+        found += f"; used up, and stopped until its end, in {stopped} of {periods} periods"
+    throttled = stopped > _SHARE_OF_PERIODS * periods
     if throttled or allowed < seen:
         threads = max(1, min(seen, math.ceil(allowed)))
         yield costs(
@@ -51,16 +52,14 @@ def quota(machine: Machine) -> Iterator[Finding]:
         yield good(name, found)
 
 
-def _throttled_seconds(machine: Machine) -> float:
-    """How long the process's own group was stopped for having used up its quota."""
+def _stopped(machine: Machine) -> tuple[int, int]:
+    """In how many periods the process's own group was stopped, and of how many."""
     for group in control_groups("cpu", machine.root):
         for text in group.read("cpu.stat"):
             fields = dict(line.split(None, 1) for line in text.splitlines() if " " in line)
-            if group.version == 2 and "throttled_usec" in fields:
-                return int(fields["throttled_usec"]) / _MICROSECONDS
-            if group.version == 1 and "throttled_time" in fields:
-                return int(fields["throttled_time"]) / _NANOSECONDS
-    return 0.0
+            if "nr_throttled" in fields:
+                return int(fields["nr_throttled"]), int(fields["nr_periods"])
+    return 0, 0
 
 
 def smt(machine: Machine) -> Iterator[Finding]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -122,3 +124,21 @@ def test_a_forked_child_begins_at_zero_and_waits_for_no_lock_of_its_parent(
                 os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert monitor.read().inferences == 3
+
+
+def test_it_needs_the_base_install_alone() -> None:
+    """A process in which nothing but NumPy can be imported beside the standard library."""
+    missing = ("tvm", "psutil", "pydantic", "rich", "typer", "opentelemetry", "prometheus_client")
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({missing!r}))\n"
+        "from ingot.runtime.recorder import Recorder\n"
+        "assert not any(name.startswith('ingot.runtime.statistics') for name in sys.modules)\n"
+        "from ingot.runtime.statistics import Monitor\n"
+        "recorder = Recorder()\n"
+        "recorder.record(1, 2)\n"
+        "figures = Monitor('net', recorder).read()\n"
+        "assert figures.to_openmetrics().endswith('# EOF\\n')\n"
+        "print(figures)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "inferences  1, and 0 failed" in done.stdout

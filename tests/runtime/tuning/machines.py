@@ -42,7 +42,7 @@ def server(root: Path, cpus: int = 4, **options: Any) -> Machine:
             "proc/self/cgroup": "0::/pod\n",
             "proc/self/mountinfo": "30 23 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
             f"{_GROUP}/cpu.max": "max 100000",
-            f"{_GROUP}/cpu.stat": "usage_usec 5\nnr_throttled 0\nthrottled_usec 0",
+            f"{_GROUP}/cpu.stat": "usage_usec 5\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0",
             f"{_GROUP}/memory.max": "max",
             f"{_GROUP}/memory.current": f"{1 << 30}",
             f"{_GROUP}/memory.events": "low 0\nhigh 0\nmax 0\noom 0",

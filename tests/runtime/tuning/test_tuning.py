@@ -36,8 +36,11 @@ def test_a_machine_where_all_is_well(tmp_path: Path) -> None:
             "CPU quota", "little", "1.5 CPUs of 4", "docker update --cpus", id="quota",
         ),
         pytest.param(
-            {f"{GROUP}/cpu.max": "150000 100000", f"{GROUP}/cpu.stat": "throttled_usec 2500000"},
-            "CPU quota", "much", "1.5 CPUs of 4; stopped for 2.5 s so far", "docker",
+            {
+                f"{GROUP}/cpu.max": "150000 100000",
+                f"{GROUP}/cpu.stat": "nr_periods 90\nnr_throttled 5",
+            },
+            "CPU quota", "much", "stopped until its end, in 5 of 90 periods", "docker",
             id="throttled",
         ),
         pytest.param(
@@ -232,7 +235,7 @@ def test_version_1_of_control_groups(tmp_path: Path) -> None:
             ),
             "sys/fs/cgroup/cpu/box/cpu.cfs_quota_us": "300000",
             "sys/fs/cgroup/cpu/box/cpu.cfs_period_us": "100000",
-            "sys/fs/cgroup/cpu/box/cpu.stat": "nr_throttled 4\nthrottled_time 1500000000",
+            "sys/fs/cgroup/cpu/box/cpu.stat": "nr_periods 8\nnr_throttled 4\nthrottled_time 15000",
             "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712",
             "sys/fs/cgroup/memory/box/memory.limit_in_bytes": f"{2 * GIB}",
             "sys/fs/cgroup/memory/box/memory.usage_in_bytes": f"{2 * GIB - 1}",
@@ -242,7 +245,9 @@ def test_version_1_of_control_groups(tmp_path: Path) -> None:
     )
     findings = tune(machine)
     assert costing(findings) == [("CPU quota", "much"), ("memory limit", "much")]
-    assert findings[0].found == "3 CPUs of 4; stopped for 1.5 s so far"
+    assert findings[0].found == (
+        "3 CPUs of 4; used up, and stopped until its end, in 4 of 8 periods"
+    )
     assert findings[1].found.startswith("1.94 GiB of 2.00 GiB used; met 3 times")
     # What was read from files and is not in use is given up before anything waits.
     stat = "sys/fs/cgroup/memory/box/memory.stat"
