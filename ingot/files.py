@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from ingot.errors import ArtifactError, IngotError, UsageError
 
@@ -50,11 +50,24 @@ def user_cache(program: str) -> Path | None:
 
     None without a home, as that of a user who is in no list of users.
     """
-    # Not in the base install, which writes files too but has no cache.
+    return _user_folder("cache", program)
+
+
+def user_data(program: str) -> Path | None:
+    """The folder where a program keeps what cannot be had again, such as what was measured.
+
+    None without a home.
+    """
+    return _user_folder("data", program)
+
+
+def _user_folder(kind: Literal["cache", "data"], program: str) -> Path | None:
+    # Not in the base install, which writes files too but has no folders of the user's.
     import platformdirs
 
+    find = platformdirs.user_cache_dir if kind == "cache" else platformdirs.user_data_dir
     try:
-        folder = Path(platformdirs.user_cache_dir(program))
+        folder = Path(find(program))
     except RuntimeError:
         return None
     return folder if folder.is_absolute() else None

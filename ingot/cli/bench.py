@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from ingot.cli.measuring import parse_threads, progress
+from ingot.cli.recording import CommitOption, DatabaseOption, HistoryOption, Recorder
 from ingot.cli.shapes import parse_shapes
 from ingot.cli.source import find_model
 from ingot.cli.text import result_console
@@ -20,6 +21,7 @@ from ingot.errors import UsageError
 from ingot.progress import Progress
 from ingot.report.bench import BenchRow
 from ingot.report.bench import bench as time_against
+from ingot.report.history.runs import runs_of_bench
 from ingot.report.machine import machine_facts, machine_warnings
 from ingot.report.measure import MeasureSettings, choose_cpus
 from ingot.report.rendering import formats
@@ -55,6 +57,9 @@ def bench(
     seconds: Annotated[
         float, typer.Option(help="About how long a variant may be timed; a slow one runs less.")
     ] = 60.0,
+    history: HistoryOption = False,
+    database: DatabaseOption = None,
+    commit: CommitOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
 ) -> None:
     """Time models or artifacts against their peers, in turn, on random inputs.
@@ -66,10 +71,13 @@ def bench(
     for peer in peers:
         Variant.peer(peer)
     machine = machine_facts()
+    recorder = Recorder(history, database, commit)
     rows: list[BenchRow] = []
     with progress() as tell:
         for entry in what:
             rows += _bench_one(entry, model, recipe, target, peers, settings, shape or [], tell)
+    if recorder.wanted:
+        recorder.record(runs_of_bench(rows, machine, shape or [], recorder.commit))
     if as_json:
         document = {
             "machine": machine.model_dump(mode="json"),

@@ -41,6 +41,7 @@ COMMANDS = {
     "profile": _Command("profile", "profile", "Show the time of each kernel of a model."),
     "trace": _Command("trace", "trace", "Show where the time of a profiling session went."),
     "report": _Command("report", "report", "Compare variants of a model in accuracy and speed."),
+    "history": _Command("history", "history_app", "Find what changed since earlier runs."),
     "inspect": _Command("inspect", "inspect", "Show what an artifact says of itself."),
     "verify": _Command("verify", "verify", "Check an artifact: whole, fit for here, right."),
     "bisect": _Command("bisect", "bisect", "Find the pass that first breaks a model."),

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ingot.cli.measuring import progress
+from ingot.cli.recording import CommitOption, DatabaseOption, HistoryOption, Recorder
 from ingot.cli.shapes import parse_shapes
 from ingot.cli.source import find_model
 from ingot.cli.text import printable, result_console
@@ -19,6 +20,7 @@ from ingot.files import require_writable_in
 from ingot.models.catalog import ModelSource
 from ingot.report.budgets import load_budget
 from ingot.report.compare import compare
+from ingot.report.history.runs import runs_of_report
 from ingot.report.rendering import PAGES, formats, npu
 from ingot.report.report import Report
 
@@ -98,6 +100,9 @@ def report(
             "broken beyond its 95 % interval."
         ),
     ] = None,
+    history: HistoryOption = False,
+    database: DatabaseOption = None,
+    commit: CommitOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Compare variants of a model in accuracy, speed, memory and size.
@@ -110,6 +115,7 @@ def report(
     """
     source = find_model(model)
     budget = None if targets is None else load_budget(targets, source.name)
+    recorder = Recorder(history, database, commit)
     folder = output or Path(f"{source.name}-report")
     read = [
         source.path,
@@ -141,6 +147,8 @@ def report(
             progress=tell,
         )
         page = made.write(folder)
+    if recorder.wanted:
+        recorder.record(runs_of_report(made, recorder.commit))
     if as_json:
         typer.echo(made.to_json(), nl=False)
     else:

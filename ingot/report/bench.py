@@ -33,6 +33,8 @@ class BenchRow(pydantic.BaseModel):
     Attributes:
         model: The model's name.
         precision: Of the artifact.
+        recipe: Name of the recipe that it was compiled with.
+        target: What it was compiled for.
         threads: Threads per inference.
         batch: Examples per inference.
         ingot_ms: Ingot's median.
@@ -57,6 +59,8 @@ class BenchRow(pydantic.BaseModel):
 
     model: str
     precision: str
+    recipe: str = ""
+    target: str = ""
     threads: int
     batch: int
     ingot_ms: float
@@ -276,6 +280,8 @@ def _row(
     return BenchRow(
         model=name,
         precision=prepared[0].precision,
+        recipe="" if build is None else str(build.recipe.get("name", "")),
+        target="" if build is None else build.target,
         threads=threads,
         batch=batch,
         ingot_ms=_median(own),

@@ -53,15 +53,20 @@ class PassRow:
     operators: str
 
 
-def render_html(report: ReportContents) -> str:
-    """Draws the page of a report."""
-    environment = jinja2.Environment(
+def page_environment() -> jinja2.Environment:
+    """Where the pages' templates are found; what they show is escaped."""
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("ingot.report", "templates"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+
+
+def render_html(report: ReportContents) -> str:
+    """Draws the page of a report."""
+    environment = page_environment()
     environment.globals["format"] = formats
     environment.filters["json"] = lambda value: json.dumps(value, indent=2)
     environment.filters["names"] = _names
