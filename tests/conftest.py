@@ -14,11 +14,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ingot.compiler.build import Artifact, compile_model
 from ingot.files import CACHE_VARIABLE
+from tests.browser import browser, chromium
 from tests.command_line import ingot
 from tests.examples import EXPLORING, PROFILE
 from tests.slowness import slowed
 
-__all__ = ["ingot", "slowed"]
+__all__ = ["browser", "chromium", "ingot", "slowed"]
 
 # How long an example takes is the machine's affair. Whether a commit is right must not depend on
 # what is drawn today: only `make test-all` looks for new examples.

@@ -10,9 +10,11 @@ import typer
 from rich.table import Table
 
 from ingot.cli.text import result_console
+from ingot.files import atomic_file, require_writable
 from ingot.report.rendering import formats
 from ingot.report.traces.comparison import ComparedStage, Verdict, compare_traces
 from ingot.report.traces.kernels import KernelFigures, kernel_figures, peaks_for
+from ingot.report.traces.page import render_page
 from ingot.report.traces.reading import read_trace
 from ingot.report.traces.selection import Selection, parse_time
 from ingot.report.traces.summary import TraceSummary, summarize
@@ -43,6 +45,9 @@ def trace(
     against: Annotated[
         Path | None, typer.Option(help="Another trace, compared with stage by stage.")
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write a page to look at: one file, no network.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the figures as JSON, with all rows.")
     ] = False,
@@ -57,29 +62,40 @@ def trace(
         start=None if start is None else parse_time(start, "--start"),
         end=None if end is None else parse_time(end, "--end"),
     )
+    if html is not None:
+        require_writable(html, inputs=[file, against])
     found = selection.apply(read_trace(file))
+    compared: tuple[ComparedStage, ...] = ()
     if against is not None:
-        other = selection.apply(read_trace(against))
-        compared = compare_traces(found, other)
-        if as_json:
-            rows = [row.model_dump(mode="json") for row in compared]
-            typer.echo(json.dumps({"trace": str(file), "against": str(against), "stages": rows}))
-        else:
-            _print_comparison(compared, top)
-        return
+        compared = compare_traces(found, selection.apply(read_trace(against)))
     summary = summarize(found)
-    peaks = peaks_for(found)
+    peaks = peaks_for(found) if html is not None or against is None else None
     kernels = kernel_figures(found, peaks if isinstance(peaks, Roofline) else None)
+    if html is not None:
+        page = render_page(
+            found, summary, title=file.name, kernels=kernels, peaks=peaks, compared=compared,
+            against=None if against is None else against.name,
+        )  # fmt: skip
+        with atomic_file(html) as out:
+            out.write(page.encode("utf-8", "replace"))
     if as_json:
         document = {
             "trace": str(file),
             "summary": summary.model_dump(mode="json"),
             "kernels": [row.model_dump(mode="json") for row in kernels],
         }
+        if against is not None:
+            document["against"] = str(against)
+            document["compared"] = [row.model_dump(mode="json") for row in compared]
         typer.echo(json.dumps(document, indent=2))
         return
-    _print_summary(file, summary, top)
-    _print_kernels(kernels, peaks, top)
+    if against is not None:
+        _print_comparison(compared, top)
+    else:
+        _print_summary(file, summary, top)
+        _print_kernels(kernels, peaks, top)
+    if html is not None:
+        typer.echo(f"page: {html}")
 
 
 def _print_summary(file: Path, summary: TraceSummary, top: int) -> None:
@@ -218,10 +234,8 @@ def _print_comparison(compared: tuple[ComparedStage, ...], top: int) -> None:
             formats.duration(row.p50_us),
             formats.duration(row.reference_p50_us),
             _change(row),
-            formats.MISSING
-            if row.low_us is None
-            else f"{_signed(row.low_us)} to {_signed(row.high_us)}",
-            _signed(row.total_difference_us),
+            _interval(row),
+            formats.duration_difference(row.total_difference_us),
             row.verdict.value,
         )
     console = result_console()
@@ -231,19 +245,20 @@ def _print_comparison(compared: tuple[ComparedStage, ...], top: int) -> None:
     console.print(_ACROSS_RUNS, soft_wrap=True)
 
 
+def _interval(row: ComparedStage) -> str:
+    if row.low_us is None:
+        return formats.MISSING
+    low, high = (formats.duration_difference(end) for end in (row.low_us, row.high_us))
+    return f"{low} to {high}"
+
+
 def _change(row: ComparedStage) -> str:
     if row.difference_us is None:
         return formats.MISSING
-    shown = _signed(row.difference_us)
+    shown = formats.duration_difference(row.difference_us)
     if row.verdict in (Verdict.SLOWER, Verdict.FASTER) and row.reference_p50_us:
         shown += f" ({100 * row.difference_us / row.reference_p50_us:+.0f} %)"
     return shown
-
-
-def _signed(microseconds: float | None) -> str:
-    if microseconds is None:
-        return formats.MISSING
-    return f"{'+' if microseconds > 0 else ''}{formats.duration(microseconds)}"
 
 
 def _table(*names: str) -> Table:

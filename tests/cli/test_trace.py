@@ -71,7 +71,25 @@ def test_against_another(ingot: Ingot, path: Path, tmp_path: Path) -> None:
     assert shown[2].endswith("noise")
     assert "within these two runs" in outcome.out
     document = json.loads(ingot("trace", slow, "--against", path, "--json").out)
-    assert {row["verdict"] for row in document["stages"]} >= {"slower", "noise", "too few events"}
+    assert {row["verdict"] for row in document["compared"]} >= {"slower", "noise", "too few events"}
+
+
+def test_a_page(ingot: Ingot, path: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    outcome = ingot("trace", path, "--html", page, "--against", path, "--request", "req-1")
+    assert outcome.code == 0, outcome.err
+    assert lines(outcome.out)[-1] == f"page: {page}"
+    text = page.read_text()
+    assert "<title>two threads: Ingot trace</title>" in text
+    assert f"Against {path.name}" in text
+    assert "req-1" in text
+    assert "req-2" not in text
+
+
+def test_a_page_replaces_no_input(ingot: Ingot, path: Path) -> None:
+    outcome = ingot("trace", path, "--html", path)
+    assert outcome.code == 2
+    assert "is read: give another name" in outcome.error
 
 
 def test_another_program_s_trace(ingot: Ingot, tmp_path: Path) -> None:

@@ -63,6 +63,14 @@ def duration(microseconds: float | None) -> str:
     return f"{microseconds * 1e3:.0f}{_THIN}ns"
 
 
+def duration_difference(microseconds: float | None) -> str:
+    """A difference of times with its sign and unit."""
+    if microseconds is None:
+        return MISSING
+    sign = "+" if microseconds > 0 else _MINUS if microseconds < 0 else ""
+    return sign + duration(abs(microseconds))
+
+
 def size(value: float | None) -> str:
     """A number of bytes, in decimal kB, MB or GB."""
     if value is None:

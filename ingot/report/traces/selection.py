@@ -52,7 +52,11 @@ class Selection:
             samples=()
             if self.stages or self.requests
             else tuple(one for one in trace.samples if self._within(one.time)),
-            flows=tuple(flow for flow in trace.flows if self._within(flow.time)),
+            flows=tuple(
+                flow
+                for flow in trace.flows
+                if self._within(flow.time) and (not self.requests or flow.identity in self.requests)
+            ),
         )
 
     def _keeps(self, entry: Event | Mark, time: int, stages: frozenset[str] | None) -> bool:

@@ -3,7 +3,6 @@
 
 import html.parser
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -184,9 +183,8 @@ def test_times_that_do_not_vary_can_be_drawn(figures):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 @pytest.mark.parametrize("width", [1280, 500])
-def test_a_browser_shows_the_page_without_sideways_scrolling(text, tmp_path: Path, width):
+def test_a_browser_shows_the_page_without_sideways_scrolling(text, tmp_path: Path, width, chromium):
     path = tmp_path / "report.html"
     probe = (
         "<script>document.title = 'wide ' + (document.documentElement.scrollWidth - innerWidth)"
@@ -196,7 +194,7 @@ def test_a_browser_shows_the_page_without_sideways_scrolling(text, tmp_path: Pat
     path.write_text(text.replace("</body>", probe))
     done = subprocess.run(
         [
-            "chromium",
+            chromium,
             "--headless",
             "--no-sandbox",
             "--disable-gpu",

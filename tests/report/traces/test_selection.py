@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ingot.errors import UsageError
-from ingot.report.traces.events import Event, Mark, Trace
+from ingot.report.traces.events import Event, Flow, Mark, Sample, Trace
 from ingot.report.traces.nesting import nested
 from ingot.report.traces.selection import Selection, parse_time
 
@@ -22,6 +22,8 @@ TRACE = Trace(
         ]
     ),
     marks=(Mark("s", "seen", 50, (0, 1), "a", {}),),
+    samples=(Sample("metric", "queue", 5, {"length": 1.0}), Sample("metric", "queue", 50, {})),
+    flows=(Flow("request", "a", 1, (0, 1)), Flow("request", "b", 100, (0, 1))),
 )  # fmt: skip
 
 
@@ -55,6 +57,17 @@ def test_marks_are_kept_by_the_same() -> None:
     assert Selection(stages=("seen",)).apply(TRACE).marks == TRACE.marks
     assert Selection(requests=("b",)).apply(TRACE).marks == ()
     assert Selection(start=51).apply(TRACE).marks == ()
+
+
+def test_values_are_of_no_request_and_of_no_stage() -> None:
+    assert Selection(start=6).apply(TRACE).samples == TRACE.samples[1:]
+    assert Selection(requests=("a",)).apply(TRACE).samples == ()
+    assert Selection(stages=("run",)).apply(TRACE).samples == ()
+
+
+def test_a_request_s_way_is_kept_with_it() -> None:
+    assert Selection(requests=("b",)).apply(TRACE).flows == TRACE.flows[1:]
+    assert Selection(end=100).apply(TRACE).flows == TRACE.flows[:1]
 
 
 @pytest.mark.parametrize(
