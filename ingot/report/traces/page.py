@@ -109,7 +109,7 @@ def _contents(trace: Trace, summary: TraceSummary) -> dict[str, Any]:
         "span": list(trace.span()),
         "lanes": [
             {
-                "name": trace.thread_name(thread) + (": estimates" if estimate else ""),
+                "name": _lane_name(trace, thread, estimate, lanes.all()),
                 "rows": depths.get((thread, estimate), 0),
                 "estimate": estimate,
             }
@@ -131,13 +131,21 @@ def _lanes(trace: Trace) -> list[tuple[Any, bool]]:
     begun = [(event.thread, event.start) for event in trace.events]
     for thread, time in begun + [(mark.thread, mark.time) for mark in trace.marks]:
         first[thread] = min(time, first.get(thread, time))
+    measured = {event.thread for event in trace.events if not event.estimate}
+    measured |= {mark.thread for mark in trace.marks}
     estimated = {event.thread for event in trace.events if event.estimate}
     ordered = sorted(first, key=lambda thread: (first[thread], tuple(map(str, thread))))
     return [
         (thread, estimate)
         for thread in ordered
-        for estimate in ((False, True) if thread in estimated else (False,))
+        for estimate, there in ((False, measured), (True, estimated))
+        if thread in there
     ]
+
+
+def _lane_name(trace: Trace, thread: Any, estimate: bool, lanes: Iterable[Any]) -> str:
+    name = trace.thread_name(thread)
+    return f"{name}: estimates" if estimate and (thread, False) in lanes else name
 
 
 def _depths(events: Iterable[Event]) -> dict[tuple[Any, bool], int]:

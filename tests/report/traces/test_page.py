@@ -98,6 +98,16 @@ def test_data_of_the_page(trace: Trace) -> None:
     assert data["counters"][0]["name"] == "queue: length"
 
 
+def test_a_thread_of_estimates_alone_is_one_lane(tmp_path: Path) -> None:
+    events = [complete("run", 0, 5), complete("npu", 1, 9, tid=2, args={"estimate": True})]
+    found = read_trace(chrome(tmp_path / "t.json", events))
+    text = rendered(found)
+    data = json.loads(re.search(r'id="trace-data">(.*?)</script>', text, re.DOTALL)[1])
+    assert [(lane["name"], lane["rows"], lane["estimate"]) for lane in data["lanes"]] == [
+        ("thread 1", 1, False), ("thread 2", 1, True),
+    ]  # fmt: skip
+
+
 def test_kernels_and_another_trace_are_told(trace: Trace, tmp_path: Path) -> None:
     text = rendered(
         trace,
