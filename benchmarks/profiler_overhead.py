@@ -1,14 +1,20 @@
 """What profiling costs an inference: Ingot's sessions, and ONNX Runtime's enable_profiling.
 
 Each engine is compared with itself, in one process: blocks of inferences with profiling off and on
-take turns, forth and back, so that a drift of the machine hits all alike, and the ratio of medians
-has a bootstrap interval over rounds. Ingot is one session throughout; ONNX Runtime decides when it
-loads a model, and has one session for each.
+take turns, forth and back, so that a drift of the machine hits all alike. The cost is the ratio of
+a round's medians, median over rounds, with a bootstrap interval over these. Ingot is one session
+throughout; ONNX Runtime decides when it loads a model, and has one session for each.
 
     python benchmarks/profiler_overhead.py --json profiler_overhead.json
 
-or a part: --models cifar_resnet,mobilenetv2 --threads 1. Modes: ``requests`` records each inference
-with its stages, ``kernels`` each kernel as well, ``enable_profiling`` each of ONNX Runtime's nodes.
+or a part: --models cifar_resnet,mobilenetv2 --threads 1. What is compared with inferences of a
+program that knows nothing of profiling:
+
+- ``nothing``: each is in a block of a request of its own, and profiling is off;
+- ``inferences``: a session records each inference with its stages;
+- ``requests``: the same, and each is in a block of a request of its own;
+- ``kernels``: each kernel as well;
+- ``enable_profiling``: ONNX Runtime records each of its nodes.
 """
 
 from __future__ import annotations
@@ -42,7 +48,7 @@ from ingot.report.bench import input_specs, random_arrays
 from ingot.report.machine import machine_facts, machine_warnings
 from ingot.report.measure import choose_cpus
 from ingot.report.rendering import formats
-from ingot.report.statistics import Estimate, ratio_of_medians
+from ingot.report.statistics import median_estimate
 from ingot.runtime import Session
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -52,7 +58,7 @@ Mode: TypeAlias = Callable[[], contextlib.AbstractContextManager[Inference]]
 
 OFF = "off"
 # After a switch, inferences that are not counted: the caches hold what switching took.
-_UNCOUNTED = 3
+_UNCOUNTED = 5
 _FEWEST_ROUNDS = 10
 
 
@@ -142,11 +148,8 @@ def measure(model: str, threads: int, rounds: int, runs: int, seconds: float) ->
         row = functools.partial(_row, source.name, threads)
         with Session(artifact.path, threads=threads) as session:
             taken = in_turn(_ingot_modes(session, inputs), rounds, runs, seconds)
-        with profiling.start("costs") as recorded:
-            entry_us = recorded.trace().costs["inference"] / 1e3
-        for mode in ("requests", "kernels"):
-            known = entry_us if mode == "requests" else None
-            rows.append(row("Ingot", mode, taken[mode], taken[OFF], known))
+        for mode, entry_us in _entry_us().items():
+            rows.append(row("Ingot", mode, taken[mode], taken[OFF], entry_us))
         modes = _onnxruntime_modes(source.path, inputs, threads, Path(folder))
         taken = in_turn(modes, rounds, runs, seconds)
         rows.append(
@@ -168,18 +171,34 @@ def _pinned(cpus: Sequence[int]) -> Iterator[None]:
 def _ingot_modes(session: Session, inputs: Mapping[str, Array]) -> dict[str, Mode]:
     run = functools.partial(session.run, inputs)
 
-    def off() -> contextlib.AbstractContextManager[Inference]:
-        return contextlib.nullcontext(run)
+    def in_request() -> None:
+        with profiling.request():
+            run()
 
     @contextlib.contextmanager
-    def on(kernels: bool) -> Iterator[Inference]:
+    def on(inference: Inference, kernels: bool = False) -> Iterator[Inference]:
         with profiling.start("measured", kernels=kernels):
-            yield run
+            yield inference
 
     return {
-        OFF: off,
-        "requests": functools.partial(on, False),
-        "kernels": functools.partial(on, True),
+        OFF: lambda: contextlib.nullcontext(run),
+        "nothing": lambda: contextlib.nullcontext(in_request),
+        "inferences": lambda: on(run),
+        "requests": lambda: on(in_request),
+        "kernels": lambda: on(in_request, kernels=True),
+    }
+
+
+def _entry_us() -> dict[str, float | None]:
+    """Microseconds that recording an inference takes by itself, by mode."""
+    with profiling.start("costs") as session:
+        costs = session.trace().costs
+    inference = costs["inference"] / 1e3
+    return {
+        "nothing": None,
+        "inferences": inference,
+        "requests": inference + costs["request"] / 1e3,
+        "kernels": None,
     }
 
 
@@ -232,6 +251,9 @@ def in_turn(
 def _block(mode: Mode, runs: int) -> Array:
     taken = np.empty(runs)
     now = time.perf_counter_ns
+    # What a session leaves in the caches when it stops is the same before each block.
+    with profiling.start("before"):
+        pass
     with mode() as run:
         for _ in range(_UNCOUNTED):
             run()
@@ -251,7 +273,8 @@ def _row(
     off: Sequence[Array],
     entry_us: float | None,
 ) -> Row:
-    ratio: Estimate = ratio_of_medians(on, off)
+    # Within each round, since a machine drifts by more than what is measured here.
+    ratio = median_estimate([np.median(a) / np.median(b) for a, b in zip(on, off, strict=True)])
     percent = [100 * (value - 1) for value in (ratio.value, ratio.low, ratio.high)]
     medians = [float(np.median(np.concatenate(rounds))) for rounds in (off, on)]
     timed = sum(len(block) for block in on)

@@ -56,6 +56,8 @@ def test_both_engines_are_measured(small_model: Path, tmp_path: Path) -> None:
     assert main(given) == 0
     rows = [Row(**row) for row in json.loads(target.read_text())["rows"]]
     assert [(row.engine, row.mode) for row in rows] == [
+        ("Ingot", "nothing"),
+        ("Ingot", "inferences"),
         ("Ingot", "requests"),
         ("Ingot", "kernels"),
         ("ONNX Runtime", "enable_profiling"),

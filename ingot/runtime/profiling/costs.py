@@ -9,13 +9,14 @@ from collections.abc import Callable
 from ingot.runtime.profiling import inferences
 from ingot.runtime.profiling.event_sources import RunningEvent
 from ingot.runtime.profiling.recording import ProfilingSession
+from ingot.runtime.profiling.requests import Request
 
 _REPEATS, _TIMES = 5, 200
 
 
 @functools.cache
 def recording_costs() -> dict[str, float]:
-    """Nanoseconds that recording an event and an inference take, measured once in the process."""
+    """Nanoseconds that recording takes, by what is recorded; measured once in the process."""
     scratch = ProfilingSession(
         "scratch", scoped=False, kernels=False, only=None, limit=_REPEATS * _TIMES
     )
@@ -28,7 +29,11 @@ def recording_costs() -> dict[str, float]:
         at = time.perf_counter_ns
         inferences.record_inference(scratch, "model", at(), at(), at(), at())
 
-    return {"event": _nanoseconds(event), "inference": _nanoseconds(inference)}
+    def request() -> None:
+        with Request(scratch, "r", "request", {}):
+            pass
+
+    return {action.__name__: _nanoseconds(action) for action in (event, inference, request)}
 
 
 def _nanoseconds(action: Callable[[], None]) -> float:

@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from ingot.errors import UsageError
 from ingot.runtime.profiling import recording
+from ingot.runtime.profiling.buffers import this_thread
 from ingot.runtime.profiling.entries import COUNTER, EVENT, MARK
 from ingot.runtime.profiling.recording import ProfilingSession
 
@@ -69,7 +70,19 @@ class Source:
             **args: What else to say of it.
         """
         if recording.on and (session := self.session_here()) is not None:
-            session.append((EVENT, self.name, name, start_ns, end_ns, _request(), plain(args)))
+            session.count()
+            session.append(
+                (
+                    EVENT,
+                    this_thread.facts,
+                    self.name,
+                    name,
+                    start_ns,
+                    end_ns,
+                    _request(),
+                    plain(args),
+                )
+            )
 
     @overload
     def traced(self, function: Callable[P, R], /) -> Callable[P, R]: ...
@@ -100,12 +113,17 @@ class Source:
     def mark(self, name: str, /, **args: Any) -> None:
         """Records a moment."""
         if recording.on and (session := self.session_here()) is not None:
-            session.append((MARK, self.name, name, _now(), _request(), plain(args)))
+            session.count()
+            session.append(
+                (MARK, this_thread.facts, self.name, name, _now(), _request(), plain(args))
+            )
 
     def counter(self, name: str, /, **values: float) -> None:
         """Records values, each a series, which hold until they are recorded anew."""
         if recording.on and (session := self.session_here()) is not None:
-            session.append((COUNTER, self.name, name, _now(), numbers(name, values)))
+            entry = COUNTER, this_thread.facts, self.name, name, _now(), numbers(name, values)
+            session.count()
+            session.append(entry)
 
     def session_here(self) -> ProfilingSession | None:
         """The session that records what this source says here."""
@@ -174,9 +192,12 @@ class RunningEvent:
         args = self._args
         if kind is not None:
             args["error"] = kind.__name__
-        self._session.append(
-            (EVENT, self._source, self._name, self._start, end, _request(),
-             plain(args) if args else None)
+        stated = plain(args) if args else None
+        session = self._session
+        session.count()
+        session.append(
+            (EVENT, this_thread.facts, self._source, self._name, self._start, end, _request(),
+             stated)
         )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ingot.runtime.profiling import entries as kinds
-from ingot.runtime.profiling.buffers import ThreadEntries
+from ingot.runtime.profiling.buffers import Entry
 from ingot.runtime.profiling.costs import recording_costs
 from ingot.runtime.profiling.inferences import KernelFacts
 from ingot.runtime.profiling.lanes import ESTIMATES, lay_out
@@ -31,9 +31,8 @@ _CPUINFO = Path("/proc/cpuinfo")
 def export(session: ProfilingSession) -> Trace:
     """Makes a trace of what a session has recorded up to now."""
     collected = _Collected(session.start_ns)
-    dropped = session.buffers.dropped
-    for thread in session.buffers.entries():
-        collected.take(thread)
+    entries, dropped = session.buffers.read()
+    collected.take(entries)
     events, steps, threads = lay_out(collected.belonging(), collected.places, collected.threads)
     return Trace(
         name=session.name,
@@ -53,7 +52,7 @@ def export(session: ProfilingSession) -> Trace:
 
 
 class _Collected:
-    """What the entries of all threads say, in no order.
+    """What entries say, in no order.
 
     Args:
         origin: The time that all others are relative to.
@@ -70,9 +69,8 @@ class _Collected:
         # Of each thread, when inferences that are requests of their own began and ended.
         self._inferences: dict[int, list[tuple[int, int, str]]] = {}
 
-    def take(self, thread: ThreadEntries) -> None:
-        """Takes the entries of a thread."""
-        self.threads[thread.thread] = thread.name
+    def take(self, entries: Sequence[Entry]) -> None:
+        """Takes entries in any order."""
         meanings: dict[int, Callable[..., None]] = {
             kinds.EVENT: self._event,
             kinds.MARK: self._mark,
@@ -84,8 +82,11 @@ class _Collected:
             kinds.ESTIMATE: self._estimate,
         }
         # Inferences first, since others belong to them.
-        for kind, *entry in sorted(thread.entries, key=lambda entry: entry[0] != kinds.INFERENCE):
-            meanings[kind](thread.thread, *entry)
+        for kind, (thread, name), *entry in sorted(
+            entries, key=lambda entry: entry[0] != kinds.INFERENCE
+        ):
+            self.threads[thread] = name
+            meanings[kind](thread, *entry)
 
     def _add(
         self,
@@ -94,13 +95,13 @@ class _Collected:
         name: str,
         start: int,
         end: int,
-        request: str | None,
+        request: str | int | None,
         args: Mapping[str, Any] | None,
     ) -> None:
         # A clock never goes back, but who hands over times of its own may be wrong about them.
         duration = max(0, end - start)
         self.events.append(
-            Event(source, name, start - self._origin, duration, thread, request, args or {})
+            Event(source, name, start - self._origin, duration, thread, _id(request), args or {})
         )
 
     def _event(self, thread: int, source: str, *rest: Any) -> None:
@@ -112,14 +113,14 @@ class _Collected:
         name: str,
         start: int,
         end: int,
-        request: str,
+        request: str | int,
         args: Mapping[str, Any] | None,
     ) -> None:
         self._add(thread, "request", name, start, end, request, args)
-        self.places.append(Step(request, start - self._origin, thread))
+        self.places.append(Step(str(request), start - self._origin, thread))
 
     def _step(self, thread: int, at: int, request: str) -> None:
-        self.places.append(Step(request, at - self._origin, thread))
+        self.places.append(Step(str(request), at - self._origin, thread))
 
     def _mark(
         self,
@@ -127,10 +128,10 @@ class _Collected:
         source: str,
         name: str,
         at: int,
-        request: str | None,
+        request: str | int | None,
         args: Mapping[str, Any],
     ) -> None:
-        self.marks.append(Mark(source, name, at - self._origin, thread, request, args))
+        self.marks.append(Mark(source, name, at - self._origin, thread, _id(request), args))
 
     def _counter(
         self, thread: int, source: str, name: str, at: int, values: Mapping[str, float]
@@ -148,9 +149,8 @@ class _Collected:
         end: int,
         request: str | int,
     ) -> None:
-        if isinstance(request, int):
-            request = f"run-{request}"
-            own = (start - self._origin, end - self._origin, request)
+        if isinstance(request, int) and request < 0:
+            own = (start - self._origin, end - self._origin, f"run-{-request}")
             self._inferences.setdefault(thread, []).append(own)
         for name, begin, finish, args in (
             ("run", start, end, {"artifact": model}),
@@ -170,8 +170,6 @@ class _Collected:
         request: str | int,
     ) -> None:
         self.kernel_threads.add(facts.threads)
-        if isinstance(request, int):
-            request = f"run-{request}"
         for number, start, end in rows.tolist():
             name = names[number]
             args = {"artifact": facts.artifact, **facts.costs.get(name, {})}
@@ -185,10 +183,11 @@ class _Collected:
         clock_hz: float,
         cycles: int,
         layers: Sequence[tuple[str, str, int]],
-        request: str | None,
+        request: str | int | None,
     ) -> None:
         """Lays estimates out from when the region began, on a thread that no processor has."""
-        request = request or self._inference_of(thread, start - self._origin)
+        if request is None:
+            request = self._inference_of(thread, start - self._origin)
         self.threads[ESTIMATES] = "NPU (estimates)"
         passed = 0
         for name, operator, each in layers:
@@ -221,6 +220,13 @@ class _Collected:
         if before == 0 or inferences[before - 1][1] < (start if end is None else end):
             return None
         return inferences[before - 1][2]
+
+
+def _id(request: str | int | None) -> str | None:
+    """The id of a request as it was recorded."""
+    if isinstance(request, int):
+        return str(request) if request >= 0 else f"run-{-request}"
+    return request
 
 
 def _version() -> str:

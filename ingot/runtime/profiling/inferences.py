@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ingot.runtime.profiling import recording
+from ingot.runtime.profiling.buffers import this_thread
 from ingot.runtime.profiling.entries import ESTIMATE, INFERENCE, KERNELS
 from ingot.runtime.profiling.event_sources import KERNEL, NPU, SESSION
 from ingot.runtime.profiling.recording import ProfilingSession
@@ -36,7 +37,7 @@ class KernelFacts:
 
 def recording_inferences() -> ProfilingSession | None:
     """Returns the session that records the inferences of this context."""
-    session = recording.current()
+    session = recording.everywhere if recording.here.get() is None else recording.current()
     if session is None or not session.inferences or not SESSION.enabled:
         return None
     return session
@@ -56,10 +57,13 @@ def record_inference(
         ran: When the outputs were computed.
 
     Returns:
-        Its request, or a number if it belongs to none.
+        Its request; a number below zero if it belongs to none.
     """
-    request = _request() or next(session.numbers)
-    session.append((INFERENCE, model, start, bound, entered, ran, _now(), request))
+    request = _request() or -next(session.numbers)
+    session.count()
+    session.append(
+        (INFERENCE, this_thread.facts, model, start, bound, entered, ran, _now(), request)
+    )
     return request
 
 
@@ -81,7 +85,9 @@ def record_kernels(
         request: What :func:`record_inference` returned.
     """
     if session.kernels and KERNEL.enabled:
-        session.buffers.append_many((KERNELS, facts, names, rows, request), len(rows))
+        session.buffers.append_many(
+            (KERNELS, this_thread.facts, facts, names, rows, request), len(rows)
+        )
 
 
 def record_estimate(
@@ -96,4 +102,7 @@ def record_estimate(
         layers: Name, operator and cycles of each operation, in order.
     """
     if clock_hz > 0 and (session := NPU.session_here()) is not None:
-        session.append((ESTIMATE, region, _now(), clock_hz, cycles, layers, _request()))
+        session.count()
+        session.append(
+            (ESTIMATE, this_thread.facts, region, _now(), clock_hz, cycles, layers, _request())
+        )

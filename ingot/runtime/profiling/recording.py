@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ingot.errors import UsageError
-from ingot.runtime.profiling.buffers import Buffers, Entry
+from ingot.runtime.profiling.buffers import Buffers, this_thread
 from ingot.runtime.profiling.trace import Trace
 
 on = False
@@ -26,11 +26,12 @@ on = False
 
 _lock = threading.Lock()
 _active: set[ProfilingSession] = set()
-_everywhere: ProfilingSession | None = None
+everywhere: ProfilingSession | None = None
+"""The session that records all threads."""
 here: ContextVar[ProfilingSession | None] = ContextVar("ingot-profiling", default=None)
 """The scoped session of this context; it may have ended."""
-request_here: ContextVar[str | None] = ContextVar("ingot-request", default=None)
-"""The id of the request that this context works on."""
+request_here: ContextVar[str | int | None] = ContextVar("ingot-request", default=None)
+"""The id of the request that this context works on; a number is as good as its text."""
 
 
 class ProfilingSession:
@@ -48,7 +49,9 @@ class ProfilingSession:
         start_ns: The same, on the clock of :func:`time.perf_counter_ns`.
         outer: The scoped session around it.
         buffers: What it has recorded.
-        append: Adds an entry of the calling thread.
+        append: Adds an entry; whoever calls it calls ``count`` first.
+        count: Counts an entry.
+        requests: Whether it records blocks on behalf of requests.
         numbers: Numbers inferences that belong to no request.
         at_stop: Called before it stops.
     """
@@ -61,10 +64,11 @@ class ProfilingSession:
         self._only = only
         self.kernels = kernels and self.takes("kernel")
         self.inferences = self.takes("session")
+        self.requests = self.takes("request")
         self.active = False
         self.outer = here.get() if scoped else None
         self.buffers = Buffers(limit)
-        self.append = self.buffers.append
+        self.append, self.count = self.buffers.append, self.buffers.count
         self.numbers = itertools.count(1)
         self.at_stop: list[Callable[[ProfilingSession], None]] = []
         self._token: Token[ProfilingSession | None] | None = None
@@ -82,15 +86,15 @@ class ProfilingSession:
         Raises:
             UsageError: Another session records everywhere.
         """
-        global on, _everywhere
+        global on, everywhere
         with _lock:
             if not self.scoped:
-                if _everywhere is not None:
+                if everywhere is not None:
                     raise UsageError(
-                        f"the profiling session {_everywhere.name!r} records everywhere already: "
+                        f"the profiling session {everywhere.name!r} records everywhere already: "
                         "stop it first, or give scoped=True"
                     )
-                _everywhere = self
+                everywhere = self
             _active.add(self)
             self.active = on = True
         if self.scoped:
@@ -109,9 +113,9 @@ class ProfilingSession:
             finally:
                 self._deactivate()
             self._trace = self.trace()
-            # Of what comes late, nothing is kept.
-            self.append = _forget
+            # Of what comes late, one is kept.
             self.buffers = Buffers(1)
+            self.append, self.count = self.buffers.append, self.buffers.count
         return self._trace
 
     def trace(self) -> Trace:
@@ -128,11 +132,11 @@ class ProfilingSession:
         return self.trace().save(path)
 
     def _deactivate(self) -> None:
-        global on, _everywhere
+        global on, everywhere
         with _lock:
             _active.discard(self)
-            if _everywhere is self:
-                _everywhere = None
+            if everywhere is self:
+                everywhere = None
             self.active, on = False, bool(_active)
         if self._token is not None:
             # Stopped in another context than it was started in, it stays this one's, without
@@ -165,22 +169,19 @@ def current() -> ProfilingSession | None:
         if session.active:
             return session
         session = session.outer
-    return _everywhere
-
-
-def _forget(entry: Entry) -> None:
-    del entry
+    return everywhere
 
 
 def _stop_in_child() -> None:
     """In a forked child nothing records: what it would record is not the parent's to export."""
-    global on, _everywhere, _lock
+    global on, everywhere, _lock
     _lock = threading.Lock()
     for session in _active:
         session.active = False
         session.buffers.renew_lock()
     _active.clear()
-    _everywhere, on = None, False
+    everywhere, on = None, False
+    this_thread.renew()
 
 
 os.register_at_fork(after_in_child=_stop_in_child)

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from ingot.runtime.profiling import recording
+from ingot.runtime.profiling.buffers import this_thread
 from ingot.runtime.profiling.entries import PLACE, STEP
 from ingot.runtime.profiling.event_sources import REQUEST, plain
 from ingot.runtime.profiling.recording import ProfilingSession
@@ -17,7 +18,100 @@ _now = time.perf_counter_ns
 _numbers = itertools.count(1)
 
 
-def request(identity: str | None = None, /, name: str = "request", **args: Any) -> RequestBlock:
+class Request:
+    """A handle of a request, which may go through queues to other threads.
+
+    As a context manager it is a block on behalf of the request; events in it belong to that.
+    """
+
+    __slots__ = ("_args", "_name", "_outer", "_outer_session", "_request", "_session", "_start")
+
+    def __init__(
+        self, session: ProfilingSession, identity: str | int, name: str, args: dict[str, Any]
+    ) -> None:
+        self._session = session
+        self._request = identity
+        self._name = name
+        self._args = args
+
+    @property
+    def id(self) -> str:
+        """Its id; empty where nothing records."""
+        return str(self._request)
+
+    def attach(self, name: str = "request", /, **args: Any) -> Request:
+        """Continues the request here, on whatever thread: ``with request.attach(): ...``.
+
+        Args:
+            name: What the block does.
+            **args: What else to say of it.
+        """
+        session = self._session
+        return Request(session, self._request, name, args) if session.active else _NOTHING
+
+    def step(self) -> None:
+        """Says that the request comes through what runs here, such as a batch of several."""
+        if (session := self._session).active:
+            session.count()
+            session.append((STEP, this_thread.facts, _now(), self._request))
+
+    def __enter__(self) -> Request:
+        """Begins the block."""
+        self._outer = recording.request_here.set(self._request)
+        self._outer_session: Token[ProfilingSession | None] | None = None
+        if self._session.scoped:
+            # A scoped session goes along, to threads that have a context of their own.
+            self._outer_session = recording.here.set(self._session)
+        self._start = _now()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Records the block; an exception's type is stated as ``error``."""
+        end = _now()
+        session, args = self._session, self._args
+        if kind is not None:
+            args["error"] = kind.__name__
+        stated = plain(args) if args else None
+        session.count()
+        session.append(
+            (PLACE, this_thread.facts, self._name, self._start, end, self._request, stated)
+        )  # fmt: skip
+        recording.request_here.reset(self._outer)
+        if self._outer_session is not None:
+            recording.here.reset(self._outer_session)
+
+
+class _Nothing(Request):
+    """Stands for a request where nothing records."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self._request = ""
+
+    def attach(self, name: str = "request", /, **args: Any) -> Request:
+        del name, args
+        return self
+
+    def step(self) -> None:
+        pass
+
+    def __enter__(self) -> Request:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        del raised
+
+
+_NOTHING = _Nothing()
+
+
+def request(identity: str | None = None, /, name: str = "request", **args: Any) -> Request:
     """Begins a request here, for the block of a ``with`` statement, and gives a handle of it.
 
     Events in the block belong to it, on this thread and in the coroutines that it awaits. The
@@ -30,111 +124,13 @@ def request(identity: str | None = None, /, name: str = "request", **args: Any) 
     """
     if not recording.on:
         return _NOTHING
-    session = REQUEST.session_here()
-    if session is None:
+    session = recording.everywhere if recording.here.get() is None else recording.current()
+    if session is None or not session.requests or not REQUEST.enabled:
         return _NOTHING
-    return Request(session, str(next(_numbers)) if identity is None else identity).attach(
-        name, **args
-    )
+    return Request(session, next(_numbers) if identity is None else identity, name, args)
 
 
 def current_request() -> str | None:
     """Returns the id of the request that this context works on."""
-    return recording.request_here.get()
-
-
-class Request:
-    """A handle of a request, which may go through queues to other threads.
-
-    Attributes:
-        id: Its id; empty where nothing records.
-    """
-
-    __slots__ = ("_session", "id")
-
-    def __init__(self, session: ProfilingSession | None, id_: str) -> None:
-        self._session = session
-        self.id = id_
-
-    def attach(self, name: str = "request", /, **args: Any) -> RequestBlock:
-        """Continues the request here, on whatever thread: ``with request.attach(): ...``.
-
-        Args:
-            name: What the block does.
-            **args: What else to say of it.
-        """
-        if self._session is None or not self._session.active:
-            return _NOTHING
-        return RequestBlock(self, self._session, name, args)
-
-    def step(self) -> None:
-        """Says that the request comes through what runs here, such as a batch of several."""
-        if self._session is not None and self._session.active:
-            self._session.append((STEP, _now(), self.id))
-
-
-class RequestBlock:
-    """A block on behalf of a request."""
-
-    __slots__ = (
-        "_args",
-        "_name",
-        "_outer_request",
-        "_outer_session",
-        "_request",
-        "_session",
-        "_start",
-    )
-
-    def __init__(
-        self, request: Request, session: ProfilingSession, name: str, args: dict[str, Any]
-    ) -> None:
-        self._request = request
-        self._session = session
-        self._name = name
-        self._args = args
-        self._outer_session: Token[ProfilingSession | None] | None = None
-
-    def __enter__(self) -> Request:
-        """Begins the block."""
-        self._outer_request = recording.request_here.set(self._request.id)
-        if self._session.scoped:
-            # A scoped session goes along, to threads that have a context of their own.
-            self._outer_session = recording.here.set(self._session)
-        self._start = _now()
-        return self._request
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Records the block; an exception's type is stated as ``error``."""
-        end = _now()
-        if kind is not None:
-            self._args["error"] = kind.__name__
-        args = plain(self._args) if self._args else None
-        self._session.append((PLACE, self._name, self._start, end, self._request.id, args))
-        recording.request_here.reset(self._outer_request)
-        if self._outer_session is not None:
-            recording.here.reset(self._outer_session)
-
-
-class _Nothing(RequestBlock):
-    """Stands for a block where nothing records."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        pass
-
-    def __enter__(self) -> Request:
-        return _NO_REQUEST
-
-    def __exit__(self, *raised: object) -> None:
-        del raised
-
-
-_NO_REQUEST = Request(None, "")
-_NOTHING = _Nothing()
+    request = recording.request_here.get()
+    return None if request is None else str(request)

@@ -9,8 +9,8 @@ from ingot.runtime.profiling import recording
 from ingot.runtime.profiling.event_sources import sources
 from ingot.runtime.profiling.recording import ProfilingSession
 
-DEFAULT_LIMIT = 50_000
-"""Entries that are kept of each thread; an inference is one, whatever is said of it."""
+DEFAULT_LIMIT = 100_000
+"""Entries that a session keeps; an inference is one, with all that is said of it."""
 
 
 def start(
@@ -32,7 +32,7 @@ def start(
         scoped: Whether it records only here. Any number of scoped sessions may be active.
         kernels: Whether it records each kernel of an inference, which takes longer.
         only: Names of the sources to record; all that are on by default.
-        limit: Entries that are kept of each thread. The oldest are lost first, and counted.
+        limit: Entries that are kept, and as many kernels. The oldest are lost first, and counted.
 
     Returns:
         The session, to be stopped by ``stop()`` or by the end of a ``with`` block.

@@ -100,8 +100,8 @@ def test_a_trace_says_what_recording_costs_here() -> None:
     with profiling.start("one") as session:
         pass
     trace = session.trace()
-    assert trace.costs["event"] > 0
-    assert trace.costs["inference"] > 0
+    assert set(trace.costs) == {"event", "inference", "request"}
+    assert min(trace.costs.values()) > 0
     assert trace.machine["cpus"].isdigit()
     assert trace.started.endswith("+00:00")
 
