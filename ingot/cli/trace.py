@@ -13,12 +13,11 @@ from ingot.cli.text import result_console
 from ingot.files import atomic_file, require_writable
 from ingot.report.rendering import formats
 from ingot.report.traces.comparison import ComparedStage, Verdict, compare_traces
-from ingot.report.traces.kernels import KernelFigures, kernel_figures, peaks_for
+from ingot.report.traces.kernels import KernelFigures, Peaks, kernel_figures, peaks_for
 from ingot.report.traces.page import render_page
 from ingot.report.traces.reading import read_trace
 from ingot.report.traces.selection import Selection, parse_time
 from ingot.report.traces.summary import TraceSummary, summarize
-from ingot.targets.cpu.probe import Roofline
 
 _ACROSS_RUNS = (
     "Intervals hold at 95 % for all stages together, within these two runs. What differs from run "
@@ -69,8 +68,8 @@ def trace(
     if against is not None:
         compared = compare_traces(found, selection.apply(read_trace(against)))
     summary = summarize(found)
-    peaks = peaks_for(found) if html is not None or against is None else None
-    kernels = kernel_figures(found, peaks if isinstance(peaks, Roofline) else None)
+    peaks = peaks_for(found) if html is not None or against is None else Peaks()
+    kernels = kernel_figures(found, peaks.roofline)
     if html is not None:
         page = render_page(
             found, summary, title=file.name, kernels=kernels, peaks=peaks, compared=compared,
@@ -176,9 +175,7 @@ def _estimate_table(summary: TraceSummary, top: int) -> Table:
     return table
 
 
-def _print_kernels(
-    kernels: tuple[KernelFigures, ...], peaks: Roofline | str | None, top: int
-) -> None:
+def _print_kernels(kernels: tuple[KernelFigures, ...], peaks: Peaks, top: int) -> None:
     if not kernels:
         return
     table = _table("kernel", "operators")
@@ -206,18 +203,16 @@ def _print_kernels(
     console = result_console()
     console.print()
     console.print(table)
-    if isinstance(peaks, Roofline):
-        console.print(_peaks(peaks), soft_wrap=True)
-    elif peaks is not None:
-        console.print(peaks, soft_wrap=True)
-
-
-def _peaks(peaks: Roofline) -> str:
-    return (
-        f"This machine now, on {peaks.threads} thread{'s' * (peaks.threads > 1)}: "
-        f"{peaks.gflops:.0f} Gop/s in fp32, {peaks.int8_gops:.0f} in int8; {peaks.l2_gbs:.0f} GB/s "
-        f"from level 2, {peaks.l3_gbs:.0f} from level 3, {peaks.dram_gbs:.0f} from memory."
-    )
+    if found := peaks.roofline:
+        console.print(
+            f"This machine now, on {found.threads} thread{'s' * (found.threads > 1)}: "
+            f"{found.gflops:.0f} Gop/s in fp32, {found.int8_gops:.0f} in int8; "
+            f"{found.l2_gbs:.0f} GB/s from level 2, {found.l3_gbs:.0f} from level 3, "
+            f"{found.dram_gbs:.0f} from memory.",
+            soft_wrap=True,
+        )
+    elif peaks.reason is not None:
+        console.print(peaks.reason, soft_wrap=True)
 
 
 def _print_comparison(compared: tuple[ComparedStage, ...], top: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -129,6 +130,10 @@ class Trace:
     about: About = dataclasses.field(default_factory=About)
     notes: tuple[str, ...] = ()
 
+    @functools.cached_property
+    def _several_processes(self) -> bool:
+        return len({event.thread[0] for event in self.events}) > 1
+
     def span(self) -> tuple[int, int]:
         """Nanoseconds of the first moment and of the last; (0, 0) where there is none."""
         moments = [
@@ -145,6 +150,6 @@ class Trace:
         name = self.threads.get(thread) or (
             number if isinstance(number, str) else f"thread {number}"
         )
-        if len({each.thread[0] for each in self.events}) < 2:
+        if not self._several_processes:
             return name
         return f"{self.processes.get(process, f'process {process}')}: {name}"

@@ -7,19 +7,35 @@ same kind of processor.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pydantic
 
 from ingot.report.machine import machine_facts
-from ingot.report.profile import computes_in_integers
 from ingot.report.traces.events import Event, Trace
 from ingot.runtime.manifest import KernelCost
-from ingot.targets.cpu.probe import Probe, Roofline
+
+if TYPE_CHECKING:  # the compiler takes seconds to load, and most traces need none of it
+    from ingot.targets.cpu.probe import Roofline
 
 _SOURCE = "kernel"
+
+
+@dataclasses.dataclass(frozen=True)
+class Peaks:
+    """What kernels are held against.
+
+    Attributes:
+        roofline: This machine's peaks; None where they cannot be held against the trace.
+        reason: Why there are none, in a sentence; None where no kernel states what it does.
+    """
+
+    roofline: Roofline | None = None
+    reason: str | None = None
 
 
 class KernelFigures(pydantic.BaseModel):
@@ -72,24 +88,25 @@ def kernel_figures(trace: Trace, roofline: Roofline | None) -> tuple[KernelFigur
     return tuple(sorted(rows, key=lambda row: (-row.total_us, row.kernel)))
 
 
-def peaks_for(trace: Trace) -> Roofline | str | None:
+def peaks_for(trace: Trace) -> Peaks:
     """Measures this machine's peaks, where the trace's kernels can be held against them.
 
-    Returns:
-        The peaks on as many threads as the trace says; a sentence that says why there are none;
-        or None where no kernel states what it does.
+    They are those on as many threads as the trace says.
     """
     costs = [_cost(event) for event in trace.events if event.source == _SOURCE]
     if not any(cost is not None for cost in costs):
-        return None
+        return Peaks()
     here = machine_facts().cpu
     there = trace.about.machine.get("cpu")
     if there != here:
         made = "a machine that it does not name" if there is None else f"another machine ({there})"
-        return (
-            f"The trace was made on {made}: its kernels are not held against the peaks of {here}."
+        return Peaks(
+            reason=f"The trace was made on {made}: its kernels are not held against the peaks of "
+            f"{here}."
         )
-    return Probe().roofline(_threads(trace))
+    from ingot.targets.cpu.probe import Probe
+
+    return Peaks(Probe().roofline(_threads(trace)))
 
 
 def _figures(
@@ -106,6 +123,8 @@ def _figures(
     complete = len(known) == len(calls) and total > 0
     least = None
     if complete and roofline is not None:
+        from ingot.report.profile import computes_in_integers
+
         least = sum(
             roofline.seconds(
                 cost.operations or 0, cost.bytes or 0, integer=computes_in_integers(cost)

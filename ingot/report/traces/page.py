@@ -10,9 +10,8 @@ from ingot.report.rendering import formats
 from ingot.report.rendering.html import page_environment
 from ingot.report.traces.comparison import ComparedStage
 from ingot.report.traces.events import Event, Trace
-from ingot.report.traces.kernels import KernelFigures
+from ingot.report.traces.kernels import KernelFigures, Peaks
 from ingot.report.traces.summary import TraceSummary
-from ingot.targets.cpu.probe import Roofline
 
 _Key = TypeVar("_Key", bound=Hashable)
 
@@ -23,7 +22,7 @@ def render_page(
     *,
     title: str,
     kernels: Sequence[KernelFigures] = (),
-    peaks: Roofline | str | None = None,
+    peaks: Peaks | None = None,
     compared: Sequence[ComparedStage] = (),
     against: str | None = None,
 ) -> str:
@@ -42,8 +41,8 @@ def render_page(
         title=title,
         summary=summary,
         kernels=kernels,
-        peaks=peaks if isinstance(peaks, Roofline) else None,
-        no_peaks=peaks if isinstance(peaks, str) else None,
+        peaks=None if peaks is None else peaks.roofline,
+        no_peaks=None if peaks is None else peaks.reason,
         compared=compared,
         against=against,
         format=formats,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ingot.report.traces.events import Trace
-from ingot.report.traces.kernels import kernel_figures, peaks_for
+from ingot.report.traces.kernels import Peaks, kernel_figures, peaks_for
 from ingot.report.traces.reading import read_trace
 from ingot.report.traces.selection import Selection
 from ingot.targets.cpu.probe import Roofline
@@ -56,17 +56,17 @@ def test_without_peaks_there_is_no_percentage(tmp_path: Path) -> None:
 
 
 def test_peaks_are_those_of_the_trace_s_kind_of_machine(tmp_path: Path) -> None:
-    peaks = peaks_for(read_trace(session_trace(2).save(tmp_path / "here.json")))
-    assert isinstance(peaks, Roofline)
-    assert peaks.threads == 1
+    found = peaks_for(read_trace(session_trace(2).save(tmp_path / "here.json")))
+    assert found.roofline is not None
+    assert (found.roofline.threads, found.reason) == (1, None)
     there = peaks_for(read_trace(session_trace(2, cpu="Z80").save(tmp_path / "there.json")))
-    assert isinstance(there, str)
-    assert "another machine (Z80)" in there
+    assert there.roofline is None
+    assert "another machine (Z80)" in str(there.reason)
     foreign = chrome(tmp_path / "foreign.json", [kernel("k", 1, operations=1, bytes=1)])
-    assert "a machine that it does not name" in str(peaks_for(read_trace(foreign)))
+    assert "a machine that it does not name" in str(peaks_for(read_trace(foreign)).reason)
 
 
 def test_nothing_is_measured_where_no_kernel_states_what_it_does(tmp_path: Path) -> None:
     trace = read_trace(session_trace(2).save(tmp_path / "here.json"))
-    assert peaks_for(Selection(stages=("run",)).apply(trace)) is None
-    assert peaks_for(Trace(())) is None
+    assert peaks_for(Selection(stages=("run",)).apply(trace)) == Peaks()
+    assert peaks_for(Trace(())) == Peaks()

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page
 from ingot.report.rendering import formats
 from ingot.report.traces.comparison import compare_traces
 from ingot.report.traces.events import Trace
-from ingot.report.traces.kernels import kernel_figures
+from ingot.report.traces.kernels import Peaks, kernel_figures
 from ingot.report.traces.page import render_page
 from ingot.report.traces.reading import read_trace
 from ingot.report.traces.summary import summarize
@@ -112,7 +112,7 @@ def test_kernels_and_another_trace_are_told(trace: Trace, tmp_path: Path) -> Non
     text = rendered(
         trace,
         kernels=kernel_figures(trace, None),
-        peaks="There are no peaks.",
+        peaks=Peaks(reason="There are no peaks."),
         compared=compare_traces(trace, trace),
         against="other.json",
     )
