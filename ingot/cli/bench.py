@@ -21,7 +21,7 @@ from ingot.errors import UsageError
 from ingot.progress import Progress
 from ingot.report.bench import BenchRow
 from ingot.report.bench import bench as time_against
-from ingot.report.history.runs import runs_of_bench
+from ingot.report.history.recording import runs_of_bench
 from ingot.report.machine import machine_facts, machine_warnings
 from ingot.report.measure import MeasureSettings, choose_cpus
 from ingot.report.rendering import formats

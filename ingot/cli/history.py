@@ -24,14 +24,14 @@ from ingot.report.history.changes import (
     series_of,
 )
 from ingot.report.history.database import default_history, read_history
+from ingot.report.history.findings import in_words
 from ingot.report.history.runs import Run, kind_of_machine
 from ingot.report.machine import machine_facts
-from ingot.report.rendering import formats
-from ingot.report.rendering.history import in_words, write_history
 
 _COLOURS: Mapping[Outcome, str] = {
     "worse": "red", "better": "green", "as before": "dim", "not enough runs": "yellow",
 }  # fmt: skip
+_NONE = "\N{EN DASH}"
 _SHOWN = ("latency_p50_ms", "latency_p99_ms", "throughput_per_s", "memory_mb", "size_mb")
 
 history_app = typer.Typer(
@@ -135,6 +135,9 @@ def plot(
     model: _Model = None,
 ) -> None:
     """Draw every series over its runs, as one HTML page that works offline."""
+    # What draws takes a second to load, which the other commands do without.
+    from ingot.report.rendering.history import write_history
+
     require_writable(output, inputs=[_path(database)])
     series = series_of(_read(database, model))
     if not series:
@@ -174,17 +177,17 @@ def _table(runs: Sequence[Run]) -> Table:
         table.add_row(
             str(run.number),
             run.recorded[:16].replace("T", " "),
-            run.commit or formats.MISSING,
+            run.commit or _NONE,
             run.model,
             run.recipe,
             run.setting,
-            *(formats.three_digits(values.get(name)) for name in _SHOWN),
-            *(
-                formats.MISSING if name not in values else f"{values[name]:.2f}"
-                for name in accuracy
-            ),
+            *(_number(values.get(name)) for name in (*_SHOWN, *accuracy)),
         )
     return table
+
+
+def _number(value: float | None) -> str:
+    return _NONE if value is None else f"{value:.4g}"
 
 
 def _print(found: Sequence[Judgement]) -> None:

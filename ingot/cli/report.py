@@ -20,7 +20,7 @@ from ingot.files import require_writable_in
 from ingot.models.catalog import ModelSource
 from ingot.report.budgets import load_budget
 from ingot.report.compare import compare
-from ingot.report.history.runs import runs_of_report
+from ingot.report.history.recording import runs_of_report
 from ingot.report.rendering import PAGES, formats, npu
 from ingot.report.report import Report
 

@@ -12,9 +12,10 @@ from matplotlib.ticker import MaxNLocator
 
 from ingot.files import atomic_file
 from ingot.report.history.changes import Judgement, Outcome
+from ingot.report.history.findings import in_words
 from ingot.report.history.runs import SPEED, Found, Run
 from ingot.report.quantities import QUANTITIES
-from ingot.report.rendering import formats, plots
+from ingot.report.rendering import plots
 from ingot.report.rendering.html import page_environment
 
 _MOODS: dict[Outcome, str] = {
@@ -82,24 +83,6 @@ def label(quantity: str) -> str:
     if quantity == SPEED:
         return "speed against the peer beside it"
     return QUANTITIES[quantity].about if quantity in QUANTITIES else quantity
-
-
-def in_words(judgement: Judgement) -> str:
-    """What became of a series, in a sentence without its name."""
-    unit = judgement.series.figure.unit
-    value = f"{judgement.value:.4g} {unit}".rstrip()
-    if judgement.usual is None or judgement.change is None or judgement.bound is None:
-        runs = judgement.earlier
-        return f"{value}; {runs or 'no'} earlier run{'s' * (runs != 1)} to hold it against"
-    change = (
-        "the same"
-        if abs(judgement.change) < 5e-5
-        else f"{formats.difference(100 * judgement.change)} %"
-    )
-    return (
-        f"{value}, usual is {judgement.usual:.4g} over {judgement.earlier} run"
-        f"{'s' * (judgement.earlier != 1)}: {change} (worse from {100 * judgement.bound:.3g} % on)"
-    )
 
 
 def _panel(name: str, judgement: Judgement) -> Panel:

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from ingot.report.history.changes import CheckSettings, check, series_of
-from ingot.report.rendering.history import in_words, render_history, write_history
+from ingot.report.rendering.history import render_history, write_history
 from tests.report.history.conftest import make_found, make_run, make_runs
 from tests.report.rendering.test_html import Page
 
@@ -70,23 +70,6 @@ def test_every_run_tells_its_figures_to_the_pointer(text):
 def test_drawn_are_the_pages_colours(text):
     assert "#0203" not in text
     assert "var(--series-1)" in text
-
-
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ([10.0], "10 ms; no earlier runs to hold it against"),
-        ([10.0, 11.0], "11 ms; 1 earlier run to hold it against"),
-        ([10.0] * 9, "10 ms, usual is 10 over 8 runs: the same (worse from 3 % on)"),
-        (
-            [10.0] * 8 + [9.0],
-            "9 ms, usual is 10 over 8 runs: \N{MINUS SIGN}10.00 % (worse from 3 % on)",
-        ),
-    ],
-)
-def test_a_series_in_a_sentence(values, words):
-    (judgement,) = judged(make_runs(values))
-    assert in_words(judgement) == words
 
 
 def test_it_is_written_whole(judgements, tmp_path):
