@@ -9,7 +9,7 @@
 #   HISTORY  the history's file; made when it is missing
 #   OPTION   goes to `ingot report`, such as --runs 400 or --data DIR
 #
-# Variables: OUTPUT, the folder (default ingot-report); SINCE, a commit or day before which runs are
+# Variables: OUTPUT, the folder (default ingot-report); SINCE, a commit or time before which runs are
 # left out, to accept a change.
 #
 # Ends with 0 when all is well, with 1 when a budget is broken, something became worse or a command
