@@ -29,7 +29,13 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 GUIDE = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
 _NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 # The guide goes through every command: a minute or more.
-_LONG = {"docs/budgets.md", "docs/guide.md", "docs/npu.md", "docs/quantization.md"}
+_LONG = {
+    "docs/budgets.md",
+    "docs/guide.md",
+    "docs/npu.md",
+    "docs/quantization.md",
+    "docs/traces.md",
+}
 _NEEDS_NPU = {"docs/npu.md"}
 _LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
 

@@ -263,6 +263,17 @@ def test_the_flame_graph_fills_its_width_with_a_stage(page: Page, trace: Trace, 
 
 
 @pytest.mark.slow
+def test_stages_too_short_for_the_flame_graph_are_drawn_as_one(page: Page, tmp_path: Path) -> None:
+    records = [complete(f"stage {i}", 10 * i, 5) for i in range(2000)]
+    found = read_trace(chrome(tmp_path / "t.json", [*records, complete("long", 30_000, 5_000)]))
+    show(page, rendered(found), tmp_path)
+    assert page.locator("#flame button").all_text_contents() == ["long"]
+    assert page.locator("#flame .rest").all_text_contents() == ["2,000 more"]
+    page.click("text=Show all 2001 stages")
+    assert len(cells(page)) == 2001
+
+
+@pytest.mark.slow
 def test_the_table_sorts(page: Page, trace: Trace, tmp_path: Path) -> None:
     show(page, rendered(trace), tmp_path)
     page.click("th[data-key=name] button")

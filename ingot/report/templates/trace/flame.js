@@ -36,14 +36,18 @@ function drawFlame() {
   let depth = 0;
   for (const node of chain) cells.push(flameCell(node, root, 0, 1, depth++, node !== top));
   const place = (node, left, scale, level) => {
-    depth = Math.max(depth, level);
+    if (node.parts.size) depth = Math.max(depth, level + 1);
+    const parts = [...node.parts.values()].sort((a, b) => b.total - a.total);
     let x = left;
-    for (const part of [...node.parts.values()].sort((a, b) => b.total - a.total)) {
-      const width = part.total * scale;
-      if (width >= NARROWEST && cells.length < MOST_CELLS) {
-        cells.push(flameCell(part, root, x, width, level, false));
-        place(part, x, scale, level + 1);
+    for (let place_ = 0; place_ < parts.length; place_++) {
+      const part = parts[place_], width = part.total * scale;
+      if (width < NARROWEST || cells.length >= MOST_CELLS) {
+        const rest = parts.slice(place_), total = rest.reduce((sum, each) => sum + each.total, 0);
+        if (total * scale >= NARROWEST) cells.push(restCell(rest.length, total, root, x, total * scale, level));
+        break;
       }
+      cells.push(flameCell(part, root, x, width, level, false));
+      place(part, x, scale, level + 1);
       x += width;
     }
   };
@@ -65,6 +69,14 @@ function flameCell(node, root, left, width, depth, around) {
     ]),
     onpointerleave: hideTip,
   }, name);
+}
+// What is too narrow to be drawn one by one.
+function restCell(count, total, root, left, width, depth) {
+  return make("div", {
+    className: "rest", style: { left: `${100 * left}%`, width: `${100 * width}%`, top: `${depth * CELL}px` },
+    onpointermove: (event) => showTip(event, counted(count, "short stage"), [["total", duration(total)], ["of what is in view", percent(total / root.total)]]),
+    onpointerleave: hideTip,
+  }, `${whole_number(count)} more`);
 }
 flameOut.onclick = () => { flamePath = []; drawFlame(); };
 afterwards.push(drawFlame);
