@@ -34,7 +34,6 @@ class Source:
     Attributes:
         name: The name; what it records has it as its category.
         description: What it tells about.
-        enabled: Whether it is on.
         on_start: Called with each session that starts and takes it.
         on_stop: Called with each such session before it stops; may still record.
     """
@@ -44,9 +43,17 @@ class Source:
     ) -> None:
         self.name = name
         self.description = description
-        self.enabled = True
         self.on_start = on_start
         self.on_stop = on_stop
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it is on, which it is at first."""
+        return recording.is_on(self.name)
+
+    @enabled.setter
+    def enabled(self, on: bool) -> None:
+        recording.switch(self.name, on=on)
 
     def event(self, name: str, /, **args: Any) -> RunningEvent:
         """Records how long a block takes: ``with source.event("read", file=name): ...``.
@@ -127,9 +134,7 @@ class Source:
 
     def session_here(self) -> ProfilingSession | None:
         """The session that records what this source says here."""
-        if not self.enabled:
-            return None
-        session = recording.current()
+        session = recording.only or recording.current()
         return session if session is not None and session.takes(self.name) else None
 
     def _decorate(

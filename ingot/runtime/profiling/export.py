@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ingot.runtime.manifest import NPU_PREFIX, REGION_PREFIX
 from ingot.runtime.profiling import entries as kinds
 from ingot.runtime.profiling.buffers import Entry
 from ingot.runtime.profiling.costs import recording_costs
@@ -26,6 +27,8 @@ from ingot.runtime.profiling.recording import ProfilingSession
 from ingot.runtime.profiling.trace import Counter, Event, Mark, Step, Trace
 
 _CPUINFO = Path("/proc/cpuinfo")
+# What code calls a region by; regions are events of their own.
+_REGIONS = (NPU_PREFIX, REGION_PREFIX)
 
 
 def export(session: ProfilingSession) -> Trace:
@@ -66,6 +69,7 @@ class _Collected:
         self.counters: list[Counter] = []
         self.places: list[Step] = []
         self.kernel_threads: set[int] = set()
+        self._stated: dict[KernelFacts, dict[str, dict[str, Any]]] = {}
         # Of each thread, when inferences that are requests of their own began and ended.
         self._inferences: dict[int, list[tuple[int, int, str]]] = {}
 
@@ -170,9 +174,14 @@ class _Collected:
         request: str | int,
     ) -> None:
         self.kernel_threads.add(facts.threads)
+        if facts not in self._stated:
+            self._stated[facts] = facts.stated()
+        stated, artifact = self._stated[facts], facts.manifest.name
         for number, start, end in rows.tolist():
             name = names[number]
-            args = {"artifact": facts.artifact, **facts.costs.get(name, {})}
+            if name.startswith(_REGIONS):
+                continue
+            args = {"artifact": artifact, **stated.get(name, {})}
             self._add(thread, "kernel", name, start, end, request, args)
 
     def _estimate(

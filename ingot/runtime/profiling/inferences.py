@@ -4,43 +4,51 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ingot.runtime.manifest import Manifest
 from ingot.runtime.profiling import recording
 from ingot.runtime.profiling.buffers import this_thread
-from ingot.runtime.profiling.entries import ESTIMATE, INFERENCE, KERNELS
-from ingot.runtime.profiling.event_sources import KERNEL, NPU, SESSION
+from ingot.runtime.profiling.entries import ESTIMATE, EVENT, INFERENCE, KERNELS
+from ingot.runtime.profiling.event_sources import NPU
 from ingot.runtime.profiling.recording import ProfilingSession
 
 _now = time.perf_counter_ns
 _request = recording.request_here.get
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class KernelFacts:
     """What is known of the kernels of a loaded artifact.
 
     Attributes:
-        artifact: Its name.
+        manifest: What the artifact says of itself.
         threads: Threads per inference.
-        costs: What to say of each kernel by name: ``operators``, ``operations``, ``bytes``.
     """
 
-    artifact: str
+    manifest: Manifest
     threads: int
-    costs: Mapping[str, Mapping[str, Any]]
+
+    def stated(self) -> dict[str, dict[str, Any]]:
+        """What to say of each kernel by name: ``operators``, ``operations``, ``bytes``."""
+        return {
+            name: {
+                key: value
+                for key in ("operators", "operations", "bytes")
+                if (value := getattr(cost, key)) is not None
+            }
+            for name, cost in self.manifest.kernels.items()
+        }
 
 
 def recording_inferences() -> ProfilingSession | None:
     """Returns the session that records the inferences of this context."""
-    session = recording.everywhere if recording.here.get() is None else recording.current()
-    if session is None or not session.inferences or not SESSION.enabled:
-        return None
-    return session
+    session = recording.only or recording.current()
+    return session if session is not None and session.inferences else None
 
 
 def record_inference(
@@ -67,6 +75,20 @@ def record_inference(
     return request
 
 
+def record_failure(session: ProfilingSession, model: str, start: int, error: BaseException) -> None:
+    """Records an inference that ends now by an error.
+
+    Args:
+        session: What records it.
+        model: The artifact's name.
+        start: When it was asked for, on the clock of :func:`time.perf_counter_ns`.
+        error: What ended it.
+    """
+    stated = {"artifact": model, "error": type(error).__name__}
+    session.count()
+    session.append((EVENT, this_thread.facts, "session", "run", start, _now(), _request(), stated))
+
+
 def record_kernels(
     session: ProfilingSession,
     facts: KernelFacts,
@@ -84,7 +106,7 @@ def record_kernels(
             clock of :func:`time.perf_counter_ns`; not changed afterwards.
         request: What :func:`record_inference` returned.
     """
-    if session.kernels and KERNEL.enabled:
+    if session.kernels:
         session.buffers.append_many(
             (KERNELS, this_thread.facts, facts, names, rows, request), len(rows)
         )

@@ -26,8 +26,10 @@ on = False
 
 _lock = threading.Lock()
 _active: set[ProfilingSession] = set()
-everywhere: ProfilingSession | None = None
-"""The session that records all threads."""
+_everywhere: ProfilingSession | None = None
+only: ProfilingSession | None = None
+"""The session that records everywhere, while no scoped one does: what asks looks here first."""
+_off: set[str] = set()
 here: ContextVar[ProfilingSession | None] = ContextVar("ingot-profiling", default=None)
 """The scoped session of this context; it may have ended."""
 request_here: ContextVar[str | int | None] = ContextVar("ingot-request", default=None)
@@ -62,9 +64,8 @@ class ProfilingSession:
         self.name = name
         self.scoped = scoped
         self._only = only
-        self.kernels = kernels and self.takes("kernel")
-        self.inferences = self.takes("session")
-        self.requests = self.takes("request")
+        self._kernels = kernels
+        self.look_at_sources()
         self.active = False
         self.outer = here.get() if scoped else None
         self.buffers = Buffers(limit)
@@ -78,7 +79,13 @@ class ProfilingSession:
 
     def takes(self, source: str) -> bool:
         """Whether it records what a source has to say."""
-        return self._only is None or source in self._only
+        return source not in _off and (self._only is None or source in self._only)
+
+    def look_at_sources(self) -> None:
+        """Notes which sources it takes that are asked for with each inference."""
+        self.kernels = self._kernels and self.takes("kernel")
+        self.inferences = self.takes("session")
+        self.requests = self.takes("request")
 
     def activate(self) -> None:
         """Begins the recording.
@@ -86,17 +93,18 @@ class ProfilingSession:
         Raises:
             UsageError: Another session records everywhere.
         """
-        global on, everywhere
+        global _everywhere
         with _lock:
             if not self.scoped:
-                if everywhere is not None:
+                if _everywhere is not None:
                     raise UsageError(
-                        f"the profiling session {everywhere.name!r} records everywhere already: "
+                        f"the profiling session {_everywhere.name!r} records everywhere already: "
                         "stop it first, or give scoped=True"
                     )
-                everywhere = self
+                _everywhere = self
             _active.add(self)
-            self.active = on = True
+            self.active = True
+            _look_at_sessions()
         if self.scoped:
             self._token = here.set(self)
 
@@ -132,12 +140,13 @@ class ProfilingSession:
         return self.trace().save(path)
 
     def _deactivate(self) -> None:
-        global on, everywhere
+        global _everywhere
         with _lock:
             _active.discard(self)
-            if everywhere is self:
-                everywhere = None
-            self.active, on = False, bool(_active)
+            if _everywhere is self:
+                _everywhere = None
+            self.active = False
+            _look_at_sessions()
         if self._token is not None:
             # Stopped in another context than it was started in, it stays this one's, without
             # effect.
@@ -169,18 +178,38 @@ def current() -> ProfilingSession | None:
         if session.active:
             return session
         session = session.outer
-    return everywhere
+    return _everywhere
+
+
+def switch(source: str, *, on: bool) -> None:
+    """Switches a source on or off for all sessions, those that are active included."""
+    with _lock:
+        (_off.discard if on else _off.add)(source)
+        for session in _active:
+            session.look_at_sources()
+
+
+def is_on(source: str) -> bool:
+    """Whether a source is on."""
+    return source not in _off
+
+
+def _look_at_sessions() -> None:
+    global on, only
+    on = bool(_active)
+    only = _everywhere if len(_active) == 1 else None
 
 
 def _stop_in_child() -> None:
     """In a forked child nothing records: what it would record is not the parent's to export."""
-    global on, everywhere, _lock
+    global _everywhere, _lock
     _lock = threading.Lock()
     for session in _active:
         session.active = False
         session.buffers.renew_lock()
     _active.clear()
-    everywhere, on = None, False
+    _everywhere = None
+    _look_at_sessions()
     this_thread.renew()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from ingot.runtime.profiling import recording
 from ingot.runtime.profiling.buffers import this_thread
 from ingot.runtime.profiling.entries import PLACE, STEP
-from ingot.runtime.profiling.event_sources import REQUEST, plain
+from ingot.runtime.profiling.event_sources import plain
 from ingot.runtime.profiling.recording import ProfilingSession
 
 _now = time.perf_counter_ns
@@ -124,8 +124,8 @@ def request(identity: str | None = None, /, name: str = "request", **args: Any) 
     """
     if not recording.on:
         return _NOTHING
-    session = recording.everywhere if recording.here.get() is None else recording.current()
-    if session is None or not session.requests or not REQUEST.enabled:
+    session = recording.only or recording.current()
+    if session is None or not session.requests:
         return _NOTHING
     return Request(session, next(_numbers) if identity is None else identity, name, args)
 

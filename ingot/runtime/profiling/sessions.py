@@ -53,7 +53,7 @@ def start(
     session.activate()
     try:
         for source in known.values():
-            if session.takes(source.name) and source.enabled:
+            if session.takes(source.name):
                 if source.on_start is not None:
                     source.on_start(session)
                 if source.on_stop is not None:

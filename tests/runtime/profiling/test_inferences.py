@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import numpy as np
+import pytest
 
 from ingot import profiling
+from ingot.compiler.build import Artifact
 from ingot.runtime.profiling import inferences
 from ingot.runtime.profiling.inferences import KernelFacts
 
-FACTS = KernelFacts("net", 1, {})
+
+@pytest.fixture
+def facts(small_artifact: Artifact) -> KernelFacts:
+    """Those of an artifact that states what one of its kernels costs."""
+    cost = {"operators": "Conv", "operations": 8, "bytes": None, "calls": 1}
+    placement = {"cpu": {"kernels": {"conv": cost}}}
+    manifest = dataclasses.replace(small_artifact.manifest, name="net", placement=placement)
+    return KernelFacts(manifest, 2)
 
 
 def run(session: profiling.ProfilingSession, begin: int) -> str | int:
@@ -34,7 +44,7 @@ def test_an_inference_is_its_stages() -> None:
     assert trace.requests == ("run-1",)
 
 
-def test_what_runs_within_an_inference_belongs_to_its_request() -> None:
+def test_what_runs_within_an_inference_belongs_to_its_request(facts: KernelFacts) -> None:
     with profiling.start("one", kernels=True) as session:
         with profiling.event("before"):
             pass
@@ -43,9 +53,11 @@ def test_what_runs_within_an_inference_belongs_to_its_request() -> None:
         number = run(session, start - session.start_ns)
         inferences.record_kernels(
             session,
-            KernelFacts("net", 2, {"conv": {"operations": 8, "bytes": 4}}),
-            ["add", "conv"],
-            np.array([(1, start + 60, start + 70), (0, start + 70, start + 75)]),
+            facts,
+            ["add", "conv", "ingot.region.part"],
+            np.array(
+                [(2, start, start + 9), (1, start + 60, start + 70), (0, start + 70, start + 75)]
+            ),
             number,
         )
         with profiling.request("mine"):
@@ -53,7 +65,7 @@ def test_what_runs_within_an_inference_belongs_to_its_request() -> None:
     trace = session.trace()
     found = {event.name: event for event in trace.of_request("run-1")}
     assert set(found) == {"run", "bind", "queue", "execute", "copy", "part", "conv", "add"}
-    assert found["conv"].args == {"artifact": "net", "operations": 8, "bytes": 4}
+    assert found["conv"].args == {"artifact": "net", "operators": "Conv", "operations": 8}
     assert (found["conv"].source, found["conv"].duration_ns) == ("kernel", 10)
     assert found["add"].args == {"artifact": "net"}
     assert trace.machine["threads"] == "2"
@@ -61,10 +73,10 @@ def test_what_runs_within_an_inference_belongs_to_its_request() -> None:
     assert trace.of_request("run-2") == ()
 
 
-def test_kernels_are_recorded_on_request_alone() -> None:
+def test_kernels_are_recorded_on_request_alone(facts: KernelFacts) -> None:
     with profiling.start("one") as session:
         number = run(session, 0)
-        inferences.record_kernels(session, FACTS, ["a"], np.array([(0, 1, 2)]), number)
+        inferences.record_kernels(session, facts, ["a"], np.array([(0, 1, 2)]), number)
         assert not session.kernels
     assert all(event.source == "session" for event in session.trace().events)
 
@@ -81,12 +93,12 @@ def test_sessions_that_leave_inferences_out_take_none() -> None:
             profiling.sources()["session"].enabled = True
 
 
-def test_what_is_lost_is_told() -> None:
+def test_what_is_lost_is_told(facts: KernelFacts) -> None:
     rows = np.array([(0, 1, 2), (1, 2, 3)])
     with profiling.start("one", limit=3, kernels=True) as session:
         for begin in range(0, 5000, 1000):
             number = run(session, begin)
-            inferences.record_kernels(session, FACTS, ["a", "b"], rows, number)
+            inferences.record_kernels(session, facts, ["a", "b"], rows, number)
     trace = session.trace()
     assert [event.request for event in trace.events if event.name == "run"] == [
         "run-3",

@@ -174,6 +174,7 @@ def test_what_cannot_be_recorded_is_refused(given: dict[str, object], problem: s
 def source(monkeypatch: pytest.MonkeyPatch) -> profiling.Source:
     """A source of this test's own."""
     monkeypatch.setattr(event_sources, "_registered", dict(event_sources._registered))
+    monkeypatch.setattr(recording, "_off", set())
     return profiling.register_source("loader", "reading samples")
 
 
@@ -182,7 +183,9 @@ def test_sources_are_switched_by_name(source: profiling.Source) -> None:
     with profiling.start("one") as session:
         with source.event("read"):
             pass
+        assert source.enabled
         profiling.sources()["loader"].enabled = False
+        assert not source.enabled
         with source.event("not read"):
             source.mark("nor marked")
             source.counter("nor counted", value=1)
