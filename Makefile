@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SETUP := pyproject.toml setup.py build_support/make_venv.py build_support/ingot_build.py
+SETUP := pyproject.toml setup.py build_support/make_venv.py build_support/ingot_build.py build_support/native.py $(wildcard ingot/runtime/native/*)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 

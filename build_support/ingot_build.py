@@ -1,65 +1,47 @@
-"""The build backend: setuptools, plus the TVM runtime library that the wheel carries.
+"""The build backend: setuptools, plus the runtime's own library, compiled for each architecture.
 
-A wheel holds ``libtvm_runtime.so`` (3.4 MB) from the very apache-tvm that the compiler uses, so
-that a deployed machine needs no compiler. An editable install needs no copy: the compiler is there.
+The compiler is the one of the ``ziglang`` wheel; a wheel of Ingot needs none, and holds the library
+for every architecture that Ingot compiles for.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import re
 import shutil
-from pathlib import Path
 from typing import Any
 
+import native
 from setuptools import build_meta
 from setuptools.build_meta import (  # noqa: F401
-    build_editable,
     build_sdist,
-    get_requires_for_build_editable,
-    get_requires_for_build_sdist,
     prepare_metadata_for_build_editable,
     prepare_metadata_for_build_wheel,
 )
 
-_ROOT = Path(__file__).resolve().parent.parent
-_LIBRARY = "libtvm_runtime.so"
-_CARRIED = _ROOT / "ingot" / "runtime" / "lib" / _LIBRARY
-
-
-def _pinned_tvm() -> str:
-    """Returns the compiler's requirement as pyproject.toml pins it."""
-    text = (_ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    match = re.search(r'"(apache-tvm==[^"]+)"', text)
-    if match is None:
-        raise RuntimeError("pyproject.toml pins no apache-tvm")
-    return match.group(1)
-
-
-def _tvm_library() -> Path | None:
-    spec = importlib.util.find_spec("tvm")
-    if spec is None or spec.origin is None:
-        return None
-    path = Path(spec.origin).parent / "lib" / _LIBRARY
-    return path if path.is_file() else None
+_COMPILER = "ziglang>=0.13"
 
 
 def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
-    """Returns what a wheel's build needs: apache-tvm, where it is not installed already."""
-    needed = list(build_meta.get_requires_for_build_wheel(config_settings))
-    return needed if _tvm_library() else [*needed, _pinned_tvm()]
+    """Returns what a wheel's build needs: the C compiler."""
+    return [*build_meta.get_requires_for_build_wheel(config_settings), _COMPILER]
+
+
+def get_requires_for_build_editable(config_settings: Any = None) -> list[str]:
+    """Returns what an editable install needs: the same."""
+    return [*build_meta.get_requires_for_build_editable(config_settings), _COMPILER]
 
 
 def build_wheel(
     wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None
 ) -> str:
-    """Builds the wheel with the runtime library inside."""
-    library = _tvm_library()
-    if library is None:
-        raise RuntimeError(f"a wheel needs {_pinned_tvm()} installed: {_LIBRARY} is in it")
-    _CARRIED.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(library, _CARRIED)
-    try:
-        return str(build_meta.build_wheel(wheel_directory, config_settings, metadata_directory))
-    finally:
-        shutil.rmtree(_CARRIED.parent)
+    """Builds the wheel with the runtime's library inside, and nothing that was there before."""
+    shutil.rmtree(native.FOLDER, ignore_errors=True)
+    native.build_all()
+    return str(build_meta.build_wheel(wheel_directory, config_settings, metadata_directory))
+
+
+def build_editable(
+    wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None
+) -> str:
+    """Builds the runtime's library in the source tree, and the wheel that points there."""
+    native.build_all()
+    return str(build_meta.build_editable(wheel_directory, config_settings, metadata_directory))

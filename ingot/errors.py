@@ -69,6 +69,10 @@ class InputError(IngotError, ValueError):
     """An input given to a session has a wrong name, shape or dtype."""
 
 
+class MemoryLimitError(InputError):
+    """Inputs need more memory than a session may take."""
+
+
 @contextlib.contextmanager
 def own_errors() -> Iterator[None]:
     """Turns what Python raises when memory or its stack ends into an error of Ingot's.

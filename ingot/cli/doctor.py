@@ -19,7 +19,7 @@ from rich.text import Text
 
 from ingot.cli.text import PlainConsole
 from ingot.runtime.cpu_features import machine_architecture
-from ingot.runtime.library import load_runtime_library, runtime_library_path
+from ingot.runtime.native_library import library_path, native_library
 
 _PACKAGES = ("ingot", "apache-tvm", "apache-tvm-ffi", "onnx", "onnx-ir", "onnxscript", "onnxsim",
              "onnxruntime", "numpy", "ziglang")  # fmt: skip
@@ -74,8 +74,8 @@ def _packages() -> str:
 
 
 def _runtime() -> str:
-    load_runtime_library()
-    return str(runtime_library_path())
+    native_library()
+    return str(library_path())
 
 
 def _code_generation() -> str:

@@ -73,6 +73,23 @@ def check_inputs(specs: Sequence[TensorSpec], values: Sequence[Any]) -> dict[str
     return symbols
 
 
+def check_arrays(
+    kind: str, specs: Sequence[TensorSpec], arrays: Mapping[str, Array], symbols: dict[str, int]
+) -> None:
+    """Checks names, dtypes and shapes of arrays; adds what symbolic dimensions are bound to.
+
+    Raises:
+        InputError: There is no such input or output, or an array does not fit.
+    """
+    by_name = {spec.name: spec for spec in specs}
+    for name, array in arrays.items():
+        if name not in by_name:
+            raise InputError(
+                f"no {kind} is called {name}; the model's {kind}s are {', '.join(by_name)}"
+            )
+        _check_tensor(kind, by_name[name], array, symbols)
+
+
 def check_provided(
     specs: Sequence[TensorSpec], provided: Mapping[str, Array], symbols: dict[str, int]
 ) -> dict[str, Array]:

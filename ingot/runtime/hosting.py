@@ -8,9 +8,9 @@ the session.
 
 from __future__ import annotations
 
-import ctypes
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -55,9 +55,6 @@ class HostedRegions:
     Args:
         regions: What the manifest says of them, by name.
         executors: What runs them, by name.
-
-    Attributes:
-        error: What a region's execution raised last: compiled code passes on only its text.
     """
 
     def __init__(
@@ -65,88 +62,88 @@ class HostedRegions:
     ) -> None:
         self._regions = regions
         self._executors = executors
-        self._given: dict[str, Any] = {}
-        self._made: dict[str, Any] = {}
-        self.error: Exception | None = None
+        self._locks = {name: threading.Lock() for name in regions}
 
-    def begin(self, given: Mapping[str, Any]) -> None:
+    def begin(self, given: Mapping[str, Any]) -> RegionInference:
         """Begins an inference.
 
         Args:
             given: The inputs of the model that compiled code cannot hold, by name.
         """
-        self.error = None
-        self._given = dict(given)
-        self._made = {}
-
-    def end(self) -> dict[str, Any]:
-        """Ends an inference; returns what compiled code cannot hold of the outputs, by name."""
-        made, self._made, self._given = self._made, {}, {}
-        return made
+        return RegionInference(self, given)
 
     def run_alone(self, inputs: Sequence[Any]) -> list[Any]:
         """Runs the one region that is the whole model."""
-        (executor,) = self._executors.values()
-        return executor.run(inputs)
+        (name,) = self._executors
+        return self.execute(name, inputs)
 
-    def functions(self) -> dict[str, Callable[..., Any]]:
-        """Returns the functions that compiled code calls, by name."""
-        return {
-            (NPU_PREFIX if region.executor == "npu" else REGION_PREFIX) + name: (
-                self._filling(name) if region.executor == "npu" else self._returning(name)
-            )
-            for name, region in self._regions.items()
-        }
-
-    def _run(self, name: str, inputs: Sequence[Any]) -> list[Any]:
-        try:
+    def execute(self, name: str, inputs: Sequence[Any]) -> list[Any]:
+        """Runs a region; its inferences take turns."""
+        with self._locks[name]:
             return self._executors[name].run(inputs)
-        except Exception as error:
-            self.error = error
-            raise
 
-    def _returning(self, name: str) -> Callable[..., Any]:
-        region = self._regions[name]
+    def info(self, name: str) -> RegionInfo:
+        """Returns what the manifest says of a region."""
+        return self._regions[name]
 
-        def call(*tensors: Any) -> Any:
-            passed = iter(tensors)
-            inputs = [
-                from_code(next(passed), spec.dtype) if spec.in_code else self._given[spec.name]
-                for spec in region.inputs
-            ]
-            results = self._run(name, inputs)
-            held = []
-            for spec, result in zip(region.outputs, results, strict=True):
-                if spec.in_code:
-                    held.append(to_code(aligned(result)))
-                else:
-                    self._made[spec.name] = result
-            if not held:
-                dtype, shape = MARK
-                return to_code(aligned(np.zeros(shape, dtype)))
-            return held[0] if len(held) == 1 else held
 
-        return call
+class RegionInference:
+    """What the regions of one inference are given and make beside what compiled code holds.
 
-    def _filling(self, name: str) -> Callable[..., None]:
-        count = len(self._regions[name].inputs)
+    Attributes:
+        made: Outputs of the model that compiled code cannot hold, by name.
+    """
 
-        def call(*tensors: Any) -> None:
-            arrays = [np.from_dlpack(tensor) for tensor in tensors]
-            results = self._run(name, arrays[:count])
-            for destination, result in zip(arrays[count:], results, strict=True):
-                if (result.dtype, result.shape) != (destination.dtype, destination.shape):
-                    self.error = ArtifactError(
-                        f"region {name} makes {result.dtype.name}{list(result.shape)} where the "
-                        f"artifact's code takes {destination.dtype.name}{list(destination.shape)}: "
-                        "compile it again"
-                    )
-                    raise self.error
-                # NumPy takes memory over DLPack as read-only; this memory was given to be written.
-                source = np.ascontiguousarray(result)
-                ctypes.memmove(destination.ctypes.data, source.ctypes.data, source.nbytes)
+    def __init__(self, regions: HostedRegions, given: Mapping[str, Any]) -> None:
+        self._regions = regions
+        self._given = given
+        self.made: dict[str, Any] = {}
 
-        return call
+    def run(self, name: str, arrays: Sequence[Array]) -> list[Array] | None:
+        """Runs a region that compiled code calls.
+
+        Args:
+            name: What the code calls it by.
+            arrays: What the code holds of its inputs, and what it has it write to.
+
+        Returns:
+            What the code holds of its outputs; None where it wrote to what it was given.
+        """
+        if name.startswith(NPU_PREFIX):
+            self._fill(name.removeprefix(NPU_PREFIX), arrays)
+            return None
+        return self._return(name.removeprefix(REGION_PREFIX), arrays)
+
+    def _return(self, name: str, arrays: Sequence[Array]) -> list[Array]:
+        region = self._regions.info(name)
+        passed = iter(arrays)
+        inputs = [
+            from_code(next(passed), spec.dtype) if spec.in_code else self._given[spec.name]
+            for spec in region.inputs
+        ]
+        results = self._regions.execute(name, inputs)
+        held = []
+        for spec, result in zip(region.outputs, results, strict=True):
+            if spec.in_code:
+                held.append(to_code(aligned(result)))
+            else:
+                self.made[spec.name] = result
+        if not held:
+            dtype, shape = MARK
+            held.append(aligned(np.zeros(shape, dtype)))
+        return held
+
+    def _fill(self, name: str, arrays: Sequence[Array]) -> None:
+        count = len(self._regions.info(name).inputs)
+        results = self._regions.execute(name, arrays[:count])
+        for destination, result in zip(arrays[count:], results, strict=True):
+            if (result.dtype, result.shape) != (destination.dtype, destination.shape):
+                raise ArtifactError(
+                    f"region {name} makes {result.dtype.name}{list(result.shape)} where the "
+                    f"artifact's code takes {destination.dtype.name}{list(destination.shape)}: "
+                    "compile it again"
+                )
+            np.copyto(destination, result)
 
 
 def host_regions(

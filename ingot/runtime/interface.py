@@ -8,10 +8,7 @@ from collections.abc import Sequence
 from ingot.errors import ArtifactError
 from ingot.runtime.manifest import Manifest, TensorSpec
 from ingot.runtime.narrow_types import HELD_AS
-from ingot.runtime.typed_json import decode, parse_json
 
-# The code's function that returns its interface as JSON.
-INTERFACE_FUNCTION = "ingot_interface"
 # What a region without a tensor for compiled code returns to it: it has to be called all the same.
 MARK = ("int8", (1,))
 
@@ -73,21 +70,6 @@ class Interface:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     weights: tuple[Tensor, ...]
-
-    @classmethod
-    def from_json(cls, text: str) -> Interface:
-        """Parses what the code's function returns.
-
-        Raises:
-            ArtifactError: It is no interface.
-        """
-        try:
-            interface: Interface = decode(cls, parse_json(text.encode()))
-        except ValueError as error:
-            raise ArtifactError(
-                f"the artifact is damaged: its code says what it was compiled for, but {error}"
-            ) from error
-        return interface
 
     def check(self, manifest: Manifest) -> None:
         """Holds a manifest against the code.

@@ -5,42 +5,47 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tvm_ffi
 
-from ingot.errors import ArtifactError, InputError, UsageError
+from ingot.errors import InputError, UsageError
 from ingot.runtime.artifact import ArtifactReader
 from ingot.runtime.binding import bind_inputs, check_inputs, check_provided, lay_out
+from ingot.runtime.bound_run import BoundRun, bound_arrays
+from ingot.runtime.code import Code
+from ingot.runtime.execution import Execution, ExecutionOptions
 from ingot.runtime.hosting import HostedRegions, host_regions
-from ingot.runtime.interface import INTERFACE_FUNCTION, Interface
-from ingot.runtime.library import load_executable
+from ingot.runtime.kernel_events import KernelEvents
 from ingot.runtime.manifest import CODE_MEMBER, WEIGHTS_MEMBER, Manifest, TensorSpec
 from ingot.runtime.narrow_types import from_code, to_code
+from ingot.runtime.native_library import HUGE_PAGES
 from ingot.runtime.safetensors import load_weights
-from ingot.runtime.threads import resolve_threads, use_threads
+from ingot.runtime.threads import SPIN_MICROSECONDS, resolve_threads, shared_pool
+from ingot.runtime.topology import Placement, resolve_cores
 
 Array = npt.NDArray[Any]
-
-# What TVM's allocator raises.
-_NO_MEMORY = "bad_alloc"
 
 
 class Session:
     """A loaded artifact, ready to run.
 
     Loading checks every digest and refuses a damaged file, an unknown format version and a machine
-    that lacks a feature the code needs. ``run`` may be called from several threads at once: calls
-    take turns.
+    that lacks a feature the code needs. ``run`` may be called from several threads at once: each
+    call has an execution context of its own, and all share the weights.
 
     Example:
         >>> from ingot.runtime import Session
         >>> with Session("model.ingot", threads=2) as session:  # doctest: +SKIP
         ...     outputs = session.run({"image": image})
+
+    Attributes:
+        threads: Threads per inference.
+        cores: The processors that they are bound to; none where they are not.
     """
 
     def __init__(
@@ -48,41 +53,71 @@ class Session:
         path: str | os.PathLike[str],
         *,
         threads: int | None = None,
+        cores: Placement | Sequence[int] | None = None,
+        spin_microseconds: int = SPIN_MICROSECONDS,
+        memory_limit: int | None = None,
+        huge_pages: bool = False,
         executor: str | None = None,
     ) -> None:
         """Loads the artifact at ``path``.
 
         Args:
             path: An ``*.ingot`` file.
-            threads: Threads per inference; ``None`` uses every core the process may run on.
+            threads: Threads per inference; ``None`` uses every CPU the process may keep busy: those
+                of its affinity, and no more than its control groups' quota.
+            cores: The processors that threads are bound to, ``[0, 1]``; or how to choose them:
+                ``compact`` stays within a memory node as long as there is room, ``spread`` takes
+                nodes in turn. ``None`` binds no thread.
+            spin_microseconds: How long an idle thread looks for work before it sleeps. More answers
+                sooner, less leaves the CPUs to others.
+            memory_limit: Bytes that tensors between kernels may take, for each inference at a time;
+                inputs that need more are refused before anything runs.
+            huge_pages: Whether that memory is of huge pages, where the system has them.
             executor: What runs the regions of an artifact for an NPU: ``reference`` (the default)
                 or ``command-stream``; see :mod:`ingot.runtime.npu.executor`.
 
         Raises:
             ArtifactError: The file is missing, damaged, of an unknown version, or not for this
                 machine.
-            UsageError: ``threads`` is below one, there is no such executor, or nothing for one.
-            IngotError: What the executor needs is not installed.
+            UsageError: An option is out of its range, the process may not use a processor, there is
+                no such executor, or nothing for one.
+            IngotError: What the executor needs is not installed, or the threads cannot be started.
         """
+        if memory_limit is not None and memory_limit < 0:
+            raise UsageError(f"memory_limit must not be negative, as {memory_limit} is")
+        if spin_microseconds < 0:
+            raise UsageError(f"spin_microseconds must not be negative, as {spin_microseconds} is")
         self.threads = resolve_threads(threads)
+        self.cores = resolve_cores(cores)
         reader = ArtifactReader(path)
         reader.check_machine()
         self._reader = reader
         # Read at every call.
         self._inputs, self._outputs = self.manifest.inputs, self.manifest.outputs
-        self._lock = threading.Lock()
-        self._closed = False
         weights = load_weights(reader.member(WEIGHTS_MEMBER), self.manifest.weights)
         self._regions = _host_regions(reader, weights, self.threads, executor)
-        functions = None if self._regions is None else self._regions.functions()
         # None where a region is the whole model.
-        self._machine: Any = None
+        self._code: Code | None = None
         if CODE_MEMBER in self.manifest.members:
-            self._machine = load_executable(reader.member(CODE_MEMBER), functions)
-            _check_interface(self._machine, self.manifest)
+            self._code = Code(reader.member(CODE_MEMBER))
+            self._code.check(self.manifest)
         reader.verify()
         reader.close()
-        self._weights = [tvm_ffi.from_dlpack(weights[name]) for name in self.manifest.parameters]
+        self._weights = [weights[name] for name in self.manifest.parameters]
+        pool = shared_pool(self.cores, spin_microseconds)
+        pool.grow(self.threads)
+        self._options = ExecutionOptions(
+            pool=pool,
+            threads=self.threads,
+            memory_limit=memory_limit,
+            arena_flags=HUGE_PAGES if huge_pages else 0,
+            caller_core=self.cores[0] if self.cores else None,
+        )
+        self._changed = threading.Condition()
+        self._closed = False
+        self._running = 0
+        self._idle: list[Execution] = []
+        _sessions.add(self)
 
     @property
     def manifest(self) -> Manifest:
@@ -98,6 +133,12 @@ class Session:
     def outputs(self) -> tuple[TensorSpec, ...]:
         """The model's outputs: name, dtype, shape."""
         return self._outputs
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes of memory for tensors between kernels, of the contexts that are idle now."""
+        with self._changed:
+            return sum(execution.mapped for execution in self._idle)
 
     def run(
         self,
@@ -120,92 +161,150 @@ class Session:
 
         Raises:
             InputError: A name, dtype or shape is wrong; nothing has run then.
+            MemoryLimitError: These inputs need more memory than the session may take.
             ArtifactError: The file was overwritten, and its weights could not be kept.
         """
+        values, provided = self._checked(inputs, more, outputs)
+        with self._execution() as execution:
+            produced = self._run(execution, values, provided)
+        return _delivered(produced, provided)
+
+    def run_timed(
+        self, inputs: Mapping[str, Any] | Any = None, /, *more: Any
+    ) -> tuple[dict[str, Array], KernelEvents]:
+        """Runs one inference and times its kernels, which costs some 50 ns for each.
+
+        Args:
+            inputs: As ``run`` takes them.
+            *more: The same.
+
+        Returns:
+            The outputs, and when each kernel ran.
+        """
+        values, provided = self._checked(inputs, more, None)
+        with self._execution() as execution:
+            if execution is None:
+                return self._run(None, values, provided), KernelEvents.none()
+            events = KernelEvents.of(execution.timed_names, execution.most_events)
+            execution.timed(events.rows)
+            try:
+                produced = self._run(execution, values, provided)
+            finally:
+                execution.timed(None)
+            return produced, events.first(execution.event_count)
+
+    def bind(
+        self,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        outputs: Mapping[str, Array] | None = None,
+        sizes: Mapping[str, int] | None = None,
+    ) -> BoundRun:
+        """Binds input and output buffers once, for runs that allocate and copy nothing.
+
+        Args:
+            inputs: Arrays to read the inputs of these names from, C-contiguous, aligned to 64
+                bytes, of the right dtype and shape; for others there are new ones.
+            outputs: The same for outputs.
+            sizes: What symbolic dimensions are, as far as the arrays given do not say it.
+
+        Raises:
+            InputError: An array does not fit, a symbolic dimension is not known, or the sizes of
+                outputs depend on data.
+            MemoryLimitError: These sizes need more memory than the session may take.
+        """
+        if self._code is None or self._regions is not None:
+            raise InputError(
+                "buffers can be bound only where compiled code runs the whole model; "
+                f"here {self.manifest.left_to_onnxruntime or 'an NPU runs a part of it'}: use run"
+            )
+        with self._changed:
+            self._require_open()
+        taken = bound_arrays("input", self._inputs, inputs or {}, dict(sizes or {}))
+        execution = self._new_execution(self._code)
+        execution.plan(tuple(array.shape for array in taken.values()))
+        given = bound_arrays("output", self._outputs, outputs or {}, {}, execution.output_shapes)
+        return BoundRun(execution, self._reader.require_intact, taken, given)
+
+    def _checked(
+        self, inputs: Any, more: tuple[Any, ...], outputs: Mapping[str, Array] | None
+    ) -> tuple[list[Any], dict[str, Array]]:
         values = bind_inputs(self._inputs, inputs, more)
         symbols = check_inputs(self._inputs, values)
         provided = {} if outputs is None else check_provided(self._outputs, outputs, symbols)
-        values = lay_out(self._inputs, values)
-        with self._lock:
-            if self._closed:
-                raise InputError("the session is closed: open the artifact again")
-            self._reader.require_intact()
-            if self._machine is None:
-                assert self._regions is not None
-                results = self._regions.run_alone(values)
-                produced = {s.name: r for s, r in zip(self._outputs, results, strict=True)}
-            else:
-                produced = self._run_code(values)
-            self._reader.require_intact()
-        for name, array in provided.items():
-            if array.shape != produced[name].shape:
-                raise InputError(
-                    f"output {name} has shape {list(produced[name].shape)}, the array provided for "
-                    f"it {list(array.shape)}"
-                )
-            np.copyto(array, produced[name], casting="equiv")
-            produced[name] = array
-        return produced
+        return lay_out(self._inputs, values), provided
 
-    def _run_code(self, values: list[Any]) -> dict[str, Any]:
-        """Calls the code with what it can hold of the inputs; regions get the others."""
-        use_threads(self.threads)
-        tensors, others = [], {}
-        for spec, value in zip(self._inputs, values, strict=True):
-            if spec.in_code:
-                tensors.append(to_code(value))
-            else:
-                others[spec.name] = value
-        results = self._call(tensors, others)
-        if not isinstance(results, (list, tuple, tvm_ffi.Array)):
-            results = [results]
-        # Behind the outputs there may be what only says that a region was called.
+    @contextlib.contextmanager
+    def _execution(self) -> Iterator[Execution | None]:
+        """Lends a context that no other call has; None where no code runs."""
+        with self._changed:
+            self._require_open()
+            self._running += 1
+            execution = self._idle.pop() if self._idle else None
+        try:
+            if execution is None and self._code is not None:
+                execution = self._new_execution(self._code)
+            self._reader.require_intact()
+            yield execution
+            self._reader.require_intact()
+        finally:
+            with self._changed:
+                self._running -= 1
+                if execution is not None and not self._closed:
+                    self._idle.append(execution)
+                self._changed.notify_all()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise InputError("the session is closed: open the artifact again")
+
+    def _new_execution(self, code: Code) -> Execution:
+        return Execution(code, self._weights, self._options)
+
+    def _run(
+        self, execution: Execution | None, values: list[Any], provided: Mapping[str, Array]
+    ) -> dict[str, Array]:
+        if execution is None:
+            assert self._regions is not None
+            results = self._regions.run_alone(values)
+            return {spec.name: result for spec, result in zip(self._outputs, results, strict=True)}
+        tensors = [
+            to_code(value) for spec, value in zip(self._inputs, values, strict=True) if spec.in_code
+        ]
         held = [spec for spec in self._outputs if spec.in_code]
+        # Behind the outputs there may be what only says that a region was called.
+        marks = execution.output_count - len(held)
+        direct = [_direct(provided.get(spec.name), spec, tensors) for spec in held]
+        made: dict[str, Any] = {}
+        if self._regions is not None:
+            inference = self._regions.begin(self._given(values))
+            execution.run_region, made = inference.run, inference.made
+        results = execution.run(tensors, [*direct, *[None] * marks])
         produced = {
             spec.name: from_code(result, spec.dtype)
             for spec, result in zip(held, results, strict=False)
         }
-        if self._regions is not None:
-            produced.update(self._regions.end())
+        if not made:
+            return produced
+        produced.update(made)
         return {spec.name: produced[spec.name] for spec in self._outputs}
 
-    def _call(self, tensors: list[Any], others: Mapping[str, Any]) -> Any:
-        if self._regions is not None:
-            self._regions.begin(others)
-        try:
-            return self._machine["main"](*tensors, *self._weights)
-        except RuntimeError as error:
-            if _NO_MEMORY in str(error):
-                raise InputError(
-                    "these inputs ask for more memory than there is: give smaller sizes"
-                ) from error
-            # Of what a region raised, the code hands on no more than the text.
-            raise (self._regions and self._regions.error) or error from error
-
-    @contextlib.contextmanager
-    def instrumented(self, instrument: Callable[..., int]) -> Iterator[None]:
-        """Has a function called before and after each call that the code makes.
-
-        Args:
-            instrument: Called with the function, its name, whether this is before the call, its
-                result, and its arguments; returns 0.
-        """
-        self._set_instrument(instrument)
-        try:
-            yield
-        finally:
-            self._set_instrument(None)
-
-    def _set_instrument(self, instrument: Callable[..., int] | None) -> None:
-        with self._lock:
-            if self._machine is not None:
-                self._machine["set_instrument"](instrument)
+    def _given(self, values: list[Any]) -> dict[str, Any]:
+        """The inputs that compiled code cannot hold, by name."""
+        return {
+            spec.name: value
+            for spec, value in zip(self._inputs, values, strict=True)
+            if not spec.in_code
+        }
 
     def close(self) -> None:
         """Releases the code and the mapped weights; ``run`` is refused from now on."""
-        with self._lock:
+        with self._changed:
             self._closed = True
-            self._machine = None
+            while self._running:
+                self._changed.wait()
+            self._idle.clear()
+            self._code = None
             self._regions = None
             self._weights = []
 
@@ -222,16 +321,46 @@ class Session:
         """Closes the session."""
         self.close()
 
+    def _after_fork(self) -> None:
+        """In a child there is no other thread: nobody holds the lock, and nothing runs."""
+        self._changed = threading.Condition()
+        self._running = 0
 
-def _check_interface(machine: Any, manifest: Manifest) -> None:
-    """Holds what the manifest says against what the code says of itself."""
-    try:
-        described = machine[INTERFACE_FUNCTION]
-    except AttributeError:
-        raise ArtifactError(
-            "the artifact's code does not say what it was compiled for: compile it again"
-        ) from None
-    Interface.from_json(described()).check(manifest)
+
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for session in list(_sessions):
+        session._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _direct(array: Array | None, spec: TensorSpec, inputs: Sequence[Array]) -> Array | None:
+    """Returns a caller's array for an output where code can write to it."""
+    if array is None or array.dtype.kind not in "biufc" or array.dtype.name != spec.dtype:
+        return None
+    if array.ctypes.data % 64 or any(np.may_share_memory(array, each) for each in inputs):
+        return None
+    return array
+
+
+def _delivered(produced: dict[str, Array], provided: Mapping[str, Array]) -> dict[str, Array]:
+    """Puts the outputs that a caller has given arrays for into these."""
+    for name, array in provided.items():
+        result = produced[name]
+        if result is array:
+            continue
+        if array.shape != result.shape:
+            raise InputError(
+                f"output {name} has shape {list(result.shape)}, the array provided for it "
+                f"{list(array.shape)}"
+            )
+        np.copyto(array, result, casting="equiv")
+        produced[name] = array
+    return produced
 
 
 def _host_regions(

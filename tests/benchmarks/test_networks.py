@@ -15,10 +15,10 @@ from benchmarks.networks.gpt2 import Gpt2, gpt2
 from benchmarks.networks.llama import Llama, llama
 from benchmarks.networks.t5 import T5, t5_decoder, t5_encoder
 from ingot.reference.session import Reference
-from ingot.targets.cpu.lowering import build_module, lower_module
+from ingot.targets.cpu.lowering import lower_module
 from ingot.targets.cpu.machine import describe_cpu
 from ingot.targets.relax.importer import import_graph
-from tests.targets.cpu.conftest import Compiled
+from tests.targets.cpu.conftest import Compiled, virtual_machine_code
 
 VOCABULARY, SOURCE = 50, 7
 GPT2 = Gpt2(layers=2, hidden=32, heads=4, vocabulary=VOCABULARY, positions=64, style="exported")
@@ -45,7 +45,7 @@ def compiled(network: str) -> Compiled:
     ShapeInferencePass()(graph)
     cpu = describe_cpu("native", threads=2)
     lowered = lower_module(import_graph(graph), cpu)
-    return Compiled(lowered, build_module(lowered, cpu), cpu)
+    return Compiled(lowered, virtual_machine_code(lowered, cpu), cpu)
 
 
 def inputs_of(network: str, batch: int, length: int, past: int) -> dict[str, np.ndarray]:

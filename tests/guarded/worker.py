@@ -6,42 +6,50 @@ Requests and answers are pickled: ``(path, inputs)``, and the outputs or the err
 from __future__ import annotations
 
 import ctypes
+import dataclasses
+import math
 import os
 import pickle
 import sys
+import weakref
 from typing import Any
 
 import numpy as np
-import tvm_ffi
 
 from ingot.errors import IngotError
-from ingot.runtime import library
+from ingot.runtime import execution
+from ingot.runtime.native_library import GUARDED
 from ingot.runtime.session import Session
 
-# Of TVM's allocators the one that keeps nothing: each tensor has memory of its own.
-_NAIVE_ALLOCATOR = 1
 _LIBC = ctypes.CDLL(None)
 
 
 def guarded(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Returns a copy that lies between inaccessible pages."""
     array = np.asarray(array)
-    if not array.size:
-        return array
-    start = ctypes.c_void_p()
-    assert _LIBC.posix_memalign(ctypes.byref(start), 64, ctypes.c_size_t(array.nbytes)) == 0
-    assert start.value is not None
-    memory = (ctypes.c_char * array.nbytes).from_address(start.value)
-    copy = np.frombuffer(memory, array.dtype).reshape(array.shape)
+    copy = guarded_empty(array.shape, array.dtype)
     copy[...] = array
     return copy
+
+
+def guarded_empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Returns an array that lies between inaccessible pages."""
+    size = math.prod(shape) * dtype.itemsize
+    if not size:
+        return np.empty(shape, dtype)
+    start = ctypes.c_void_p()
+    assert _LIBC.posix_memalign(ctypes.byref(start), 64, ctypes.c_size_t(size)) == 0
+    assert start.value is not None
+    memory = (ctypes.c_char * size).from_address(start.value)
+    weakref.finalize(memory, _LIBC.free, start)  # looks at what is around it
+    return np.frombuffer(memory, dtype).reshape(shape)
 
 
 def load(path: str) -> Session:
     """Loads an artifact, its weights in guarded memory too."""
     session = Session(path, threads=1)
-    weights = [guarded(np.from_dlpack(weight)) for weight in session._weights]
-    session._weights = [tvm_ffi.from_dlpack(weight) for weight in weights]
+    session._weights = [guarded(weight) for weight in session._weights]
+    session._options = dataclasses.replace(session._options, arena_flags=GUARDED)
     return session
 
 
@@ -51,14 +59,13 @@ def touch(array: np.ndarray[Any, Any], offset: int, *, write: bool) -> None:
     byte = ctypes.c_char.from_address(address)
     if write:
         byte.value = b"\0"
-        _LIBC.free(ctypes.c_void_p(array.ctypes.data))
     else:
         bytes(byte)
 
 
 def main() -> None:
     """Answers requests until there is no more."""
-    library._POOLED_ALLOCATOR = _NAIVE_ALLOCATOR
+    execution.aligned_empty = guarded_empty  # for outputs
     sessions: dict[str, Session] = {}
     answers = os.fdopen(os.dup(1), "wb")
     while True:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tvm_ffi
 
 from ingot.errors import ArtifactError
 from ingot.runtime.hosting import HostedRegions
@@ -39,13 +38,13 @@ class Making:
 )
 def test_an_npu_region_writes_no_more_than_there_is_room_for(made: np.ndarray, fits: bool) -> None:
     regions = HostedRegions({"r": RegionInfo("npu", ("n",), *SPECS)}, {"r": Making(made)})
-    call = regions.functions()[NPU_PREFIX + "r"]
     memory = np.zeros(6, np.int8)
-    tensors = [tvm_ffi.from_dlpack(np.zeros(4, np.int8)), tvm_ffi.from_dlpack(memory[1:5])]
+    arrays = [np.zeros(4, np.int8), memory[1:5]]
+    inference = regions.begin({})
     if fits:
-        call(*tensors)
+        assert inference.run(NPU_PREFIX + "r", arrays) is None
         assert memory.tolist() == [0, 7, 7, 7, 7, 0]
         return
     with pytest.raises(ArtifactError, match=r"region r makes int.*where the artifact's code takes"):
-        call(*tensors)
+        inference.run(NPU_PREFIX + "r", arrays)
     assert not memory.any()

@@ -210,7 +210,7 @@ def test_the_process_keeps_its_cores_and_its_environment(
 
 
 def test_no_threads_at_all_are_refused(small_artifact: Artifact) -> None:
-    with pytest.raises(UsageError, match="threads must be at least 1, not 0"):
+    with pytest.raises(UsageError, match="threads must be from 1 to 1024, not 0"):
         Session(small_artifact.path, threads=0)
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from ingot.compiler.fresh_process.installed import InstalledAlone, packages_of
 from ingot.errors import first_line
 from ingot.runtime.artifact import ArtifactReader
-from ingot.runtime.library import load_runtime_library
+from ingot.runtime.native_library import native_library
 from ingot.runtime.session import Session
 
 REQUEST = struct.Struct("<cI")
@@ -41,7 +41,7 @@ def main() -> None:
     # Ctrl-C is for the process that asked; it ends these by closing their sockets.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=os.dup(0))
-    load_runtime_library()
+    native_library()
     install = InstalledAlone()
     sys.meta_path.insert(0, install)
     while select.select([control], [], [], _IDLE_SECONDS)[0]:

@@ -7,9 +7,10 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 import tvm
-from tvm import relax
+from tvm import relax, tirx
 
 from ingot.runtime.manifest import KernelCost
+from ingot.runtime.program import Program
 from ingot.targets.cpu.called_functions import require_runtime_functions
 from ingot.targets.cpu.cost import kernel_costs
 from ingot.targets.cpu.floats import keep_floats
@@ -25,11 +26,11 @@ from ingot.targets.cpu.unfusable import keep_numbers_apart
 from ingot.targets.relax.allocations import bounded_allocations
 from ingot.targets.relax.checks import without_check_results
 from ingot.targets.relax.constants import fold_constant_layouts
-from ingot.targets.relax.interface import with_interface
+from ingot.targets.relax.interface import interface_of
 from ingot.targets.relax.legalization import LEGALIZATIONS
 from ingot.targets.relax.outputs import copy_borrowed_outputs
+from ingot.targets.relax.program import make_program
 from ingot.targets.relax.regions import host_region_calls
-from ingot.targets.relax.tvm_internals import generate_vm_code
 from ingot.targets.relax.weights import hoist_weights
 
 
@@ -90,17 +91,47 @@ def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
     return LoweredModule(module, weights, unscheduled, kernels)
 
 
-def build_module(lowered: LoweredModule, cpu: CpuDescription) -> relax.VMExecutable:
+@dataclasses.dataclass(frozen=True)
+class BuiltModule:
+    """Machine code that is not linked.
+
+    Attributes:
+        library: The kernels; None where there are none.
+        program: How they are used.
+    """
+
+    library: tvm.runtime.Module | None
+    program: Program
+
+
+def build_module(lowered: LoweredModule, cpu: CpuDescription) -> BuiltModule:
     """Builds a lowered module: plans its memory and generates machine code."""
-    module = with_interface(without_check_results(lowered.module), list(lowered.weights))
     target = cpu.tvm_target()
-    return relax.build(module, target, relax_pipeline=_plan(), tir_pipeline=TIR_PIPELINE)
+    with target:
+        module, program = _planned(lowered)
+    kernels = {
+        variable: function
+        for variable, function in module.functions.items()
+        if isinstance(function, tirx.PrimFunc)
+    }
+    library = None
+    if kernels:
+        module = tvm.IRModule(kernels, attrs=module.attrs)
+        library = tvm.tirx.build(module, target, pipeline=TIR_PIPELINE)
+    return BuiltModule(library, program)
 
 
 def check_module(lowered: LoweredModule, cpu: CpuDescription) -> None:
     """Does what building does but for the machine code, which takes most of the time."""
     with cpu.tvm_target():
-        generate_vm_code(_plan()(without_check_results(lowered.module)))
+        _planned(lowered)
+
+
+def _planned(lowered: LoweredModule) -> tuple[tvm.IRModule, Program]:
+    module = without_check_results(lowered.module)
+    interface = interface_of(module["main"], list(lowered.weights))
+    module = plan_memory(module)
+    return module, make_program(module["main"], interface)
 
 
 @tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]
@@ -108,8 +139,8 @@ def _bounded_allocations(module: tvm.IRModule, _: tvm.transform.PassContext) -> 
     return bounded_allocations(module)
 
 
-def _plan() -> tvm.transform.Pass:
-    """What stands between kernels and the virtual machine's code."""
+def plan_memory(module: tvm.IRModule) -> tvm.IRModule:
+    """Returns a module whose ``main`` calls kernels and allocates what they need."""
     return tvm.transform.Sequential(
         [
             relax.transform.ToNonDataflow(),
@@ -124,4 +155,4 @@ def _plan() -> tvm.transform.Pass:
             relax.transform.VMShapeLower(),
             relax.transform.AttachGlobalSymbol(),
         ]
-    )
+    )(module)

@@ -11,7 +11,7 @@ from tvm.target import codegen
 
 from ingot.errors import UsageError
 from ingot.runtime.cpu_features import machine_architecture, machine_features
-from ingot.runtime.threads import available_cores
+from ingot.runtime.cpu_quota import usable_cpus
 
 # LLVM's names of the features that generated code can use, and the kernel's names for the same.
 _KERNEL_NAMES = {
@@ -120,7 +120,7 @@ def describe_cpu(mcpu: str, threads: int | None) -> CpuDescription:
         vector_registers=32 if architecture == "aarch64" or "avx512f" in usable else 16,
         l1d_bytes=cache_bytes(level=1, default=32 * _KIB),
         l2_bytes=cache_bytes(level=2, default=512 * _KIB),
-        cores=threads or available_cores(),
+        cores=threads or usable_cpus(),
     )
 
 

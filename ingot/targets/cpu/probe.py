@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tvm
 
-from ingot.runtime.threads import resolve_threads, use_threads
+from ingot.runtime.threads import resolve_threads
 from ingot.targets.cpu.machine import CpuDescription, cache_bytes, describe_cpu
 from ingot.targets.cpu.probe_kernels import (
     accumulators,
@@ -26,6 +26,7 @@ from ingot.targets.cpu.probe_kernels import (
     probe_module,
 )
 from ingot.targets.cpu.schedules.integer.dot import GROUP
+from ingot.targets.relax.tvm_threads import use_threads
 
 _MIB = 1 << 20
 _FLOAT_BYTES = 4

@@ -13,16 +13,17 @@ import onnx_ir as ir
 import pydantic
 
 from ingot.errors import CompilationError, IngotError
+from ingot.runtime.cpu_quota import usable_cpus
 from ingot.runtime.manifest import TargetInfo
-from ingot.runtime.threads import available_cores, use_threads
 from ingot.targets.base import Lowered, Target, TargetOptions, Unsupported
 from ingot.targets.cpu.lowering import build_module, check_module, lower_module
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.cpu.schedules.integer.dot import DotProduct
 from ingot.targets.relax.importer import has_lowering, import_graph, refused_nodes
-from ingot.targets.relax.linking import link_executable
+from ingot.targets.relax.linking import link_code
 from ingot.targets.relax.regions import DOMAIN as REGION_DOMAIN
 from ingot.targets.relax.tvm_internals import plain_reason
+from ingot.targets.relax.tvm_threads import use_threads
 
 
 class CpuOptions(TargetOptions):
@@ -109,7 +110,7 @@ class CpuTarget(Target):
 
     def try_lower(self, model: ir.Model, *, machine_code: bool) -> None:
         """Lowers a graph for the sake of the errors alone; nothing is linked."""
-        use_threads(available_cores())
+        use_threads(usable_cpus())
         with _errors_named(model):
             lowered = lower_module(import_graph(model), self.cpu)
             (build_module if machine_code else check_module)(lowered, self.cpu)
@@ -121,16 +122,16 @@ class CpuTarget(Target):
             UnsupportedOperatorError: A node cannot be lowered; names it.
         """
         # Folding constants runs kernels: the first of them makes this thread's pool, for good.
-        use_threads(available_cores())
+        use_threads(usable_cpus())
         marks = [time.perf_counter()]
         with _errors_named(model):
             module = import_graph(model)
             marks.append(time.perf_counter())
             lowered = lower_module(module, self.cpu)
             marks.append(time.perf_counter())
-            executable = build_module(lowered, self.cpu)
+            built = build_module(lowered, self.cpu)
             marks.append(time.perf_counter())
-        code = link_executable(executable, self.cpu.architecture)
+        code = link_code(built.library, built.program, self.cpu.architecture)
         marks.append(time.perf_counter())
         nodes = sum(node.domain != REGION_DOMAIN for node in model.graph.all_nodes())
         return Lowered(

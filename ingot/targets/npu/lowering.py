@@ -31,7 +31,7 @@ from ingot.targets.npu.partition import replace_composites
 from ingot.targets.npu.placement import cpu_placement, model_macs, npu_placement
 from ingot.targets.npu.vela import NotForNpu
 from ingot.targets.relax.importer import import_graph
-from ingot.targets.relax.linking import link_executable
+from ingot.targets.relax.linking import link_code
 from ingot.targets.relax.tvm_internals import plain_reason
 
 
@@ -164,9 +164,10 @@ def build_host(module: tvm.IRModule, cpu: CpuDescription) -> HostCode:
     """Builds the CPU's part, as the target ``cpu`` builds a whole model."""
     with _errors_named():
         lowered = lower_module(module, cpu)
-        executable = build_module(lowered, cpu)
+        built = build_module(lowered, cpu)
     kernels = {name: dataclasses.asdict(cost) for name, cost in lowered.kernels.items()}
-    return HostCode(link_executable(executable, cpu.architecture), lowered.weights, kernels)
+    code = link_code(built.library, built.program, cpu.architecture)
+    return HostCode(code, lowered.weights, kernels)
 
 
 def try_host(model: ir.Model, cpu: CpuDescription, *, machine_code: bool) -> None:

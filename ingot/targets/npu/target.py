@@ -11,13 +11,14 @@ import onnx_ir as ir
 import pydantic
 
 from ingot.errors import ModelError
+from ingot.runtime.cpu_quota import usable_cpus
 from ingot.runtime.manifest import RegionInfo, TargetInfo, TensorSpec
 from ingot.runtime.npu.region import Configuration, Region, RegionTensor
-from ingot.runtime.threads import available_cores, use_threads
 from ingot.targets.base import Lowered, Target, TargetOptions, Unsupported
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.npu.configuration import configure, require_extra
 from ingot.targets.relax.importer import has_lowering
+from ingot.targets.relax.tvm_threads import use_threads
 
 
 class NpuOptions(TargetOptions):
@@ -129,7 +130,7 @@ class NpuTarget(Target):
         from ingot.targets.npu.lowering import build_host, partition_graph
 
         # Folding constants runs kernels: the first of them makes this thread's pool, for good.
-        use_threads(available_cores())
+        use_threads(usable_cpus())
         _require_static(model)
         marks = [time.perf_counter()]
         parts = partition_graph(

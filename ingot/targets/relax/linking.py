@@ -11,10 +11,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tvm import relax
+import tvm
 
 from ingot.errors import IngotError, first_line
 from ingot.files import can_write_in, user_cache
+from ingot.runtime.program import PROGRAM_SYMBOL, RAISE_POINTER, Program
 
 _CACHE_VARIABLE = "ZIG_GLOBAL_CACHE_DIR"
 _LONGEST_SECONDS = 600.0
@@ -22,11 +23,26 @@ _LONGEST_SECONDS = 600.0
 _OBJECTS = ("lib0.o", "devc.o")
 
 
-def link_executable(executable: relax.VMExecutable, architecture: str) -> bytes:
-    """Links an executable and returns the bytes of its shared library.
+_PROGRAM, _CARRIER = "program.json", "carrier.c"
+# The program's text, and what TVM's code expects of the process that loads it: the one function
+# that it does not call by a pointer which the loader sets.
+_CARRIER_SOURCE = f"""
+void (*{RAISE_POINTER})(const char *, const char **, int);
+__attribute__((visibility("hidden")))
+void TVMFFIErrorSetRaisedFromCStrParts(const char *kind, const char **parts, int count) {{
+  {RAISE_POINTER}(kind, parts, count);
+}}
+__asm__(".section .rodata\\n.globl {PROGRAM_SYMBOL}\\n{PROGRAM_SYMBOL}:\\n"
+        ".incbin \\"{_PROGRAM}\\"\\n.byte 0\\n.text\\n");
+"""
+
+
+def link_code(library: tvm.runtime.Module | None, program: Program, architecture: str) -> bytes:
+    """Links kernels and the program that uses them; returns the bytes of the shared library.
 
     Args:
-        executable: What TVM built.
+        library: The kernels that TVM built; None where there are none.
+        program: How they are used.
         architecture: ``x86_64`` or ``aarch64``; links for either on either.
 
     Raises:
@@ -40,11 +56,11 @@ def link_executable(executable: relax.VMExecutable, architecture: str) -> bytes:
         command = [
             sys.executable, "-m", "ziglang", "cc", "-shared", "-fPIC", "-s",
             "-target", f"{architecture}-linux-gnu", "-Wl,--build-id=none",
-            "-o", output, *sorted(objects),
+            "-o", output, *sorted(objects), _CARRIER,
         ]  # fmt: skip
         try:
             done = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", check=False,
+                command, capture_output=True, text=True, errors="replace", check=False, cwd=folder,
                 timeout=_LONGEST_SECONDS, env={**os.environ, _CACHE_VARIABLE: str(_cache())},
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
@@ -56,7 +72,12 @@ def link_executable(executable: relax.VMExecutable, architecture: str) -> bytes:
     try:
         with tempfile.TemporaryDirectory(prefix="ingot-") as folder, _objects_in_memory(folder):
             path = Path(folder) / "lib.so"
-            executable.export_library(str(path), fcompile=link, workspace_dir=folder)
+            (Path(folder) / _CARRIER).write_text(_CARRIER_SOURCE, encoding="ascii")
+            (Path(folder) / _PROGRAM).write_text(program.to_json(), encoding="utf-8")
+            if library is None:
+                link(str(path), [])
+            else:
+                library.export_library(str(path), fcompile=link, workspace_dir=folder)
             return path.read_bytes()
     except OSError as error:
         raise IngotError(

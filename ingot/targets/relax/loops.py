@@ -8,14 +8,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import tvm_ffi
 from tvm import relax, s_tir, tirx
 from tvm.tirx import stmt as statements
 
+from ingot.errors import InputError
 from ingot.targets.relax.expressions import Size, as_expression, shape_of, substituted, variables
 
-_REFUSE = "ingot.refuse"  # of the runtime
+_REFUSE = "ingot.refuse"  # of the runtime's library
 # TVM's kind of operator that fusion leaves alone.
 _OPAQUE = 8
+
+
+def _refuse(message: str, *values: int) -> None:
+    raise InputError(message.format(*values))
+
+
+# For kernels that the compiler runs itself, as when it folds constants.
+tvm_ffi.register_error(InputError.__name__, InputError)
+tvm_ffi.register_global_func(_REFUSE, _refuse, override=True)
+
 # Elements from which on a copy is shared between threads.
 _SHARED = 1 << 16
 

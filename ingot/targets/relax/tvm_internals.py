@@ -6,8 +6,6 @@ import re
 from typing import Any
 
 import tvm
-from tvm import relax
-from tvm.relax import vm_build
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from ingot.errors import first_line
@@ -64,8 +62,3 @@ def end_open_block(importer: Any) -> None:
 def register_operator(name: str, description: str) -> None:
     """Registers a Relax operator."""
     tvm.ir.op._ffi_api.RegisterOp(name, description)
-
-
-def generate_vm_code(module: tvm.IRModule) -> None:
-    """Generates the virtual machine's code of a planned module, for the sake of the errors."""
-    vm_build._vmcodegen(relax.ExecBuilder(), module, "bytecode")

@@ -15,11 +15,13 @@ import tvm
 from onnx_ir.passes.common import ShapeInferencePass
 from tvm import relax, tirx
 
-from ingot.runtime.threads import use_threads
-from ingot.targets.cpu.lowering import LoweredModule, build_module, lower_module
+from ingot.targets.cpu.lowering import LoweredModule, lower_module, plan_memory
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.cpu.schedules.emission import FAMILY
+from ingot.targets.cpu.tir_pipeline import TIR_PIPELINE
+from ingot.targets.relax.checks import without_check_results
 from ingot.targets.relax.importer import import_graph
+from ingot.targets.relax.tvm_threads import use_threads
 from tests.targets.cpu.foreign_code import runs_here, translated
 
 _TRANSPOSE = re.compile(r"transpose\d*")
@@ -87,6 +89,17 @@ def _with_imports(module: tvm.runtime.Module) -> Iterator[tvm.runtime.Module]:
         yield from _with_imports(imported)
 
 
+def virtual_machine_code(lowered: LoweredModule, cpu: CpuDescription) -> relax.VMExecutable:
+    """Builds a lowered module for TVM's own virtual machine, which runs it without linking."""
+
+    @tvm.transform.module_pass(opt_level=0)
+    def plan(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
+        return plan_memory(module)
+
+    module = without_check_results(lowered.module)
+    return relax.build(module, cpu.tvm_target(), relax_pipeline=plan, tir_pipeline=TIR_PIPELINE)
+
+
 Compile = Callable[..., Compiled]
 
 
@@ -100,7 +113,7 @@ def compile_for_cpu() -> Compile:
         cpu = describe_cpu(mcpu, threads=2) if isinstance(mcpu, str) else mcpu
         lowered = lower_module(import_graph(graph), cpu)
         assert lowered.unscheduled == []
-        return Compiled(lowered, build_module(lowered, cpu), cpu)
+        return Compiled(lowered, virtual_machine_code(lowered, cpu), cpu)
 
     return compile_
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
+from tvm import get_global_func as global_function
 
-from ingot.runtime.library import global_function
 from ingot.targets.cpu.probe import Burst, Probe, Roofline
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tvm
 
-from ingot.runtime.threads import use_threads
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.cpu.probe_kernels import (
     accumulators,
@@ -21,6 +20,7 @@ from ingot.targets.cpu.probe_kernels import (
 )
 from ingot.targets.cpu.schedules.integer.amx import has_tiles
 from ingot.targets.cpu.schedules.integer.dot import DotProduct
+from ingot.targets.relax.tvm_threads import use_threads
 
 X86_PROCESSORS = ("haswell", "skylake-avx512", "znver4")
 

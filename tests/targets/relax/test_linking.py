@@ -15,8 +15,10 @@ import pytest
 
 from ingot.compiler.build import compile_model
 from ingot.errors import IngotError
+from ingot.runtime.interface import Interface
+from ingot.runtime.program import Program
 from ingot.targets.relax import linking
-from ingot.targets.relax.linking import link_executable
+from ingot.targets.relax.linking import link_code
 
 PROGRAM = """
 import sys
@@ -29,8 +31,11 @@ except IngotError as error:
 """
 
 
+NO_PROGRAM = Program(1, Interface((), (), ()), (), (), (), (), (), 0, 0, 0, 0, (), ())
+
+
 class Written:
-    """What stands for an executable: it writes an object where it is told to, and has it linked."""
+    """What stands for kernels: it writes an object where it is told to, and has it linked."""
 
     def export_library(self, output: str, *, fcompile: Any, workspace_dir: str) -> None:
         place = Path(workspace_dir) / "lib0.o"
@@ -50,7 +55,7 @@ def test_objects_lie_in_memory_until_there_is_room_for_them(
     with pytest.raises(
         IngotError, match="linking the compiled code failed: No space left on device; free"
     ):
-        link_executable(Written(), "x86_64")
+        link_code(Written(), NO_PROGRAM, "x86_64")
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import numpy as np
 import tvm
 from tvm import tirx
 
-from ingot.runtime.threads import use_threads
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.tir_pipeline import TIR_PIPELINE
+from ingot.targets.relax.tvm_threads import use_threads
 from tests.targets.cpu.foreign_code import runs_here, translated
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import tvm
 from tvm import te, tirx
 
-from ingot.runtime.threads import use_threads
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.cpu.schedules.plain import write_plain
+from ingot.targets.relax.tvm_threads import use_threads
 from tests.targets.cpu.schedules.conftest import compile_kernel
 
 ROUNDING = 1e-5

@@ -1,4 +1,4 @@
-"""The number of threads is what was asked for, in each calling thread."""
+"""TVM's own pool, for kernels that the compiler runs, has the threads that were asked for."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ import pytest
 import tvm
 from tvm.script import tirx as T
 
-from ingot.compiler.build import Artifact
 from ingot.errors import UsageError
-from ingot.runtime.library import global_function
-from ingot.runtime.threads import available_cores, resolve_threads, use_threads
 from ingot.targets.cpu.machine import describe_cpu
+from ingot.targets.relax.tvm_threads import use_threads
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +32,7 @@ def who_runs() -> tvm.runtime.Executable:
 
 def threads_in_use(threads: int) -> int:
     use_threads(threads)
-    return int(global_function("runtime.NumThreads")())
+    return int(tvm.get_global_func("runtime.NumThreads")())
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -54,10 +52,6 @@ def test_more_than_the_pool_holds_is_refused() -> None:
         executor.submit(use_threads, 1).result()
         with pytest.raises(UsageError, match="this thread's pool was made for"):
             executor.submit(use_threads, 1000).result()
-
-
-def test_none_means_every_core_that_the_process_may_use() -> None:
-    assert resolve_threads(None) == available_cores() == len(os.sched_getaffinity(0))
 
 
 @pytest.mark.parametrize(("threads", "runners"), [(1, 1), (2, 2), (4, 4)])
@@ -93,47 +87,10 @@ def test_idle_workers_give_up_early_unless_the_caller_says_otherwise(
     if given is not None:
         environment[variable] = given
     code = (
-        "import os; from ingot.runtime.threads import use_threads; use_threads(2); "
+        "import os; from ingot.targets.relax.tvm_threads import use_threads; use_threads(2); "
         f"print(os.environ['{variable}'])"
     )
     shown = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert shown.stdout.strip() == expected
-
-
-# Loads and runs an artifact with room for some more megabytes of addresses than it has.
-LIMITED = """
-import resource, sys
-import numpy as np
-from ingot.errors import IngotError
-from ingot.runtime import Session
-
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-limit = used + (int(sys.argv[2]) << 20)
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-try:
-    session = Session(sys.argv[1], threads=6)
-    session.run(np.zeros((2, 3, 16, 16), np.float32))
-    print("ran")
-except IngotError as error:
-    print(error)
-"""
-
-
-@pytest.mark.parametrize(
-    ("megabytes", "said"),
-    [
-        (1, "the TVM runtime library cannot be loaded: "),
-        (16, "this process cannot start 6 threads: use fewer, or raise its limits"),
-        (64, "ran"),
-        (512, "ran"),
-    ],
-)
-def test_limits_of_address_space_are_errors(
-    small_artifact: Artifact, megabytes: int, said: str
-) -> None:
-    command = [sys.executable, "-c", LIMITED, str(small_artifact.path), str(megabytes)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout[: len(said)]) == (0, said)
-    assert done.stdout.count("\n") == 1
