@@ -21,13 +21,15 @@ def recording_costs() -> dict[str, float]:
         "scratch", scoped=False, kernels=False, only=None, limit=_REPEATS * _TIMES
     )
 
+    facts = inferences.ModelFacts("scratch", 1, {})
+
     def event() -> None:
         with RunningEvent(scratch, "user", "event", {}):
             pass
 
     def inference() -> None:
         at = time.perf_counter_ns
-        inferences.record_inference(scratch, "model", at(), at(), at(), at())
+        inferences.record_inference(scratch, facts, at(), at(), at(), at())
 
     def request() -> None:
         with Request(scratch, "r", "request", {}):

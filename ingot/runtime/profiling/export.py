@@ -17,16 +17,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ingot.runtime.manifest import NPU_PREFIX, REGION_PREFIX
+from ingot.runtime.manifest import NPU_PREFIX, REGION_PREFIX, KernelCost
 from ingot.runtime.profiling import entries as kinds
 from ingot.runtime.profiling.buffers import Entry
 from ingot.runtime.profiling.costs import recording_costs
-from ingot.runtime.profiling.inferences import KernelFacts
+from ingot.runtime.profiling.inferences import ModelFacts
 from ingot.runtime.profiling.lanes import ESTIMATES, lay_out
 from ingot.runtime.profiling.recording import ProfilingSession
 from ingot.runtime.profiling.trace import Counter, Event, Mark, Step, Trace
 
 _CPUINFO = Path("/proc/cpuinfo")
+# What is said of a kernel beside its times.
+_STATED = ("operators", "operations", "bytes")
 # What code calls a region by; regions are events of their own.
 _REGIONS = (NPU_PREFIX, REGION_PREFIX)
 
@@ -69,7 +71,6 @@ class _Collected:
         self.counters: list[Counter] = []
         self.places: list[Step] = []
         self.kernel_threads: set[int] = set()
-        self._stated: dict[KernelFacts, dict[str, dict[str, Any]]] = {}
         # Of each thread, when inferences that are requests of their own began and ended.
         self._inferences: dict[int, list[tuple[int, int, str]]] = {}
 
@@ -156,32 +157,31 @@ class _Collected:
         if isinstance(request, int) and request < 0:
             own = (start - self._origin, end - self._origin, f"run-{-request}")
             self._inferences.setdefault(thread, []).append(own)
-        for name, begin, finish, args in (
-            ("run", start, end, {"artifact": model}),
-            ("bind", start, bound, None),
-            ("queue", bound, entered, None),
-            ("execute", entered, ran, None),
-            ("copy", ran, end, None),
+        self._add(thread, "session", "run", start, end, request, {"artifact": model})
+        for name, begin, finish in (
+            ("bind", start, bound),
+            ("queue", bound, entered),
+            ("execute", entered, ran),
+            ("copy", ran, end),
         ):
-            self._add(thread, "session", name, begin, finish, request, args)
+            # Where buffers are bound already, an inference has no such stages.
+            if begin < finish:
+                self._add(thread, "session", name, begin, finish, request, None)
 
     def _kernels(
         self,
         thread: int,
-        facts: KernelFacts,
+        facts: ModelFacts,
         names: Sequence[str],
         rows: npt.NDArray[np.int64],
         request: str | int,
     ) -> None:
         self.kernel_threads.add(facts.threads)
-        if facts not in self._stated:
-            self._stated[facts] = facts.stated()
-        stated, artifact = self._stated[facts], facts.manifest.name
         for number, start, end in rows.tolist():
             name = names[number]
             if name.startswith(_REGIONS):
                 continue
-            args = {"artifact": artifact, **stated.get(name, {})}
+            args = {"artifact": facts.artifact, **_stated(facts.kernels.get(name))}
             self._add(thread, "kernel", name, start, end, request, args)
 
     def _estimate(
@@ -229,6 +229,12 @@ class _Collected:
         if before == 0 or inferences[before - 1][1] < (start if end is None else end):
             return None
         return inferences[before - 1][2]
+
+
+def _stated(cost: KernelCost | None) -> dict[str, Any]:
+    """What is known of a kernel, by name."""
+    values = {} if cost is None else dataclasses.asdict(cost)
+    return {key: value for key, value in values.items() if key in _STATED and value is not None}
 
 
 def _id(request: str | int | None) -> str | None:

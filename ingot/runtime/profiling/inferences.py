@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from ingot.runtime.manifest import Manifest
+from ingot.runtime.manifest import KernelCost
 from ingot.runtime.profiling import recording
 from ingot.runtime.profiling.buffers import this_thread
 from ingot.runtime.profiling.entries import ESTIMATE, EVENT, INFERENCE, KERNELS
@@ -22,27 +21,18 @@ _request = recording.request_here.get
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class KernelFacts:
-    """What is known of the kernels of a loaded artifact.
+class ModelFacts:
+    """What is known of a loaded artifact.
 
     Attributes:
-        manifest: What the artifact says of itself.
+        artifact: Its name.
         threads: Threads per inference.
+        kernels: What a call of each kernel computes and moves, by name, as far as it is known.
     """
 
-    manifest: Manifest
+    artifact: str
     threads: int
-
-    def stated(self) -> dict[str, dict[str, Any]]:
-        """What to say of each kernel by name: ``operators``, ``operations``, ``bytes``."""
-        return {
-            name: {
-                key: value
-                for key in ("operators", "operations", "bytes")
-                if (value := getattr(cost, key)) is not None
-            }
-            for name, cost in self.manifest.kernels.items()
-        }
+    kernels: Mapping[str, KernelCost]
 
 
 def recording_inferences() -> ProfilingSession | None:
@@ -52,13 +42,13 @@ def recording_inferences() -> ProfilingSession | None:
 
 
 def record_inference(
-    session: ProfilingSession, model: str, start: int, bound: int, entered: int, ran: int
+    session: ProfilingSession, facts: ModelFacts, start: int, bound: int, entered: int, ran: int
 ) -> str | int:
     """Records an inference that ends now.
 
     Args:
         session: What records it.
-        model: The artifact's name.
+        facts: What ran.
         start: When it was asked for, on the clock of :func:`time.perf_counter_ns`.
         bound: When its inputs were found to be right.
         entered: When its turn came.
@@ -70,28 +60,30 @@ def record_inference(
     request = _request() or -next(session.numbers)
     session.count()
     session.append(
-        (INFERENCE, this_thread.facts, model, start, bound, entered, ran, _now(), request)
+        (INFERENCE, this_thread.facts, facts.artifact, start, bound, entered, ran, _now(), request)
     )
     return request
 
 
-def record_failure(session: ProfilingSession, model: str, start: int, error: BaseException) -> None:
+def record_failure(
+    session: ProfilingSession, facts: ModelFacts, start: int, error: BaseException
+) -> None:
     """Records an inference that ends now by an error.
 
     Args:
         session: What records it.
-        model: The artifact's name.
+        facts: What ran.
         start: When it was asked for, on the clock of :func:`time.perf_counter_ns`.
         error: What ended it.
     """
-    stated = {"artifact": model, "error": type(error).__name__}
+    stated = {"artifact": facts.artifact, "error": type(error).__name__}
     session.count()
     session.append((EVENT, this_thread.facts, "session", "run", start, _now(), _request(), stated))
 
 
 def record_kernels(
     session: ProfilingSession,
-    facts: KernelFacts,
+    facts: ModelFacts,
     names: Sequence[str],
     rows: npt.NDArray[np.int64],
     request: str | int,
@@ -100,7 +92,7 @@ def record_kernels(
 
     Args:
         session: What records them.
-        facts: What to say of them.
+        facts: What ran.
         names: Names of kernels by their numbers.
         rows: For each call the kernel's number, its start and its end, int64 [calls, 3], on the
             clock of :func:`time.perf_counter_ns`; not changed afterwards.

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 
 import numpy as np
-import pytest
 
 from ingot import profiling
-from ingot.compiler.build import Artifact
+from ingot.runtime.manifest import KernelCost
 from ingot.runtime.profiling import inferences
-from ingot.runtime.profiling.inferences import KernelFacts
+from ingot.runtime.profiling.inferences import ModelFacts
 
-
-@pytest.fixture
-def facts(small_artifact: Artifact) -> KernelFacts:
-    """Those of an artifact that states what one of its kernels costs."""
-    cost = {"operators": "Conv", "operations": 8, "bytes": None, "calls": 1}
-    placement = {"cpu": {"kernels": {"conv": cost}}}
-    manifest = dataclasses.replace(small_artifact.manifest, name="net", placement=placement)
-    return KernelFacts(manifest, 2)
+FACTS = ModelFacts("net", 2, {"conv": KernelCost("Conv", 8, None, 1)})
 
 
 def run(session: profiling.ProfilingSession, begin: int) -> str | int:
     start = session.start_ns + begin
     times = start, start + 10, start + 30, start + 900
-    return inferences.record_inference(session, "net", *times)
+    return inferences.record_inference(session, FACTS, *times)
 
 
 def test_an_inference_is_its_stages() -> None:
@@ -44,7 +35,7 @@ def test_an_inference_is_its_stages() -> None:
     assert trace.requests == ("run-1",)
 
 
-def test_what_runs_within_an_inference_belongs_to_its_request(facts: KernelFacts) -> None:
+def test_what_runs_within_an_inference_belongs_to_its_request() -> None:
     with profiling.start("one", kernels=True) as session:
         with profiling.event("before"):
             pass
@@ -53,7 +44,7 @@ def test_what_runs_within_an_inference_belongs_to_its_request(facts: KernelFacts
         number = run(session, start - session.start_ns)
         inferences.record_kernels(
             session,
-            facts,
+            FACTS,
             ["add", "conv", "ingot.region.part"],
             np.array(
                 [(2, start, start + 9), (1, start + 60, start + 70), (0, start + 70, start + 75)]
@@ -73,10 +64,10 @@ def test_what_runs_within_an_inference_belongs_to_its_request(facts: KernelFacts
     assert trace.of_request("run-2") == ()
 
 
-def test_kernels_are_recorded_on_request_alone(facts: KernelFacts) -> None:
+def test_kernels_are_recorded_on_request_alone() -> None:
     with profiling.start("one") as session:
         number = run(session, 0)
-        inferences.record_kernels(session, facts, ["a"], np.array([(0, 1, 2)]), number)
+        inferences.record_kernels(session, FACTS, ["a"], np.array([(0, 1, 2)]), number)
         assert not session.kernels
     assert all(event.source == "session" for event in session.trace().events)
 
@@ -93,12 +84,12 @@ def test_sessions_that_leave_inferences_out_take_none() -> None:
             profiling.sources()["session"].enabled = True
 
 
-def test_what_is_lost_is_told(facts: KernelFacts) -> None:
+def test_what_is_lost_is_told() -> None:
     rows = np.array([(0, 1, 2), (1, 2, 3)])
     with profiling.start("one", limit=3, kernels=True) as session:
         for begin in range(0, 5000, 1000):
             number = run(session, begin)
-            inferences.record_kernels(session, facts, ["a", "b"], rows, number)
+            inferences.record_kernels(session, FACTS, ["a", "b"], rows, number)
     trace = session.trace()
     assert [event.request for event in trace.events if event.name == "run"] == [
         "run-3",
@@ -133,3 +124,18 @@ def test_estimates_are_told_apart_from_what_was_measured() -> None:
     assert (add.name, add.start_ns, add.duration_ns) == ("d", conv.end_ns, 500)
     assert add.args == {"estimate": True, "cycles": 500, "operator": "Add", "region": "part"}
     assert {event.request for event in trace.events} == {"run-1"}
+
+
+def test_an_inference_that_fails_is_recorded_as_such() -> None:
+    with profiling.start("one") as session:
+        inferences.record_failure(session, FACTS, session.start_ns, ValueError("no"))
+    (event,) = session.trace().events
+    assert (event.source, event.name) == ("session", "run")
+    assert event.args == {"artifact": "net", "error": "ValueError"}
+
+
+def test_what_takes_no_time_is_no_stage() -> None:
+    with profiling.start("one") as session:
+        now = session.start_ns
+        inferences.record_inference(session, FACTS, now, now, now, now + 5)
+    assert [event.name for event in session.trace().events] == ["run", "execute", "copy"]
