@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -20,19 +21,28 @@ from rich.text import Text
 from ingot.cli.text import PlainConsole
 from ingot.runtime.cpu_features import machine_architecture
 from ingot.runtime.native_library import library_path, native_library
+from ingot.runtime.tuning import tune
 
 _PACKAGES = ("ingot", "apache-tvm", "apache-tvm-ffi", "onnx", "onnx-ir", "onnxscript", "onnxsim",
              "onnxruntime", "numpy", "ziglang")  # fmt: skip
 _SMALLEST_FREE = 1 << 30
+_COLORS = {"much": "red", "some": "yellow", "good": "green"}
 
 
 def doctor(
+    tuning: Annotated[
+        bool,
+        typer.Option("--tune", help="Say what costs speed here and what to do; changes nothing."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check this installation and machine; exit code 1 when something is wrong.
 
-    Example: `ingot doctor`
+    Example: `ingot doctor --tune`
     """
+    if tuning:
+        _tune(as_json)
+        return
     checks: dict[str, Callable[[], str]] = {
         "machine": _machine,
         "packages": _packages,
@@ -59,6 +69,21 @@ def doctor(
         PlainConsole().print(table)
     if not all(finding["ok"] for finding in findings):
         raise typer.Exit(1)
+
+
+def _tune(as_json: bool) -> None:
+    findings = tune()
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+        return
+    table = Table("costs", "check", box=None, header_style="bold")
+    table.add_column("found, and what to do", overflow="fold")
+    for finding in findings:
+        mark = Text(finding.cost or finding.state, _COLORS.get(finding.cost or finding.state, ""))
+        command = f"$ {finding.command}" if finding.command else ""
+        lines = filter(None, (finding.found, finding.advice, command))
+        table.add_row(mark, finding.check, "\n".join(lines))
+    PlainConsole().print(table)
 
 
 def _machine() -> str:

@@ -67,6 +67,16 @@ def test_doctor_finds_nothing_wrong_here(ingot: Ingot) -> None:
     assert all(finding["ok"] for finding in json.loads(outcome.out))
 
 
+def test_doctor_says_what_costs_speed(ingot: Ingot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1000")
+    outcome = ingot("doctor", "--tune")
+    assert outcome.code == 0
+    assert "export OMP_NUM_THREADS=" in outcome.out
+    findings = json.loads(ingot("doctor", "--tune", "--json").out)
+    [finding] = [each for each in findings if each["found"].startswith("OMP_NUM_THREADS=1000")]
+    assert (finding["check"], finding["cost"]) == ("threads in the environment", "some")
+
+
 def test_doctor_tells_what_is_wrong(ingot: Ingot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ingot.cli.doctor._SMALLEST_FREE", 1 << 60)
     outcome = ingot("doctor")
