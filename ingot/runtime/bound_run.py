@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,14 @@ from ingot.runtime.conversion import as_array
 from ingot.runtime.execution import Execution
 from ingot.runtime.manifest import TensorSpec
 from ingot.runtime.narrow_types import HELD_AS, named_dtype, to_code
+from ingot.runtime.profiling import ProfilingSession, recording
+from ingot.runtime.profiling.inferences import (
+    ModelFacts,
+    record_failure,
+    record_inference,
+    record_kernels,
+    recording_inferences,
+)
 
 Array = npt.NDArray[Any]
 
@@ -36,10 +45,12 @@ class BoundRun:
         require_intact: Callable[[], None],
         inputs: dict[str, Array],
         outputs: dict[str, Array],
+        facts: ModelFacts,
     ) -> None:
         self.inputs = inputs
         self.outputs = outputs
         self._execution = execution
+        self._facts = facts
         self._require_intact = require_intact
         self._run = execution.fixed(
             [to_code(array) for array in inputs.values()],
@@ -58,8 +69,28 @@ class BoundRun:
             InputError: The code refuses what the inputs hold.
             ArtifactError: The artifact was overwritten, and its weights could not be kept.
         """
+        if recording.on and (recorder := recording_inferences()) is not None:
+            self._run_recorded(recorder)
+            return
         self._run()
         self._require_intact()
+
+    def _run_recorded(self, recorder: ProfilingSession) -> None:
+        """As ``run``, for a profiling session."""
+        start, events = time.perf_counter_ns(), None
+        try:
+            if recorder.kernels:
+                _, events = self._execution.timed(self._run)
+            else:
+                self._run()
+            self._require_intact()
+        except BaseException as error:
+            record_failure(recorder, self._facts, start, error)
+            raise
+        ran = time.perf_counter_ns()
+        request = record_inference(recorder, self._facts, start, start, start, ran)
+        if events is not None:
+            record_kernels(recorder, self._facts, events.names, events.rows, request)
 
 
 def bound_arrays(

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import functools
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from ingot.errors import IngotError, InputError, MemoryLimitError
 from ingot.runtime.alignment import aligned_empty
 from ingot.runtime.code import Code
+from ingot.runtime.kernel_events import KernelEvents
 from ingot.runtime.narrow_types import held_dtype
 from ingot.runtime.native_library import (
     REGION_CALL,
@@ -33,6 +35,7 @@ from ingot.runtime.tensors import array_of, point_to
 from ingot.runtime.threads import Pool
 
 Array = npt.NDArray[Any]
+Result = TypeVar("Result")
 RegionRun = Callable[[str, Sequence[Array]], "list[Array] | None"]
 """Runs a region by its name as code calls it; None where it wrote to what it was given."""
 
@@ -131,7 +134,7 @@ class Execution:
         """How many outputs the code has."""
         return len(self._program.outputs)
 
-    @property
+    @functools.cached_property
     def most_events(self) -> int:
         """How many calls of kernels and regions an execution makes at most."""
         return sum(map(self._program.words.count, (Op.CALL, Op.SIZE_CALL, Op.REGION)))
@@ -237,7 +240,17 @@ class Execution:
 
         return run
 
-    def timed(self, events: npt.NDArray[np.int64] | None) -> None:
+    def timed(self, run: Callable[[], Result]) -> tuple[Result, KernelEvents]:
+        """Has the kernels timed of what a function executes, and returns both."""
+        events = KernelEvents.of(self.timed_names, self.most_events)
+        self._time(events.rows)
+        try:
+            result = run()
+        finally:
+            self._time(None)
+        return result, events.first(self._figures().event_count)
+
+    def _time(self, events: npt.NDArray[np.int64] | None) -> None:
         """Has the kernels of the next executions timed.
 
         Args:
@@ -248,11 +261,6 @@ class Execution:
         self._library.ingot_context_time(
             self._context, pointer, 0 if events is None else len(events)
         )
-
-    @property
-    def event_count(self) -> int:
-        """How many kernels of the last execution were timed."""
-        return int(self._figures().event_count)
 
     def _figures(self) -> Figures:
         figures = Figures()

@@ -22,6 +22,8 @@ from ingot.runtime.artifact import ArtifactReader
 from ingot.runtime.interface import MARK
 from ingot.runtime.manifest import NPU_PREFIX, REGION_PREFIX, RegionInfo
 from ingot.runtime.narrow_types import from_code, to_code
+from ingot.runtime.profiling import recording
+from ingot.runtime.profiling.event_sources import REGION
 
 # Module and function of each kind; imported when asked for, because each needs other packages.
 _MAKERS = {
@@ -79,6 +81,12 @@ class HostedRegions:
 
     def execute(self, name: str, inputs: Sequence[Any]) -> list[Any]:
         """Runs a region; its inferences take turns."""
+        if not recording.on:
+            return self._run(name, inputs)
+        with REGION.event(name, executor=self._regions[name].executor):
+            return self._run(name, inputs)
+
+    def _run(self, name: str, inputs: Sequence[Any]) -> list[Any]:
         with self._locks[name]:
             return self._executors[name].run(inputs)
 

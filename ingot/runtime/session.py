@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
@@ -24,6 +25,15 @@ from ingot.runtime.kernel_events import KernelEvents
 from ingot.runtime.manifest import CODE_MEMBER, WEIGHTS_MEMBER, Manifest, TensorSpec
 from ingot.runtime.narrow_types import from_code, to_code
 from ingot.runtime.native_library import HUGE_PAGES
+from ingot.runtime.profiling import ProfilingSession, recording
+from ingot.runtime.profiling.event_sources import SESSION
+from ingot.runtime.profiling.inferences import (
+    ModelFacts,
+    record_failure,
+    record_inference,
+    record_kernels,
+    recording_inferences,
+)
 from ingot.runtime.safetensors import load_weights
 from ingot.runtime.threads import SPIN_MICROSECONDS, resolve_threads, shared_pool
 from ingot.runtime.topology import Placement, resolve_cores
@@ -83,6 +93,7 @@ class Session:
                 no such executor, or nothing for one.
             IngotError: What the executor needs is not installed, or the threads cannot be started.
         """
+        started = time.perf_counter_ns()
         if memory_limit is not None and memory_limit < 0:
             raise UsageError(f"memory_limit must not be negative, as {memory_limit} is")
         if spin_microseconds < 0:
@@ -118,6 +129,9 @@ class Session:
         self._running = 0
         self._idle: list[Execution] = []
         _sessions.add(self)
+        self._facts = ModelFacts(self.manifest.name, self.threads, self.manifest.kernels)
+        loaded = time.perf_counter_ns()
+        SESSION.record("load", started, loaded, artifact=self._facts.artifact, threads=self.threads)
 
     @property
     def manifest(self) -> Manifest:
@@ -164,6 +178,8 @@ class Session:
             MemoryLimitError: These inputs need more memory than the session may take.
             ArtifactError: The file was overwritten, and its weights could not be kept.
         """
+        if recording.on and (recorder := recording_inferences()) is not None:
+            return self._run_recorded(recorder, inputs, more, outputs)
         values, provided = self._checked(inputs, more, outputs)
         with self._execution() as execution:
             produced = self._run(execution, values, provided)
@@ -183,15 +199,7 @@ class Session:
         """
         values, provided = self._checked(inputs, more, None)
         with self._execution() as execution:
-            if execution is None:
-                return self._run(None, values, provided), KernelEvents.none()
-            events = KernelEvents.of(execution.timed_names, execution.most_events)
-            execution.timed(events.rows)
-            try:
-                produced = self._run(execution, values, provided)
-            finally:
-                execution.timed(None)
-            return produced, events.first(execution.event_count)
+            return self._run_timed(execution, values, provided)
 
     def bind(
         self,
@@ -224,7 +232,7 @@ class Session:
         execution = self._new_execution(self._code)
         execution.plan(tuple(array.shape for array in taken.values()))
         given = bound_arrays("output", self._outputs, outputs or {}, {}, execution.output_shapes)
-        return BoundRun(execution, self._reader.require_intact, taken, given)
+        return BoundRun(execution, self._reader.require_intact, taken, given, self._facts)
 
     def _checked(
         self, inputs: Any, more: tuple[Any, ...], outputs: Mapping[str, Array] | None
@@ -288,6 +296,42 @@ class Session:
             return produced
         produced.update(made)
         return {spec.name: produced[spec.name] for spec in self._outputs}
+
+    def _run_timed(
+        self, execution: Execution | None, values: list[Any], provided: Mapping[str, Array]
+    ) -> tuple[dict[str, Array], KernelEvents]:
+        if execution is None:
+            return self._run(None, values, provided), KernelEvents.none()
+        return execution.timed(lambda: self._run(execution, values, provided))
+
+    def _run_recorded(
+        self,
+        recorder: ProfilingSession,
+        inputs: Any,
+        more: tuple[Any, ...],
+        outputs: Mapping[str, Array] | None,
+    ) -> dict[str, Array]:
+        """As ``run``, for a profiling session."""
+        now, events = time.perf_counter_ns, None
+        start = now()
+        try:
+            values, provided = self._checked(inputs, more, outputs)
+            bound = now()
+            with self._execution() as execution:
+                entered = now()
+                if recorder.kernels:
+                    produced, events = self._run_timed(execution, values, provided)
+                else:
+                    produced = self._run(execution, values, provided)
+                ran = now()
+            produced = _delivered(produced, provided)
+        except BaseException as error:
+            record_failure(recorder, self._facts, start, error)
+            raise
+        request = record_inference(recorder, self._facts, start, bound, entered, ran)
+        if events is not None:
+            record_kernels(recorder, self._facts, events.names, events.rows, request)
+        return produced
 
     def _given(self, values: list[Any]) -> dict[str, Any]:
         """The inputs that compiled code cannot hold, by name."""

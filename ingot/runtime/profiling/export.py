@@ -162,7 +162,7 @@ class _Collected:
             ("bind", start, bound),
             ("queue", bound, entered),
             ("execute", entered, ran),
-            ("copy", ran, end),
+            ("return", ran, end),
         ):
             # Where buffers are bound already, an inference has no such stages.
             if begin < finish:

@@ -27,7 +27,7 @@ def test_an_inference_is_its_stages() -> None:
     trace = session.trace()
     whole, bind, queue, execute, copy = trace.events
     assert (whole.name, whole.args, whole.start_ns) == ("run", {"artifact": "net"}, 1000)
-    assert [e.name for e in (bind, queue, execute, copy)] == ["bind", "queue", "execute", "copy"]
+    assert [e.name for e in (bind, queue, execute, copy)] == ["bind", "queue", "execute", "return"]
     assert [e.start_ns for e in (bind, queue, execute, copy)] == [1000, 1010, 1030, 1900]
     assert bind.end_ns == queue.start_ns
     assert copy.end_ns == whole.end_ns
@@ -55,7 +55,7 @@ def test_what_runs_within_an_inference_belongs_to_its_request() -> None:
             assert run(session, 10**9) == "mine"
     trace = session.trace()
     found = {event.name: event for event in trace.of_request("run-1")}
-    assert set(found) == {"run", "bind", "queue", "execute", "copy", "part", "conv", "add"}
+    assert set(found) == {"run", "bind", "queue", "execute", "return", "part", "conv", "add"}
     assert found["conv"].args == {"artifact": "net", "operators": "Conv", "operations": 8}
     assert (found["conv"].source, found["conv"].duration_ns) == ("kernel", 10)
     assert found["add"].args == {"artifact": "net"}
@@ -138,4 +138,4 @@ def test_what_takes_no_time_is_no_stage() -> None:
     with profiling.start("one") as session:
         now = session.start_ns
         inferences.record_inference(session, FACTS, now, now, now, now + 5)
-    assert [event.name for event in session.trace().events] == ["run", "execute", "copy"]
+    assert [event.name for event in session.trace().events] == ["run", "execute", "return"]
