@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -78,15 +79,7 @@ def trace(
         with atomic_file(html) as out:
             out.write(page.encode("utf-8", "replace"))
     if as_json:
-        document = {
-            "trace": str(file),
-            "summary": summary.model_dump(mode="json"),
-            "kernels": [row.model_dump(mode="json") for row in kernels],
-        }
-        if against is not None:
-            document["against"] = str(against)
-            document["compared"] = [row.model_dump(mode="json") for row in compared]
-        typer.echo(json.dumps(document, indent=2))
+        typer.echo(json.dumps(_document(summary, kernels, peaks, compared), indent=2))
         return
     if against is not None:
         _print_comparison(compared, top)
@@ -95,6 +88,20 @@ def trace(
         _print_kernels(kernels, peaks, top)
     if html is not None:
         typer.echo(f"page: {html}")
+
+
+def _document(
+    summary: TraceSummary,
+    kernels: tuple[KernelFigures, ...],
+    peaks: Peaks,
+    compared: tuple[ComparedStage, ...],
+) -> dict[str, Any]:
+    return {
+        "summary": summary.model_dump(mode="json"),
+        "kernels": [row.model_dump(mode="json") for row in kernels],
+        "roofline": None if peaks.roofline is None else dataclasses.asdict(peaks.roofline),
+        "compared": [row.model_dump(mode="json") for row in compared],
+    }
 
 
 def _print_summary(file: Path, summary: TraceSummary, top: int) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 from ingot.report.rendering import formats
 from ingot.report.rendering.html import page_environment
 from ingot.report.traces.comparison import ComparedStage
-from ingot.report.traces.events import Event, Trace
+from ingot.report.traces.events import Event, Mark, Trace
 from ingot.report.traces.kernels import KernelFigures, Peaks
 from ingot.report.traces.summary import TraceSummary
 
+_COLUMNS = ("start", "duration", "own", "lane", "row", "stage", "parent", "request", "args")
 _Key = TypeVar("_Key", bound=Hashable)
 
 
@@ -65,63 +67,89 @@ class _Numbered(Generic[_Key]):
         return list(self._numbers)
 
 
-def _contents(trace: Trace, summary: TraceSummary) -> dict[str, Any]:
-    """What the page's script draws; columns of numbers, since events are many.
+class _Numbers:
+    """What the page's script knows by number.
 
-    Starts are differences to the event before, and parents how many events before: both are short.
+    Attributes:
+        lanes: Threads, and whether it is the lane of their estimates.
+        stages: Sources and names, the stage with the most self time first.
+        requests: Ids.
+        arguments: What entries say beside, as JSON.
     """
-    lanes = _Numbered(_lanes(trace))
-    stages = _Numbered((row.source, row.name) for row in summary.stages)
-    requests: _Numbered[str] = _Numbered()
-    arguments: _Numbered[str] = _Numbered(["{}"])
-    columns: dict[str, list[int]] = {
-        name: []
-        for name in "start duration own lane row stage parent request args".split()  # noqa: SIM905
-    }
-    before = 0
-    for index, event in enumerate(trace.events):
-        entry = {
-            "start": event.start - before,
-            "duration": event.duration,
-            "own": event.self_time,
-            "lane": lanes((event.thread, event.estimate)),
-            "row": event.depth,
-            "stage": stages(event.stage),
-            "parent": index - event.parent if event.parent >= 0 else 0,
-            "request": -1 if event.request is None else requests(event.request),
-            "args": arguments(_arguments(event.args)),
-        }
-        for name, value in entry.items():
-            columns[name].append(value)
-        before = event.start
+
+    def __init__(self, trace: Trace, summary: TraceSummary) -> None:
+        self.lanes = _Numbered(_lanes(trace))
+        self.stages = _Numbered((row.source, row.name) for row in summary.stages)
+        self.requests: _Numbered[str] = _Numbered()
+        self.arguments: _Numbered[str] = _Numbered(["{}"])
+
+    def request(self, entry: Event | Mark) -> int:
+        return -1 if entry.request is None else self.requests(entry.request)
+
+    def args(self, entry: Event | Mark) -> int:
+        shown = {str(key): value for key, value in entry.args.items() if key != "request"}
+        return self.arguments(json.dumps(shown, sort_keys=True, default=str))
+
+
+def _contents(trace: Trace, summary: TraceSummary) -> dict[str, Any]:
+    """What the page's script draws."""
+    numbers = _Numbers(trace, summary)
+    events = _event_columns(trace.events, numbers)
     marks = [
-        [lanes((mark.thread, False)), stages((mark.source, mark.name)), mark.time,
-         -1 if mark.request is None else requests(mark.request), arguments(_arguments(mark.args))]
+        [numbers.lanes((mark.thread, False)), numbers.stages((mark.source, mark.name)), mark.time,
+         numbers.request(mark), numbers.args(mark)]
         for mark in trace.marks
     ]  # fmt: skip
+    lanes, depths = numbers.lanes.all(), _depths(trace.events)
     flows: dict[str, list[list[int]]] = {}
     for flow in trace.flows:
-        if (flow.thread, False) in lanes.all():
-            flows.setdefault(flow.identity, []).append([lanes((flow.thread, False)), flow.time])
-    depths = _depths(trace.events)
+        if (flow.thread, False) in lanes:
+            place = [numbers.lanes((flow.thread, False)), flow.time]
+            flows.setdefault(flow.identity, []).append(place)
     return {
         "span": list(trace.span()),
         "lanes": [
             {
-                "name": _lane_name(trace, thread, estimate, lanes.all()),
+                "name": _lane_name(trace, thread, estimate, lanes),
                 "rows": depths.get((thread, estimate), 0),
                 "estimate": estimate,
             }
-            for thread, estimate in lanes.all()
+            for thread, estimate in lanes
         ],
-        "stages": [list(stage) for stage in stages.all()],
-        "requests": requests.all(),
-        "arguments": [json.loads(text, parse_constant=str) for text in arguments.all()],
-        "events": columns,
+        "stages": [list(stage) for stage in numbers.stages.all()],
+        "requests": numbers.requests.all(),
+        # JSON knows neither infinities nor NaN.
+        "arguments": [json.loads(text, parse_constant=str) for text in numbers.arguments.all()],
+        "events": events,
         "marks": marks,
         "counters": _counters(trace),
         "flows": flows,
     }
+
+
+def _event_columns(events: Sequence[Event], numbers: _Numbers) -> dict[str, list[int]]:
+    """Events as columns of numbers, since they are many.
+
+    Starts are differences to the event before, and parents how many events before: both are short.
+    """
+    columns: dict[str, list[int]] = {name: [] for name in _COLUMNS}
+    before = 0
+    for index, event in enumerate(events):
+        entry = {
+            "start": event.start - before,
+            "duration": event.duration,
+            "own": event.self_time,
+            "lane": numbers.lanes((event.thread, event.estimate)),
+            "row": event.depth,
+            "stage": numbers.stages(event.stage),
+            "parent": index - event.parent if event.parent >= 0 else 0,
+            "request": numbers.request(event),
+            "args": numbers.args(event),
+        }
+        for name, value in entry.items():
+            columns[name].append(value)
+        before = event.start
+    return columns
 
 
 def _lanes(trace: Trace) -> list[tuple[Any, bool]]:
@@ -160,6 +188,8 @@ def _counters(trace: Trace) -> list[dict[str, Any]]:
     series: dict[tuple[str, str, str], tuple[list[int], list[float]]] = {}
     for sample in trace.samples:
         for name, value in sample.values.items():
+            if not math.isfinite(value):  # nothing that could be drawn
+                continue
             times, values = series.setdefault((sample.source, sample.name, name), ([], []))
             times.append(sample.time)
             values.append(value)
@@ -168,11 +198,6 @@ def _counters(trace: Trace) -> list[dict[str, Any]]:
          "values": values}
         for (_, counter, name), (times, values) in series.items()
     ]  # fmt: skip
-
-
-def _arguments(args: Mapping[str, Any]) -> str:
-    shown = {str(key): value for key, value in args.items() if key != "request"}
-    return json.dumps(shown, sort_keys=True, default=str)
 
 
 def _script_json(value: Any) -> str:

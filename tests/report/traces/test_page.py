@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from ingot.report.traces.kernels import Peaks, kernel_figures
 from ingot.report.traces.page import render_page
 from ingot.report.traces.reading import read_trace
 from ingot.report.traces.summary import summarize
+from ingot.runtime.profiling import Counter
 from tests.report.traces.sample import chrome, complete, session_trace
 
 HOSTILE = "</script><script>document.title='taken'</script><b>&amp;\u2028'\""
@@ -96,6 +99,15 @@ def test_data_of_the_page(trace: Trace) -> None:
     assert [lane["name"] for lane in data["lanes"]] == ["MainThread", "worker", "worker: estimates"]
     assert data["flows"]["req-0"] == [[0, 3_200_001], [1, 3_230_001]]
     assert data["counters"][0]["name"] == "queue: length"
+
+
+def test_what_is_no_finite_number_hinders_nothing(tmp_path: Path) -> None:
+    odd = Counter("metric", "ratio", 5, 11, {"value": math.inf, "other": 1.0})
+    trace = dataclasses.replace(session_trace(1), counters=(odd,))
+    text = rendered(read_trace(trace.save(tmp_path / "own.json")))
+    assert '"counters":[{"name":"ratio: other","times":[5],"values":[1.0]}]' in text
+    (tmp_path / "t.json").write_text('[{"ph": "X", "ts": 0, "dur": 1, "args": {"x": NaN}}]')
+    assert '"arguments":[{},{"x":"NaN"}]' in rendered(read_trace(tmp_path / "t.json"))
 
 
 def test_a_thread_of_estimates_alone_is_one_lane(tmp_path: Path) -> None:
