@@ -6,7 +6,7 @@ SETUP := pyproject.toml setup.py build_support/make_venv.py build_support/ingot_
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test test-all lint typecheck bench wheel clean
+.PHONY: help demo test test-all lint browser typecheck bench wheel clean
 
 help:
 	@echo 'make demo      set up, compile the bundled model, compare it with ONNX Runtime, write a report'
@@ -37,10 +37,13 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
+browser:
+	@sh build_support/install_browser.sh
+
+test: lint browser
 	$(PYTEST) -n 2 --dist loadfile -m 'not slow and not network'
 
-test-all: lint
+test-all: lint browser
 	HYPOTHESIS_PROFILE=explore $(PYTEST) -n 2 --dist loadfile
 
 wheel: $(VENV)/.compile
