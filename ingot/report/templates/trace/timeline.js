@@ -188,7 +188,8 @@ function drawFlow(context, width) {
   context.lineWidth = 1.6;
   const places = points.map(([lane, time]) => [toX(time, width), layout.lanes[lane].rows + (layout.lanes[lane].open ? deepest(lane, time) * ROW + BAR / 2 : COLLAPSED / 2)]);
   for (let i = 1; i < places.length; i++) {
-    const [x0, y0] = places[i - 1], [x1, y1] = places[i];
+    const [x0, middle] = places[i - 1], [x1, y1] = places[i];
+    const y0 = middle + Math.sign(y1 - middle) * (BAR / 2); // from its edge, so that its name can be read
     const bend = Math.max(18, Math.abs(x1 - x0) / 2);
     context.beginPath();
     context.moveTo(x0, y0);
