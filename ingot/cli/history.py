@@ -96,6 +96,9 @@ def check_runs(
             "for p99, 1 for size, 0.1 for accuracy."
         ),
     ] = None,
+    tails: Annotated[
+        bool, typer.Option("--tails", help="Check p99 too, which follows what else is running.")
+    ] = False,
     any_machine: Annotated[
         bool, typer.Option("--any-machine", help="Check every kind of machine, not this one's.")
     ] = False,
@@ -114,7 +117,7 @@ def check_runs(
         least=None if min_change is None else min_change / 100,
     )
     machine = None if any_machine else kind_of_machine(machine_facts())
-    found = check(current(series_of(_read(database, model)), machine), settings)
+    found = check(current(series_of(_read(database, model)), machine, tails=tails), settings)
     if not found:
         raise IngotError(
             "nothing was recorded on this kind of machine: record with --history, or check the "
@@ -139,10 +142,7 @@ def plot(
     from ingot.report.rendering.history import write_history
 
     require_writable(output, inputs=[_path(database)])
-    series = series_of(_read(database, model))
-    if not series:
-        raise IngotError("nothing was recorded that could be plotted")
-    write_history(check(series, CheckSettings()), output)
+    write_history(check(series_of(_read(database, model)), CheckSettings()), output)
     typer.echo(f"history: {output}")
 
 
@@ -152,8 +152,13 @@ def _path(database: Path | None) -> Path:
 
 def _read(database: Path | None, model: str | None) -> list[Run]:
     runs = read_history(_path(database), model)
-    if model is not None and not runs:
-        raise UsageError(f"the history {_path(database)} has no run of {model!r}")
+    if not runs:
+        if model is not None:
+            raise UsageError(f"the history {_path(database)} has no run of {model!r}")
+        raise IngotError(
+            f"the history {_path(database)} is empty: `ingot report` and `ingot bench` add to it "
+            "with --history"
+        )
     return runs
 
 

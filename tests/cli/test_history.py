@@ -8,7 +8,7 @@ import pytest
 
 from ingot.compiler.artifact_writer import write_artifact
 from ingot.compiler.build import compile_model
-from ingot.report.history.database import read_history, record
+from ingot.report.history.database import prepare_history, read_history, record
 from ingot.report.history.runs import kind_of_machine
 from ingot.report.machine import machine_facts
 from ingot.runtime import ArtifactReader
@@ -72,6 +72,15 @@ class TestCheck:
         assert "not enough runs net fp32" in few.out
         assert "5 earlier runs to hold it against" in few.out
 
+    def test_tails_are_checked_when_asked_for(self, ingot, database):
+        machine = kind_of_machine(machine_facts())
+        figures = [make_found("latency_p99_ms", value) for value in [*BEFORE, 20.0]]
+        record(database, [make_run(make_found(), tail, machine=machine) for tail in figures])
+        assert ingot("history", "check", "--db", database).code == 0
+        outcome = ingot("history", "check", "--db", database, "--tails")
+        assert outcome.code == 1
+        assert "worse net fp32 (bench, threads=2 batch=1), latency_p99_ms: 20 ms" in outcome.out
+
     def test_other_machines_are_checked_when_asked_for(self, ingot, database):
         values = [make_found(value=value) for value in [*BEFORE, 11.5]]
         record(database, [make_run(found, machine="far away") for found in values])
@@ -122,6 +131,8 @@ def test_the_plot_is_written(ingot, database, tmp_path):
         (["plot", "--db", "here.db", "-o", "here.db"], 2, "which is read"),
         (["plot", "--db", "here.db", "-o", "none/page.html"], 2, "does not exist"),
         (["check", "--db", "text.db"], 1, "is damaged"),
+        (["--db", "empty.db"], 1, "the history empty.db is empty"),
+        (["plot", "--db", "empty.db", "-o", "page.html"], 1, "the history empty.db is empty"),
     ],
 )
 def test_wrong_use_gets_one_line_and_its_exit_code(
@@ -129,6 +140,7 @@ def test_wrong_use_gets_one_line_and_its_exit_code(
 ):
     monkeypatch.chdir(tmp_path)
     recorded(tmp_path / "here.db", BEFORE)
+    prepare_history(tmp_path / "empty.db")
     (tmp_path / "text.db").write_text("not a database, but longer than its header " * 20)
     outcome = ingot("history", *arguments)
     assert outcome.code == code

@@ -6,6 +6,7 @@ import pytest
 
 import ingot.report.compare as module
 from ingot.errors import DataError, ModelError, UsageError
+from ingot.report.budgets import Budget
 from ingot.report.compare import Variant, compare
 
 FAST = {"threads": 1, "runs": 20, "seconds": 5.0}
@@ -119,6 +120,8 @@ def test_an_open_dimension_needs_a_shape(make_classifier):
         ({"fail_on": ["latency>2"]}, UsageError, "ratio to the reference"),
         ({"fail_on": ["accuracy<-1"]}, UsageError, "needs labelled data"),
         ({"fail_on": ["p99>2x"]}, UsageError, "needs 100 runs"),
+        ({"budget": Budget(accuracy_loss=1.0)}, UsageError, "accuracy_loss needs labelled data"),
+        ({"budget": Budget(latency_p99_ms=1.0)}, UsageError, "latency_p99_ms needs 100 runs"),
         ({"threads": 0}, UsageError, "0 threads are not possible"),
         ({"threads": 4096}, UsageError, "4096 threads are not possible"),
         ({"runs": 1}, UsageError, "1 runs are not enough"),

@@ -27,6 +27,7 @@ Outcome: TypeAlias = Literal["worse", "better", "as before", "not enough runs"]
 _LEAST = 0.03
 _LEAST_OF = {"latency_p99_ms": 0.10, "size_mb": 0.01}
 _LEAST_OF_ACCURACY = 0.001
+_TAILS = ("latency_p99_ms",)
 # More takes long to draw noise for, and tells of times that are long past.
 _MOST_RUNS = 50
 # Half of a 95 % interval of a normal distribution in standard deviations.
@@ -132,19 +133,26 @@ def series_of(runs: Iterable[Run]) -> list[Series]:
     return [Series(tuple(entries)) for entries in found.values()]
 
 
-def current(series: Sequence[Series], machine: str | None) -> list[Series]:
+def current(series: Sequence[Series], machine: str | None, *, tails: bool) -> list[Series]:
     """The series that were measured on the newest commit.
 
     Args:
         series: Those of a history.
         machine: The kind of machine; None for each, with the newest commit on it.
+        tails: Whether p99 is among them. It is what other processes do to the model as much as
+            what the model does, and comes and goes with them: no noise that runs share.
     """
     chosen = []
     for kind in dict.fromkeys(entry.last.machine for entry in series):
         here = [entry for entry in series if entry.last.machine == kind]
         newest = max(here, key=lambda entry: entry.last.number or 0).last
         if machine is None or kind == machine:
-            chosen += [entry for entry in here if entry.last.commit == newest.commit]
+            chosen += [
+                entry
+                for entry in here
+                if entry.last.commit == newest.commit
+                and (tails or entry.figure.quantity not in _TAILS)
+            ]
     return chosen
 
 

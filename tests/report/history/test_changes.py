@@ -49,9 +49,18 @@ class TestSeries:
             make_run(model="far", commit="a", machine="other", number=5),
         ]
         series = series_of(runs)
-        assert [s.last.model for s in current(series, runs[0].machine)] == ["kept", "new"]
-        assert [s.last.model for s in current(series, None)] == ["kept", "new", "far"]
-        assert current(series, "a third") == []
+
+        def models(machine):
+            return [entry.last.model for entry in current(series, machine, tails=False)]
+
+        assert models(runs[0].machine) == ["kept", "new"]
+        assert models(None) == ["kept", "new", "far"]
+        assert models("a third") == []
+
+    def test_tails_are_among_them_when_asked_for(self):
+        series = series_of([make_run(make_found(), make_found("latency_p99_ms"))])
+        for tails, count in ((False, 1), (True, 2)):
+            assert len(current(series, series[0].last.machine, tails=tails)) == count
 
 
 class TestOutcome:
