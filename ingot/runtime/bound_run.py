@@ -24,6 +24,7 @@ from ingot.runtime.profiling.inferences import (
     record_kernels,
     recording_inferences,
 )
+from ingot.runtime.recorder import Recorder, recorded
 
 Array = npt.NDArray[Any]
 
@@ -46,7 +47,9 @@ class BoundRun:
         inputs: dict[str, Array],
         outputs: dict[str, Array],
         facts: ModelFacts,
+        recorder: Recorder,
     ) -> None:
+        self._recorder = recorder
         self.inputs = inputs
         self.outputs = outputs
         self._execution = execution
@@ -62,6 +65,7 @@ class BoundRun:
         """Bytes of memory for tensors between kernels."""
         return self._execution.mapped
 
+    @recorded
     def run(self) -> None:
         """Runs one inference on the bound buffers.
 

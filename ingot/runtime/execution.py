@@ -67,6 +67,7 @@ class Execution:
     Attributes:
         run_region: What runs regions in the next execution, where the code has any.
         error: What a region raised last.
+        most_need: Bytes of the arena for the shapes that need the most, of those planned so far.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Execution:
         ended = weakref.finalize(self, _destroy, self._library, self._context, code, options.pool)
         ended.atexit = False  # a thread may still be running it
         self.run_region: RegionRun | None = None
+        self.most_need = 0
         self._callback = REGION_CALL(_RegionCaller(self))
         settings = Settings(
             pool=options.pool.handle,
@@ -175,6 +177,7 @@ class Execution:
                 f"these inputs need {figures.need} bytes between kernels, the session's "
                 f"memory_limit is {self._memory_limit}: raise it, or give smaller sizes"
             )
+        self.most_need = max(self.most_need, int(figures.need))
         self._output_shapes = [
             None
             if at in self._program.dynamic_outputs or not figures.planned_whole

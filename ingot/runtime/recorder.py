@@ -10,11 +10,13 @@ from __future__ import annotations
 import array
 import bisect
 import collections
+import functools
 import os
 import threading
 import time
 import weakref
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
 KEPT = 4096
 # Upper bounds of the histogram: 1, 2.5, 5 in each decade from 10 microseconds to 10 seconds.
@@ -122,6 +124,34 @@ class Recorder:
     def _look(self, now: int) -> None:
         self._looks.append((now, time.process_time_ns()))
         self._next_look_ns = now + _LOOK_EVERY_NS
+
+
+class _HasRecorder(Protocol):
+    """What has a recorder."""
+
+    _recorder: Recorder
+
+
+_R = TypeVar("_R", bound=_HasRecorder)
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def recorded(run: Callable[Concatenate[_R, _P], _T]) -> Callable[Concatenate[_R, _P], _T]:
+    """Records each call of a method as an inference, or as one that failed."""
+
+    @functools.wraps(run)
+    def timed(self: _R, /, *arguments: _P.args, **named: _P.kwargs) -> _T:
+        started = time.perf_counter_ns()
+        try:
+            result = run(self, *arguments, **named)
+        except Exception:
+            self._recorder.record_error()
+            raise
+        self._recorder.record(started, time.perf_counter_ns())
+        return result
+
+    return timed
 
 
 def _after_fork() -> None:

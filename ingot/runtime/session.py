@@ -34,14 +34,16 @@ from ingot.runtime.profiling.inferences import (
     record_kernels,
     recording_inferences,
 )
+from ingot.runtime.recorder import recorded
 from ingot.runtime.safetensors import load_weights
 from ingot.runtime.threads import SPIN_MICROSECONDS, resolve_threads, shared_pool
 from ingot.runtime.topology import Placement, resolve_cores
+from ingot.runtime.watching import Watched
 
 Array = npt.NDArray[Any]
 
 
-class Session:
+class Session(Watched):
     """A loaded artifact, ready to run.
 
     Loading checks every digest and refuses a damaged file, an unknown format version and a machine
@@ -98,6 +100,7 @@ class Session:
             raise UsageError(f"memory_limit must not be negative, as {memory_limit} is")
         if spin_microseconds < 0:
             raise UsageError(f"spin_microseconds must not be negative, as {spin_microseconds} is")
+        super().__init__()
         self.threads = resolve_threads(threads)
         self.cores = resolve_cores(cores)
         reader = ArtifactReader(path)
@@ -154,6 +157,7 @@ class Session:
         with self._changed:
             return sum(execution.mapped for execution in self._idle)
 
+    @recorded
     def run(
         self,
         inputs: Mapping[str, Any] | Any = None,
@@ -185,6 +189,7 @@ class Session:
             produced = self._run(execution, values, provided)
         return _delivered(produced, provided)
 
+    @recorded
     def run_timed(
         self, inputs: Mapping[str, Any] | Any = None, /, *more: Any
     ) -> tuple[dict[str, Array], KernelEvents]:
@@ -232,7 +237,9 @@ class Session:
         execution = self._new_execution(self._code)
         execution.plan(tuple(array.shape for array in taken.values()))
         given = bound_arrays("output", self._outputs, outputs or {}, {}, execution.output_shapes)
-        return BoundRun(execution, self._reader.require_intact, taken, given, self._facts)
+        return BoundRun(
+            execution, self._reader.require_intact, taken, given, self._facts, self._recorder
+        )
 
     def _checked(
         self, inputs: Any, more: tuple[Any, ...], outputs: Mapping[str, Array] | None
@@ -267,7 +274,9 @@ class Session:
             raise InputError("the session is closed: open the artifact again")
 
     def _new_execution(self, code: Code) -> Execution:
-        return Execution(code, self._weights, self._options)
+        execution = Execution(code, self._weights, self._options)
+        self._contexts.add(execution)
+        return execution
 
     def _run(
         self, execution: Execution | None, values: list[Any], provided: Mapping[str, Array]

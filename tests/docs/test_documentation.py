@@ -35,6 +35,7 @@ _LONG = {
     "docs/npu.md",
     "docs/quantization.md",
     "docs/traces.md",
+    "docs/troubleshooting.md",
 }
 _NEEDS_NPU = {"docs/npu.md"}
 _LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")

@@ -1,0 +1,62 @@
+"""What a session says of itself while it runs; the figures are worked out only where asked for."""
+
+from __future__ import annotations
+
+import abc
+import weakref
+from typing import TYPE_CHECKING
+
+from ingot.runtime.execution import Execution
+from ingot.runtime.manifest import Manifest
+from ingot.runtime.recorder import Recorder
+
+if TYPE_CHECKING:
+    from ingot.runtime.statistics.figures import ArenaMemory, Statistics
+    from ingot.runtime.statistics.metrics import MetricRegistry
+    from ingot.runtime.statistics.monitor import Monitor
+
+
+class Watched(abc.ABC):
+    """What records its inferences, and keeps a look at its execution contexts."""
+
+    def __init__(self) -> None:
+        self._recorder = Recorder()
+        self._contexts: weakref.WeakSet[Execution] = weakref.WeakSet()
+
+    @property
+    @abc.abstractmethod
+    def manifest(self) -> Manifest:
+        """What the artifact says of itself."""
+
+    def stats(self) -> Statistics:
+        """Figures of this session: inferences, latency, throughput, memory, CPU, GPU and power.
+
+        It may be called at any time, from any thread. Power is watched from the first call on.
+
+        Raises:
+            OSError: ``/proc`` is not mounted.
+        """
+        return self._monitor().read()
+
+    @property
+    def metrics(self) -> MetricRegistry:
+        """Metrics of the application's own, which ``stats`` tells beside its figures."""
+        return self._monitor().metrics
+
+    def _monitor(self) -> Monitor:
+        monitor: Monitor | None = self.__dict__.get("_watching")
+        if monitor is None:
+            from ingot.runtime.statistics.monitor import Monitor
+
+            # Of two threads that are here at once one gets its own in, and both use that.
+            made = Monitor(self.manifest.name, self._recorder, arena=self._arena_memory)
+            monitor = self.__dict__.setdefault("_watching", made)
+        return monitor
+
+    def _arena_memory(self) -> ArenaMemory:
+        from ingot.runtime.statistics.figures import ArenaMemory
+
+        contexts = list(self._contexts)
+        held = [context.mapped for context in contexts]
+        most = [max(now, context.most_need) for now, context in zip(held, contexts, strict=True)]
+        return ArenaMemory(sum(held), sum(most))
