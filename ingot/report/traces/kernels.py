@@ -16,6 +16,7 @@ import numpy as np
 import pydantic
 
 from ingot.report.machine import machine_facts
+from ingot.report.statistics import Samples
 from ingot.report.traces.events import Event, Trace
 from ingot.runtime.manifest import KernelCost
 
@@ -49,10 +50,10 @@ class KernelFigures(pydantic.BaseModel):
         p50_us: Microseconds of a call, median.
         total_us: Of all calls.
         share: Its part of the time of all kernels.
-        gops: Operations per second, in 10^9; a multiply-add is two.
-        gbs: Bytes of inputs and outputs per second, in 10^9.
+        gops: Operations per second, in 10^9; a multiply-add is two. Median over calls.
+        gbs: Bytes of inputs and outputs per second, in 10^9, likewise.
         percent_of_roofline: The least time that this machine would take, by its peaks, as a
-            percentage of the time taken; None without peaks.
+            percentage of the time taken, likewise; None without peaks.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -118,19 +119,9 @@ def _figures(
 ) -> KernelFigures:
     durations = np.array([event.duration for event in calls], dtype=np.float64)
     total = float(durations.sum())
-    costs = [_cost(event) for event in calls]
-    known = [cost for cost in costs if cost is not None]
-    complete = len(known) == len(calls) and total > 0
-    least = None
-    if complete and roofline is not None:
-        from ingot.report.profile import computes_in_integers
-
-        least = sum(
-            roofline.seconds(
-                cost.operations or 0, cost.bytes or 0, integer=computes_in_integers(cost)
-            )
-            for cost in known
-        )
+    costs = [cost for cost in map(_cost, calls) if cost is not None]
+    # Nothing is said of a kernel of which some calls do not state what they do.
+    stated = costs if len(costs) == len(calls) else []
     return KernelFigures(
         kernel=name,
         artifact=artifact,
@@ -139,9 +130,27 @@ def _figures(
         p50_us=float(np.median(durations)) / 1e3,
         total_us=total / 1e3,
         share=total / whole if whole else 0.0,
-        gops=sum(cost.operations or 0 for cost in known) / total if complete else None,
-        gbs=sum(cost.bytes or 0 for cost in known) / total if complete else None,
-        percent_of_roofline=None if least is None else 100.0 * least / (total / 1e9),
+        gops=_median_rate([cost.operations or 0 for cost in stated], durations),
+        gbs=_median_rate([cost.bytes or 0 for cost in stated], durations),
+        percent_of_roofline=None
+        if roofline is None
+        else _median_rate([1e11 * _least(cost, roofline) for cost in stated], durations),
+    )
+
+
+def _median_rate(work: Sequence[float], nanoseconds: Samples) -> float | None:
+    """The median over calls of work per nanosecond; None without work or time."""
+    if not work or not nanoseconds.all():
+        return None
+    return float(np.median(np.array(work) / nanoseconds))
+
+
+def _least(cost: KernelCost, roofline: Roofline) -> float:
+    """The least seconds that a call takes on this machine."""
+    from ingot.report.profile import computes_in_integers
+
+    return roofline.seconds(
+        cost.operations or 0, cost.bytes or 0, integer=computes_in_integers(cost)
     )
 
 

@@ -37,8 +37,9 @@ def test_a_kernel_s_figures(tmp_path: Path) -> None:
     found = {(row.artifact, row.kernel): row for row in rows}
     conv = found["net", "conv"]
     assert (conv.operators, conv.calls, conv.p50_us, conv.total_us) == ("conv2d", 2, 50, 100)
-    assert (conv.gops, conv.gbs, conv.share) == (40, 0.8, 0.25)
-    assert conv.percent_of_roofline == pytest.approx(40)
+    # In the median: 50 and 33.3 operations per nanosecond.
+    assert (conv.gops, conv.gbs) == (pytest.approx(125 / 3), pytest.approx(2.5 / 3))
+    assert (conv.share, conv.percent_of_roofline) == (0.25, pytest.approx(125 / 3))
     assert found["other", "conv"].percent_of_roofline == pytest.approx(20)
     assert found[None, "move"].percent_of_roofline == pytest.approx(10)
     assert found[None, "open"].gops is found[None, "open"].percent_of_roofline is None
@@ -48,6 +49,17 @@ def test_integer_kernels_take_the_peak_of_integers(tmp_path: Path) -> None:
     records = [kernel("q", 100, operators="integer_conv2d", operations=4_000_000, bytes=1)]
     (row,) = kernel_figures(read_trace(chrome(tmp_path / "t.json", records)), PEAKS)
     assert row.percent_of_roofline == pytest.approx(10)
+
+
+def test_a_disturbed_call_and_one_without_a_time(tmp_path: Path) -> None:
+    costs = {"operators": "conv2d", "operations": 2_000_000, "bytes": 40_000}
+    lengths = [40, 40, 40_000]
+    calls = [complete("k", 0, each, cat="kernel", args=costs) for each in lengths]
+    (row,) = kernel_figures(read_trace(chrome(tmp_path / "t.json", calls)), PEAKS)
+    assert (row.gops, row.percent_of_roofline) == (50, pytest.approx(50))
+    calls.append(complete("k", 0, 0, cat="kernel", args=costs))
+    (row,) = kernel_figures(read_trace(chrome(tmp_path / "t.json", calls)), PEAKS)
+    assert row.gops is row.gbs is row.percent_of_roofline is None
 
 
 def test_without_peaks_there_is_no_percentage(tmp_path: Path) -> None:

@@ -190,10 +190,12 @@ function drawFlow(context, width) {
   for (let i = 1; i < places.length; i++) {
     const [x0, middle] = places[i - 1], [x1, y1] = places[i];
     const y0 = middle + Math.sign(y1 - middle) * (BAR / 2); // from its edge, so that its name can be read
-    const bend = Math.max(18, Math.abs(x1 - x0) / 2);
+    // Along the row that it comes from, and down or up only where it arrives.
+    const turn = Math.max(x0, x1 - 70), bend = Math.max(18, (x1 - turn) / 2);
     context.beginPath();
     context.moveTo(x0, y0);
-    context.bezierCurveTo(x0 + bend, y0, x1 - bend, y1, x1 - 3, y1);
+    context.lineTo(turn, y0);
+    context.bezierCurveTo(turn + bend, y0, x1 - bend, y1, x1 - 3, y1);
     context.stroke();
     context.beginPath();
     context.moveTo(x1 + 1, y1);
