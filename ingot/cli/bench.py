@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +26,7 @@ from ingot.report.measure import MeasureSettings, choose_cpus
 from ingot.report.rendering import formats
 from ingot.report.schema import MachineFacts
 from ingot.report.variants import Variant
+from ingot.runtime.cpu_quota import usable_cpus
 
 
 def bench(
@@ -49,7 +49,8 @@ def bench(
         typer.Option(help="NAME=SIZES binds an input's symbolic dimensions; repeatable."),
     ] = None,
     threads: Annotated[
-        str | None, typer.Option(help="Threads per inference, such as 1,2. Default: all CPUs.")
+        str | None,
+        typer.Option(help="Threads per inference, such as 1,2. Default: all usable CPUs."),
     ] = None,
     runs: Annotated[
         int, typer.Option(help="Timed inferences per variant; 100 or more show p99.")
@@ -89,7 +90,7 @@ def bench(
 
 
 def _settings(threads: str | None, runs: int, seconds: float) -> list[MeasureSettings]:
-    counts = [len(os.sched_getaffinity(0))] if threads is None else parse_threads(threads)
+    counts = [usable_cpus()] if threads is None else parse_threads(threads)
     settings = [MeasureSettings(count, (), runs=runs, seconds=seconds) for count in counts]
     return [
         MeasureSettings(entry.threads, choose_cpus(entry.threads), runs=runs, seconds=seconds)

@@ -31,7 +31,7 @@ def profile(
         typer.Option(help="NAME=SIZES binds an input's symbolic dimensions; repeatable."),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads per inference. Default: all CPUs.")
+        int | None, typer.Option(min=1, help="Threads per inference. Default: all usable CPUs.")
     ] = None,
     runs: Annotated[int, typer.Option(min=1, help="Inferences to time.")] = 20,
     top: Annotated[

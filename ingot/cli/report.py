@@ -75,7 +75,7 @@ def report(
         typer.Option(help="What recipes that quantize are calibrated with; needs no labels."),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="Threads per inference. Default: all CPUs.")
+        int | None, typer.Option(help="Threads per inference. Default: all usable CPUs.")
     ] = None,
     runs: Annotated[
         int, typer.Option(help="Timed inferences per variant; 100 or more show p99.")

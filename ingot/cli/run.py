@@ -27,7 +27,7 @@ def run_command(
         Path | None, typer.Option(help="A folder that receives OUTPUT.npy for each output.")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads; default: every core it may run on.")
+        int | None, typer.Option(min=1, help="Threads; default: all usable CPUs.")
     ] = None,
     executor: Annotated[
         str | None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,6 +43,7 @@ from ingot.report.thresholds import Threshold, check_possible, check_thresholds,
 from ingot.report.variants import Prepared, RecipeLike, Variant, prepare, with_unique_names
 from ingot.report.verdict import npu_verdict, verdict
 from ingot.report.workers.protocol import Array
+from ingot.runtime.cpu_quota import usable_cpus
 
 __all__ = ["Report", "Variant", "compare"]
 
@@ -304,7 +304,7 @@ def _as_file(model: str | Path | onnx.ModelProto | ir.Model, folder: Path) -> Pa
 
 
 def _settings(threads: int | None, runs: int, seconds: float) -> MeasureSettings:
-    count = len(os.sched_getaffinity(0)) if threads is None else threads
+    count = usable_cpus() if threads is None else threads
     # Checks the number of threads before CPUs are chosen for them.
     plain = MeasureSettings(threads=count, cpus=(), runs=runs, seconds=seconds)
     return MeasureSettings(

@@ -7,7 +7,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from ingot.cli import bench
 from ingot.cli.main import main
+from ingot.report import compare
 
 QUICK = ["--threads", "1", "--runs", "20"]
 
@@ -65,3 +67,12 @@ def test_wrong_use_gets_one_line_and_exit_code_2(model, monkeypatch, capsys, arg
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("ingot: error: ")
     assert message in last
+
+
+def test_a_cpu_quota_decides_on_the_default_number_of_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ingot.cli.bench.usable_cpus", lambda: 1)
+    monkeypatch.setattr("ingot.report.compare.usable_cpus", lambda: 1)
+    assert [each.threads for each in bench._settings(None, 10, 1.0)] == [1]
+    assert compare._settings(None, 10, 1.0).threads == 1
