@@ -20,6 +20,7 @@ from rich.text import Text
 
 from ingot.cli.text import PlainConsole
 from ingot.runtime.cpu_features import machine_architecture
+from ingot.runtime.cpu_quota import usable_cpus
 from ingot.runtime.native_library import library_path, native_library
 from ingot.runtime.tuning import tune
 
@@ -91,7 +92,7 @@ def _machine() -> str:
 
     cpu = describe_cpu("native", None)
     vectors = f"{cpu.vector_bytes * 8}-bit vectors"
-    return f"{machine_architecture()}, {cpu.mcpu}, {cpu.cores} cores, {vectors}"
+    return f"{machine_architecture()}, {cpu.mcpu}, {usable_cpus()} CPUs to use, {vectors}"
 
 
 def _packages() -> str:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from ingot.cli.text import PlainConsole
 from ingot.runtime.cpu_features import machine_architecture
+from ingot.runtime.cpu_quota import usable_cpus
 from ingot.targets.cpu.machine import describe_cpu, known_processors
 from ingot.targets.registry import TARGETS
 
@@ -39,7 +40,7 @@ def targets(
     console = PlainConsole()
     console.print(table)
     console.print(
-        f"\nthis machine: {native.mcpu}, {native.cores} cores, "
+        f"\nthis machine: {native.mcpu}, {usable_cpus()} CPUs to use, "
         f"{native.vector_bytes * 8}-bit vectors, {' '.join(native.features)}",
         soft_wrap=True,
     )

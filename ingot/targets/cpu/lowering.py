@@ -21,6 +21,7 @@ from ingot.targets.cpu.named_sizes import name_sizes, settle_names
 from ingot.targets.cpu.quantized import integer_arithmetic, materialize_quantized
 from ingot.targets.cpu.schedules import schedule_module
 from ingot.targets.cpu.selection import select_kernels
+from ingot.targets.cpu.serial_loops import serial_loops
 from ingot.targets.cpu.tir_pipeline import TIR_PIPELINE
 from ingot.targets.cpu.unfusable import keep_numbers_apart
 from ingot.targets.relax.allocations import bounded_allocations
@@ -88,6 +89,8 @@ def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
         require_runtime_functions(module)
         kernels = kernel_costs(module)
         module, unscheduled = schedule_module(module, cpu)
+        if cpu.thread_counts == (1,):
+            module = serial_loops(module)
     return LoweredModule(module, weights, unscheduled, kernels)
 
 

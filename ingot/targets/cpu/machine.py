@@ -11,7 +11,6 @@ from tvm.target import codegen
 
 from ingot.errors import UsageError
 from ingot.runtime.cpu_features import machine_architecture, machine_features
-from ingot.runtime.cpu_quota import usable_cpus
 
 # LLVM's names of the features that generated code can use, and the kernel's names for the same.
 _KERNEL_NAMES = {
@@ -35,6 +34,8 @@ _KERNEL_NAMES = {
 _GENERIC_CPU = {"x86_64": "x86-64-v2", "aarch64": "generic"}
 # The first processor with AMX.
 _FIRST_WITH_TILES = "sapphirerapids"
+# Where it is not said how many threads will run: none of these should wait for one of them.
+_ANY_THREADS = (1, 2, 4, 8)
 CACHE_LINE_BYTES = 64
 """Of every processor that code is written for."""
 
@@ -55,7 +56,7 @@ class CpuDescription:
         vector_registers: Number of vector registers.
         l1d_bytes: First-level data cache per core, in bytes.
         l2_bytes: Second-level cache per core, in bytes.
-        cores: Cores to make parallel loops for.
+        thread_counts: The numbers of threads that parallel loops are cut for; (1,) makes none.
     """
 
     architecture: str
@@ -66,7 +67,7 @@ class CpuDescription:
     vector_registers: int
     l1d_bytes: int
     l2_bytes: int
-    cores: int
+    thread_counts: tuple[int, ...]
 
     @property
     def float_lanes(self) -> int:
@@ -79,7 +80,7 @@ class CpuDescription:
             "kind": "llvm",
             "mtriple": f"{self.architecture}-linux-gnu",
             "mcpu": self.mcpu,
-            "num-cores": self.cores,
+            "num-cores": max(self.thread_counts),
         }
         if self.disabled:
             config["mattr"] = [f"-{feature}" for feature in self.disabled]
@@ -91,7 +92,7 @@ def describe_cpu(mcpu: str, threads: int | None) -> CpuDescription:
 
     Args:
         mcpu: ``native``, ``generic`` or a name that LLVM knows for this architecture.
-        threads: Cores to make parallel loops for; ``None`` takes this machine's.
+        threads: How many threads parallel loops are cut for; ``None`` cuts them for any number.
 
     Raises:
         UsageError: LLVM does not know the name.
@@ -120,7 +121,7 @@ def describe_cpu(mcpu: str, threads: int | None) -> CpuDescription:
         vector_registers=32 if architecture == "aarch64" or "avx512f" in usable else 16,
         l1d_bytes=cache_bytes(level=1, default=32 * _KIB),
         l2_bytes=cache_bytes(level=2, default=512 * _KIB),
-        cores=threads or usable_cpus(),
+        thread_counts=_ANY_THREADS if threads is None else (threads,),
     )
 
 

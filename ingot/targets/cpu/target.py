@@ -31,8 +31,8 @@ class CpuOptions(TargetOptions):
 
     Attributes:
         mcpu: LLVM's name of the processor, ``native`` for this machine's or ``generic``.
-        threads: Cores that parallel loops are made for; the default is this machine's. How many
-            threads run is the session's choice.
+        threads: How many threads parallel loops are cut for; 1 makes none. By default they are cut
+            for any number. How many threads run is the session's choice.
     """
 
     mcpu: str = "native"

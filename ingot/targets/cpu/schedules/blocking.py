@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from tvm import tirx
 
@@ -22,7 +23,6 @@ _SHARE_OF_L2 = 0.5
 # Bytes per cycle from the third-level cache, and operations per cycle per vector lane.
 _L3_BYTES_PER_CYCLE = 8.0
 _OPERATIONS_PER_LANE = 4.0
-_THREAD_COUNTS = (2, 4, 8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,7 @@ def choose_blocking(
         group = panels / blocking.panel_groups
         again = 1.0 if rows <= _SHARE_OF_L2 * cpu.l2_bytes else group
         traffic = blocking.tasks * (rows * again + group * panel_bytes)
-        waste = 1.0 if small else sum(_imbalance(blocking, row_units, panels)) / len(_THREAD_COUNTS)
+        waste = 1.0 if small else _imbalance(blocking, row_units, panels, cpu.thread_counts)
         return compute * waste + traffic / _L3_BYTES_PER_CYCLE
 
     candidates = [
@@ -84,14 +84,19 @@ def choose_blocking(
     return min(candidates, key=lambda blocking: (cycles(blocking), blocking.tasks))
 
 
-def _imbalance(blocking: Blocking, row_units: int, panels: int) -> list[float]:
-    """Time over the ideal on several thread counts; tasks are dealt in contiguous equal parts."""
+def _imbalance(
+    blocking: Blocking, row_units: int, panels: int, thread_counts: Sequence[int]
+) -> float:
+    """Time over the ideal, mean of some thread counts; tasks are dealt in equal parts."""
     largest = -(-row_units // blocking.row_blocks) * -(-panels // blocking.panel_groups)
     uneven = largest * blocking.tasks / (row_units * panels)
-    return [
+    # One thread does all tasks whatever they are.
+    counts = [threads for threads in thread_counts if threads > 1] or [1]
+    over = [
         max(1.0, uneven * -(-blocking.tasks // threads) * threads / blocking.tasks)
-        for threads in _THREAD_COUNTS
+        for threads in counts
     ]
+    return sum(over) / len(over)
 
 
 def divisions(units: int) -> list[int]:

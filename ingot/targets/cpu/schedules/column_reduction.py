@@ -24,7 +24,6 @@ from ingot.targets.cpu.schedules.tasks import share_tasks
 from ingot.targets.cpu.schedules.window_tiles import vector_lanes
 
 _ACCUMULATORS = 8
-_THREAD_COUNTS = (1, 2, 4, 8)
 # Jumping from row to row takes as long as reading so many columns.
 _COLUMNS_OF_A_JUMP = 8.0
 # An element takes as long to read as so many operations on registers.
@@ -50,7 +49,7 @@ def schedule_column_reduction(kernel: FusedKernel, cpu: CpuDescription) -> tirx.
     columns = int(data.shape[-1])
     matrices, rows = product(data.shape[:leading]), product(data.shape[leading:-1])
     lanes = vector_lanes(columns, cpu)
-    vectors = _choose_vectors(columns, lanes)
+    vectors = _choose_vectors(columns, lanes, cpu.thread_counts)
     width = vectors * lanes
     groups = -(-columns // width)
     at_once = max(1, _ACCUMULATORS // vectors) if isinstance(rows, int) else 1
@@ -89,13 +88,13 @@ def schedule_column_reduction(kernel: FusedKernel, cpu: CpuDescription) -> tirx.
     )
 
 
-def _choose_vectors(columns: int, lanes: int) -> int:
+def _choose_vectors(columns: int, lanes: int, thread_counts: Sequence[int]) -> int:
     """Vectors of a task, weighing columns computed twice, jumps between rows, and idle threads."""
 
     def time(vectors: int) -> float:
         groups = -(-columns // (vectors * lanes))
         read = groups * (vectors * lanes + _COLUMNS_OF_A_JUMP)
-        idle = [-(-groups // threads) * threads / groups for threads in _THREAD_COUNTS]
+        idle = [-(-groups // threads) * threads / groups for threads in thread_counts]
         return read * sum(idle)
 
     return min(range(1, min(_ACCUMULATORS, columns // lanes) + 1), key=time)

@@ -30,7 +30,6 @@ from ingot.targets.cpu.schedules.window_tiles import (
 )
 
 _SHARE_OF_L2 = 0.5
-_THREAD_COUNTS = (1, 2, 4, 8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +75,7 @@ class ExpansionPlan:
         """Work done over work needed, on average of several numbers of threads."""
         computed = self.scratch_rows * self.row_blocks / self.shape.height.size
         tasks = self.row_blocks * self.panels.count
-        idle = [-(-tasks // threads) * threads / tasks for threads in _THREAD_COUNTS]
+        idle = [-(-tasks // threads) * threads / tasks for threads in self.cpu.thread_counts]
         return max(1.0, computed) * sum(idle) / len(idle)
 
 

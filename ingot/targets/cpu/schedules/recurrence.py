@@ -103,7 +103,7 @@ class _Kernel:
         batch = self.problem.batch
         if not isinstance(batch, int):
             return (batch + (TALLEST - 1)) // TALLEST, TALLEST
-        wanted = -(-self.cpu.cores // self.cell.directions)
+        wanted = -(-max(self.cpu.thread_counts) // self.cell.directions)
         rows = max(-(-batch // wanted), min(batch, self._fewest_rows()), 1)
         return -(-batch // rows), rows
 

@@ -269,16 +269,20 @@ def schedule_sliding_window(
     batch = result.shape[0]
     images = int(batch.value) if isinstance(batch, tirx.IntImm) else None
     per_image = shape.operations
-    _emit_tasks(window, batch, images, per_image)
+    _emit_tasks(window, batch, images, per_image, cpu.thread_counts)
     operations = None if images is None else per_image * images
     return prim_func(kernel.parameters, emitter.body(), family=family, operations=operations)
 
 
 def _emit_tasks(
-    window: SlidingWindow, batch: tirx.Expr, images: int | None, per_image: int
+    window: SlidingWindow,
+    batch: tirx.Expr,
+    images: int | None,
+    per_image: int,
+    thread_counts: Sequence[int],
 ) -> None:
     emitter, shape = window.emitter, window.shape
-    blocks = choose_window_tasks(shape, window.tile, images or 1)
+    blocks = choose_window_tasks(shape, window.tile, images or 1, thread_counts)
     rows = sum(run.count for run in runs_of(shape.height, window.tile.rows))
     small = images is not None and per_image * images < WORTH_A_LAUNCH
     tasks: int | tirx.Expr = images * blocks.count if images else batch * index(blocks.count)

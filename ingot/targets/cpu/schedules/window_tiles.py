@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import itertools
 import math
+from collections.abc import Sequence
 
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.schedules.axes import Axis
@@ -35,7 +36,6 @@ _MOST_VECTORS = 8
 # the rows of the window are looped over.
 _MOST_WRITTEN_OUT = 6000
 
-_THREAD_COUNTS = (1, 2, 4, 8)
 # A block of channels jumps from pixel to pixel, which costs as much as so many channels; a block of
 # rows reads the rows between it and the next a second time, which costs this share of their time.
 _CHANNELS_OF_A_JUMP = 8.0
@@ -202,8 +202,10 @@ class WindowTasks:
         return self.row_blocks * self.channel_blocks
 
 
-def choose_window_tasks(shape: WindowShape, tile: WindowTile, images: int) -> WindowTasks:
-    """Chooses the tasks that keep one, two, four and eight threads busy, and no more than that."""
+def choose_window_tasks(
+    shape: WindowShape, tile: WindowTile, images: int, thread_counts: Sequence[int]
+) -> WindowTasks:
+    """Chooses the tasks that keep some numbers of threads busy, and no more than that."""
     work = images * _cycles(shape, tile)
     rows = sum(run.count for run in runs_of(shape.height, tile.rows))
     groups = shape.groups(tile.vectors)
@@ -220,7 +222,7 @@ def choose_window_tasks(shape: WindowShape, tile: WindowTile, images: int) -> Wi
             (_CYCLES_OF_A_LAUNCH + work * (1 + reading + jumps) * share
              * math.ceil(images * tasks.count / threads))
             / (_CYCLES_OF_A_LAUNCH + work / threads)
-            for threads in _THREAD_COUNTS
+            for threads in thread_counts
         ]  # fmt: skip
         return sum(ratios) / len(ratios)
 
