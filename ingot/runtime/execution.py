@@ -30,7 +30,7 @@ from ingot.runtime.native_library import (
     Tensor,
     native_library,
 )
-from ingot.runtime.program import Op, type_code
+from ingot.runtime.program import type_code
 from ingot.runtime.tensors import array_of, point_to
 from ingot.runtime.threads import Pool
 
@@ -139,7 +139,7 @@ class Execution:
     @functools.cached_property
     def most_events(self) -> int:
         """How many calls of kernels and regions an execution makes at most."""
-        return sum(map(self._program.words.count, (Op.CALL, Op.SIZE_CALL, Op.REGION)))
+        return self._program.most_events
 
     @property
     def need(self) -> int:

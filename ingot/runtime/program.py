@@ -13,6 +13,7 @@ import binascii
 import ctypes
 import dataclasses
 import enum
+import functools
 import json
 from collections.abc import Sequence
 
@@ -136,6 +137,11 @@ class Program:
     scratch: int
     constants: tuple[Constant, ...]
     words: tuple[int, ...]
+
+    @functools.cached_property
+    def most_events(self) -> int:
+        """How many calls of kernels and regions an execution makes at most."""
+        return sum(map(self.words.count, (Op.CALL, Op.SIZE_CALL, Op.REGION)))
 
     def to_json(self) -> str:
         """Returns the program as JSON."""

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ingot.errors import InputError, UsageError
+from ingot.runtime.alignment import ALIGNMENT
 from ingot.runtime.artifact import ArtifactReader
 from ingot.runtime.binding import bind_inputs, check_inputs, check_provided, lay_out
 from ingot.runtime.bound_run import BoundRun, bound_arrays
@@ -395,7 +396,9 @@ def _direct(array: Array | None, spec: TensorSpec, inputs: Sequence[Array]) -> A
     """Returns a caller's array for an output where code can write to it."""
     if array is None or array.dtype.kind not in "biufc" or array.dtype.name != spec.dtype:
         return None
-    if array.ctypes.data % 64 or any(np.may_share_memory(array, each) for each in inputs):
+    if not array.dtype.isnative:
+        return None
+    if array.ctypes.data % ALIGNMENT or any(np.may_share_memory(array, each) for each in inputs):
         return None
     return array
 

@@ -13,6 +13,7 @@ import pytest
 from ingot.compiler.build import Artifact
 from ingot.errors import InputError, UsageError
 from ingot.reference.session import Reference
+from ingot.runtime.alignment import aligned_empty
 from ingot.runtime.binding import check_provided
 from ingot.runtime.manifest import TensorSpec
 from ingot.runtime.session import Session
@@ -89,7 +90,7 @@ def test_outputs_go_to_arrays_that_the_caller_provides(session: Session, image: 
 def test_an_array_for_outputs_may_have_the_other_byte_order(
     session: Session, image: np.ndarray
 ) -> None:
-    mine = np.empty((2, 10), ">f4")
+    mine = aligned_empty((2, 10), np.dtype(">f4"))
     session.run(image, outputs={"logits": mine})
     np.testing.assert_array_equal(mine, session.run(image)["logits"])
 
