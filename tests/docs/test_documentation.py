@@ -36,6 +36,7 @@ _LONG = {
     "docs/quantization.md",
     "docs/traces.md",
     "docs/troubleshooting.md",
+    "docs/tuning.md",
 }
 _NEEDS_NPU = {"docs/npu.md"}
 _LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")

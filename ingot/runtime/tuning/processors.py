@@ -78,7 +78,7 @@ def smt(machine: Machine) -> Iterator[Finding]:
         return
     yield costs(
         name, "little", f"{len(siblings)} CPUs are {len(firsts)} cores",
-        f"use one thread per core: Session(path, threads={len(firsts)})",
+        f"use one thread per core: Session(path, threads={len(firsts)}, cores={sorted(firsts)})",
         f"taskset -c {as_list(firsts)} COMMAND",
     )  # fmt: skip
 
@@ -96,7 +96,8 @@ def numa(machine: Machine) -> Iterator[Finding]:
         return
     yield costs(
         name, "some", f"the CPUs that may be used are on {len(used)} nodes",
-        "run a process per node, its memory beside it",
+        "run a process per node, its memory beside it, or keep a session's threads on one: "
+        'Session(path, cores="compact")',
         f"numactl --cpunodebind={used[0]} --membind={used[0]} COMMAND",
     )  # fmt: skip
     if machine.has(_BALANCING) and machine.number(_BALANCING):
