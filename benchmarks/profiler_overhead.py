@@ -171,6 +171,9 @@ def _pinned(cpus: Sequence[int]) -> Iterator[None]:
 def _ingot_modes(session: Session, inputs: Mapping[str, Array]) -> dict[str, Mode]:
     run = functools.partial(session.run, inputs)
 
+    def plain() -> None:
+        run()
+
     def in_request() -> None:
         with profiling.request():
             run()
@@ -181,9 +184,9 @@ def _ingot_modes(session: Session, inputs: Mapping[str, Array]) -> dict[str, Mod
             yield inference
 
     return {
-        OFF: lambda: contextlib.nullcontext(run),
+        OFF: lambda: contextlib.nullcontext(plain),
         "nothing": lambda: contextlib.nullcontext(in_request),
-        "inferences": lambda: on(run),
+        "inferences": lambda: on(plain),
         "requests": lambda: on(in_request),
         "kernels": lambda: on(in_request, kernels=True),
     }

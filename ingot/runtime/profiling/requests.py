@@ -14,7 +14,10 @@ from ingot.runtime.profiling.entries import PLACE, STEP
 from ingot.runtime.profiling.event_sources import plain
 from ingot.runtime.profiling.recording import ProfilingSession
 
+# Looked up once: what a request costs is mostly what it looks at.
 _now = time.perf_counter_ns
+_set_request = recording.request_here.set
+_reset_request = recording.request_here.reset
 _numbers = itertools.count(1)
 
 
@@ -24,7 +27,7 @@ class Request:
     As a context manager it is a block on behalf of the request; events in it belong to that.
     """
 
-    __slots__ = ("_args", "_name", "_outer", "_outer_session", "_request", "_session", "_start")
+    __slots__ = ("_args", "_name", "_outer", "_request", "_session", "_start")
 
     def __init__(
         self, session: ProfilingSession, identity: str | int, name: str, args: dict[str, Any]
@@ -47,7 +50,7 @@ class Request:
             **args: What else to say of it.
         """
         session = self._session
-        return Request(session, self._request, name, args) if session.active else _NOTHING
+        return type(self)(session, self._request, name, args) if session.active else _NOTHING
 
     def step(self) -> None:
         """Says that the request comes through what runs here, such as a batch of several."""
@@ -57,11 +60,7 @@ class Request:
 
     def __enter__(self) -> Request:
         """Begins the block."""
-        self._outer = recording.request_here.set(self._request)
-        self._outer_session: Token[ProfilingSession | None] | None = None
-        if self._session.scoped:
-            # A scoped session goes along, to threads that have a context of their own.
-            self._outer_session = recording.here.set(self._session)
+        self._outer = _set_request(self._request)
         self._start = _now()
         return self
 
@@ -81,9 +80,26 @@ class Request:
         session.append(
             (PLACE, this_thread.facts, self._name, self._start, end, self._request, stated)
         )  # fmt: skip
-        recording.request_here.reset(self._outer)
-        if self._outer_session is not None:
-            recording.here.reset(self._outer_session)
+        _reset_request(self._outer)
+
+
+class _ScopedRequest(Request):
+    """Takes its session along, to threads that have a context of their own."""
+
+    __slots__ = ("_outer_session",)
+
+    def __enter__(self) -> Request:
+        self._outer_session: Token[ProfilingSession | None] = recording.here.set(self._session)
+        return super().__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, traceback)
+        recording.here.reset(self._outer_session)
 
 
 class _Nothing(Request):
@@ -127,7 +143,8 @@ def request(identity: str | None = None, /, name: str = "request", **args: Any) 
     session = recording.only or recording.current()
     if session is None or not session.requests:
         return _NOTHING
-    return Request(session, next(_numbers) if identity is None else identity, name, args)
+    kind = _ScopedRequest if session.scoped else Request
+    return kind(session, next(_numbers) if identity is None else identity, name, args)
 
 
 def current_request() -> str | None:
