@@ -11,23 +11,25 @@ import typer
 from rich.table import Table
 
 from ingot.cli.text import result_console
+from ingot.errors import UsageError
 from ingot.files import atomic_file, require_writable
 from ingot.report.rendering import formats
-from ingot.report.traces.comparison import ComparedStage, Verdict, compare_traces
+from ingot.report.traces.comparison import ComparedStage, compare_traces
 from ingot.report.traces.kernels import KernelFigures, Peaks, kernel_figures, peaks_for
 from ingot.report.traces.page import render_page
 from ingot.report.traces.reading import read_trace
 from ingot.report.traces.selection import Selection, parse_time
 from ingot.report.traces.summary import TraceSummary, summarize
 
-_ACROSS_RUNS = (
-    "Intervals hold at 95 % for all stages together, within these two runs. What differs from run "
-    "to run by itself, often a few percent, takes several traces to tell."
-)
-
 
 def trace(
-    file: Annotated[Path, typer.Argument(help="A trace: Chrome trace JSON, *.json or *.json.gz.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="A trace: Chrome trace JSON, *.json or *.json.gz; several with --against.",
+        ),
+    ],
     stage: Annotated[
         list[str] | None,
         typer.Option(help="Only stages of this name; * stands for any characters. Repeatable."),
@@ -43,7 +45,8 @@ def trace(
         int, typer.Option(min=1, help="Show this many stages and kernels, the slowest first.")
     ] = 20,
     against: Annotated[
-        Path | None, typer.Option(help="Another trace, compared with stage by stage.")
+        list[Path] | None,
+        typer.Option(help="Another trace, compared with stage by stage. Repeatable."),
     ] = None,
     html: Annotated[
         Path | None, typer.Option(help="Also write a page to look at: one file, no network.")
@@ -62,27 +65,32 @@ def trace(
         start=None if start is None else parse_time(start, "--start"),
         end=None if end is None else parse_time(end, "--end"),
     )
+    others = against or []
+    if len(files) > 1 and not others:
+        raise UsageError(f"{len(files)} traces: give one, or what to compare them with (--against)")
     if html is not None:
-        require_writable(html, inputs=[file, against])
-    found = selection.apply(read_trace(file))
+        require_writable(html, inputs=[*files, *others])
+    traces = [selection.apply(read_trace(path)) for path in files]
     compared: tuple[ComparedStage, ...] = ()
-    if against is not None:
-        compared = compare_traces(found, selection.apply(read_trace(against)))
+    if others:
+        compared = compare_traces(traces, [selection.apply(read_trace(path)) for path in others])
+    found, file = traces[0], files[0]
     summary = summarize(found)
-    peaks = peaks_for(found) if html is not None or against is None else Peaks()
+    peaks = peaks_for(found) if html is not None or not others else Peaks()
     kernels = kernel_figures(found, peaks.roofline)
     if html is not None:
         page = render_page(
             found, summary, title=file.name, kernels=kernels, peaks=peaks, compared=compared,
-            against=None if against is None else against.name,
+            against=others[0].name if others else None,
+            several=len(others) > 1,
         )  # fmt: skip
         with atomic_file(html) as out:
             out.write(page.encode("utf-8", "replace"))
     if as_json:
         typer.echo(json.dumps(_document(summary, kernels, peaks, compared), indent=2))
         return
-    if against is not None:
-        _print_comparison(compared, top)
+    if others:
+        _print_comparison(compared, top, several=len(others) > 1)
     else:
         _print_summary(file, summary, top)
         _print_kernels(kernels, peaks, top)
@@ -222,7 +230,7 @@ def _print_kernels(kernels: tuple[KernelFigures, ...], peaks: Peaks, top: int) -
         console.print(peaks.reason, soft_wrap=True)
 
 
-def _print_comparison(compared: tuple[ComparedStage, ...], top: int) -> None:
+def _print_comparison(compared: tuple[ComparedStage, ...], top: int, *, several: bool) -> None:
     table = _table("stage", "source")
     for heading in ("count", "there", "p50", "there", "difference", "interval", "in total"):
         table.add_column(heading, justify="right")
@@ -244,7 +252,7 @@ def _print_comparison(compared: tuple[ComparedStage, ...], top: int) -> None:
     console.print(table)
     if len(compared) > top:
         console.print(f"{len(compared) - top} more stages: --top {len(compared)} shows all.")
-    console.print(_ACROSS_RUNS, soft_wrap=True)
+    console.print(formats.comparison(several=several), soft_wrap=True)
 
 
 def _interval(row: ComparedStage) -> str:
@@ -258,7 +266,7 @@ def _change(row: ComparedStage) -> str:
     if row.difference_us is None:
         return formats.MISSING
     shown = formats.duration_difference(row.difference_us)
-    if row.verdict in (Verdict.SLOWER, Verdict.FASTER) and row.reference_p50_us:
+    if row.verdict.found and row.reference_p50_us:
         shown += f" ({100 * row.difference_us / row.reference_p50_us:+.0f} %)"
     return shown
 

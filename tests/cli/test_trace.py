@@ -67,11 +67,37 @@ def test_against_another(ingot: Ingot, path: Path, tmp_path: Path) -> None:
     shown = lines(outcome.out)
     assert shown[0].startswith("stage source count there p50 there difference interval")
     assert shown[1].startswith("dense kernel 120 120")
-    assert shown[1].endswith("slower")
+    assert shown[1].endswith("slower in this run")
     assert shown[2].endswith("noise")
     assert "within these two runs" in outcome.out
     document = json.loads(ingot("trace", slow, "--against", path, "--json").out)
-    assert {row["verdict"] for row in document["compared"]} >= {"slower", "noise", "too few events"}
+    assert {row["verdict"] for row in document["compared"]} >= {
+        "slower in this run",
+        "noise",
+        "too few events",
+    }
+
+
+def test_several_against_several(ingot: Ingot, tmp_path: Path) -> None:
+    def recorded(name: str, seed: int, dense: float) -> list[Path]:
+        return [
+            session_trace(20, kernel_us={"dense": dense}, seed=seed + i).save(
+                tmp_path / f"{name}{i}.json"
+            )
+            for i in range(4)
+        ]
+
+    slow, usual = recorded("slow", 1, 12.0), recorded("usual", 9, 9.0)
+    others = [argument for path in usual for argument in ("--against", path)]
+    page = tmp_path / "page.html"
+    outcome = ingot("trace", *slow, *others, "--html", page)
+    assert outcome.code == 0, outcome.err
+    dense = next(line for line in lines(outcome.out) if line.startswith("dense kernel 80 80"))
+    assert dense.endswith("slower")
+    assert "they are of whole runs" in outcome.out
+    assert "Against usual0.json and others" in page.read_text()
+    outcome = ingot("trace", *slow)
+    assert (outcome.code, "what to compare them with (--against)" in outcome.error) == (2, True)
 
 
 def test_a_page(ingot: Ingot, path: Path, tmp_path: Path) -> None:

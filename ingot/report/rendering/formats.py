@@ -71,6 +71,20 @@ def duration_difference(microseconds: float | None) -> str:
     return sign + duration(abs(microseconds))
 
 
+def comparison(*, several: bool) -> str:
+    """What the intervals of compared traces are of."""
+    if several:
+        return (
+            "Intervals hold at 95 % for all stages together; they are of whole runs, and of what "
+            "differs from process to process."
+        )
+    return (
+        "Intervals hold at 95 % for all stages together, within these two runs. Processes differ "
+        "by themselves, short kernels by a quarter and more: three and more traces of each tell "
+        "that apart."
+    )
+
+
 def size(value: float | None) -> str:
     """A number of bytes, in decimal kB, MB or GB."""
     if value is None:

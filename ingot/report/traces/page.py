@@ -27,6 +27,7 @@ def render_page(
     peaks: Peaks | None = None,
     compared: Sequence[ComparedStage] = (),
     against: str | None = None,
+    several: bool = False,
 ) -> str:
     """Draws a page with a timeline, a flame graph and tables.
 
@@ -38,6 +39,7 @@ def render_page(
         peaks: What these were held against, or why they were not.
         compared: Stages against those of another trace.
         against: The other trace's name.
+        several: Whether several traces of each side were compared.
     """
     return page_environment().get_template("trace/page.html.jinja").render(
         title=title,
@@ -47,6 +49,7 @@ def render_page(
         no_peaks=None if peaks is None else peaks.reason,
         compared=compared,
         against=against,
+        several=several,
         format=formats,
         data=_script_json(_contents(trace, summary)),
     )  # fmt: skip

@@ -125,7 +125,7 @@ def test_kernels_and_another_trace_are_told(trace: Trace, tmp_path: Path) -> Non
         trace,
         kernels=kernel_figures(trace, None),
         peaks=Peaks(reason="There are no peaks."),
-        compared=compare_traces(trace, trace),
+        compared=compare_traces([trace], [trace]),
         against="other.json",
     )
     for shown in ("<code>conv2d_relu</code>", "There are no peaks.", "Against other.json", "noise"):
