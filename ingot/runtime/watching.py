@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import weakref
 from typing import TYPE_CHECKING
 
@@ -48,15 +49,18 @@ class Watched(abc.ABC):
         if monitor is None:
             from ingot.runtime.statistics.monitor import Monitor
 
+            # Not of the session itself: it goes when its last user does, without the collector.
+            arena = functools.partial(_arena_memory, self._contexts)
+            made = Monitor(self.manifest.name, self._recorder, arena=arena)
             # Of two threads that are here at once one gets its own in, and both use that.
-            made = Monitor(self.manifest.name, self._recorder, arena=self._arena_memory)
             monitor = self.__dict__.setdefault("_watching", made)
         return monitor
 
-    def _arena_memory(self) -> ArenaMemory:
-        from ingot.runtime.statistics.figures import ArenaMemory
 
-        contexts = list(self._contexts)
-        held = [context.mapped for context in contexts]
-        most = [max(now, context.most_need) for now, context in zip(held, contexts, strict=True)]
-        return ArenaMemory(sum(held), sum(most))
+def _arena_memory(contexts: weakref.WeakSet[Execution]) -> ArenaMemory:
+    from ingot.runtime.statistics.figures import ArenaMemory
+
+    alive = list(contexts)
+    held = [context.mapped for context in alive]
+    most = [max(now, context.most_need) for now, context in zip(held, alive, strict=True)]
+    return ArenaMemory(sum(held), sum(most))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -77,3 +79,17 @@ def test_a_closed_session_still_says_what_it_did(small_artifact: Artifact) -> No
     with Session(small_artifact.path, threads=1) as session:
         session.run({"image": IMAGE})
     assert session.stats().inferences == 1
+
+
+def test_a_session_that_was_asked_goes_with_its_last_user(small_artifact: Artifact) -> None:
+    session = Session(small_artifact.path, threads=1)
+    session.run({"image": IMAGE})
+    session.stats()
+    gone = weakref.ref(session)
+    gc.collect()
+    gc.disable()
+    try:
+        del session
+        assert gone() is None
+    finally:
+        gc.enable()
