@@ -27,8 +27,12 @@ PROGRAM = """
 import importlib.util, json, sys
 import numpy as np
 import ingot
+from ingot import profiling
 session = ingot.load(sys.argv[1], threads=2)
-outputs = session.run({"image": np.load(sys.argv[2])})
+with profiling.start("deployed", kernels=True) as recorded:
+    outputs = session.run({"image": np.load(sys.argv[2])})
+trace = profiling.read_trace(recorded.save(sys.argv[3] + ".json.gz"))
+assert {event.source for event in trace.events} >= {"session", "kernel"}, trace
 np.save(sys.argv[3], outputs["logits"])
 present = [name for name in sys.argv[4:] if importlib.util.find_spec(name)]
 maps = open("/proc/self/maps").read()
