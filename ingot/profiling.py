@@ -1,6 +1,6 @@
 """Profiling sessions, as :mod:`ingot.runtime.profiling` has them; needs the base install alone."""
 
-from ingot.runtime.profiling import (
+from ingot.runtime.profiling.api import (
     DEFAULT_LIMIT,
     Counter,
     Event,

@@ -47,7 +47,7 @@ def doctor(
     checks: dict[str, Callable[[], str]] = {
         "machine": _machine,
         "packages": _packages,
-        "TVM runtime": _runtime,
+        "runtime": _runtime,
         "code generation": _code_generation,
         "linker": _linker,
         "temporary folder": _temporary_folder,

@@ -28,7 +28,7 @@ _INSTALL = {
     "onnxruntime": "pip install onnxruntime",
     "openvino": "pip install openvino",
     "openvino_bf16": "pip install openvino",
-    "ingot": "pip install 'apache-tvm-ffi>=0.1.14,<0.1.15'",
+    "ingot": "pip install ingot",
     "probe": "pip install 'ingot[compile]'",
     "integer_probe": "pip install 'ingot[compile]'",
 }

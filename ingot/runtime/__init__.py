@@ -1,6 +1,6 @@
 """What a deployed machine needs and no more: reading artifacts and running them.
 
-Needs NumPy, apache-tvm-ffi and the TVM runtime library; neither the compiler nor ONNX.
+Needs NumPy and a C library of its own; neither the compiler nor ONNX.
 """
 
 from ingot.runtime.artifact import ArtifactReader

@@ -16,7 +16,7 @@ from ingot.runtime.conversion import as_array
 from ingot.runtime.execution import Execution
 from ingot.runtime.manifest import TensorSpec
 from ingot.runtime.narrow_types import HELD_AS, named_dtype, to_code
-from ingot.runtime.profiling import ProfilingSession, recording
+from ingot.runtime.profiling import recording
 from ingot.runtime.profiling.inferences import (
     ModelFacts,
     record_failure,
@@ -24,6 +24,7 @@ from ingot.runtime.profiling.inferences import (
     record_kernels,
     recording_inferences,
 )
+from ingot.runtime.profiling.recording import ProfilingSession
 from ingot.runtime.recorder import Recorder, recorded
 
 Array = npt.NDArray[Any]

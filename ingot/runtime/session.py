@@ -26,7 +26,7 @@ from ingot.runtime.kernel_events import KernelEvents
 from ingot.runtime.manifest import CODE_MEMBER, WEIGHTS_MEMBER, Manifest, TensorSpec
 from ingot.runtime.narrow_types import from_code, to_code
 from ingot.runtime.native_library import HUGE_PAGES
-from ingot.runtime.profiling import ProfilingSession, recording
+from ingot.runtime.profiling import recording
 from ingot.runtime.profiling.event_sources import SESSION
 from ingot.runtime.profiling.inferences import (
     ModelFacts,
@@ -35,6 +35,7 @@ from ingot.runtime.profiling.inferences import (
     record_kernels,
     recording_inferences,
 )
+from ingot.runtime.profiling.recording import ProfilingSession
 from ingot.runtime.recorder import recorded
 from ingot.runtime.safetensors import load_weights
 from ingot.runtime.threads import SPIN_MICROSECONDS, resolve_threads, shared_pool

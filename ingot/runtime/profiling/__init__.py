@@ -1,32 +1,18 @@
-"""Profiling sessions: what happened when, recorded at a cost that a request does not feel.
+"""Profiling sessions; what a program calls is :mod:`ingot.runtime.profiling.api`.
 
-with ingot.profiling.start("startup") as session:
-with profiling.event("warm up"):
-...
-session.save("startup.json.gz")
+It is loaded when something of it is first used: a session asks only whether anything is recorded,
+and is not to take longer to import for it.
 """
 
 from __future__ import annotations
 
-from ingot.runtime.profiling.event_sources import METRIC, USER, Source, register_source, sources
-from ingot.runtime.profiling.recording import ProfilingSession
-from ingot.runtime.profiling.requests import Request, current_request, request
-from ingot.runtime.profiling.sessions import DEFAULT_LIMIT, current, start
-from ingot.runtime.profiling.trace import Counter, Event, Mark, Step, Trace
-from ingot.runtime.profiling.trace_file import read_trace
+import importlib
+from typing import TYPE_CHECKING, Any
 
-event = USER.event
-traced = USER.traced
-mark = USER.mark
-counter = USER.counter
+if TYPE_CHECKING:
+    from ingot.runtime.profiling.api import *  # noqa: F403
 
-
-def metric(name: str, value: float) -> None:
-    """Records a figure of the program's own, such as an accuracy or a batch's size."""
-    METRIC.counter(name, value=value)
-
-
-__all__ = [
+__all__ = [  # noqa: F405
     "DEFAULT_LIMIT",
     "Counter",
     "Event",
@@ -49,3 +35,11 @@ __all__ = [
     "start",
     "traced",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Returns what the interface has of this name."""
+    # Not of modules, which Python asks for before it imports them.
+    if name not in __all__:
+        raise AttributeError(name)
+    return getattr(importlib.import_module("ingot.runtime.profiling.api"), name)
