@@ -47,7 +47,6 @@ class ExecutionOptions:
     Attributes:
         pool: The threads that share loops.
         threads: How many of them compute one loop at most, the caller included.
-        tasks_per_thread: Into how many parts for each thread a loop is cut.
         memory_limit: Bytes that the arena may take; None for no limit.
         arena_flags: ``HUGE_PAGES`` and ``GUARDED`` of the native library.
         caller_core: The processor that the calling thread is bound to while it computes, if any.
@@ -55,7 +54,6 @@ class ExecutionOptions:
 
     pool: Pool
     threads: int
-    tasks_per_thread: int = 1
     memory_limit: int | None = None
     arena_flags: int = 0
     caller_core: int | None = None
@@ -104,7 +102,6 @@ class Execution:
             call_region=self._callback,
             memory_limit=options.memory_limit or 0,
             threads=options.threads,
-            tasks_per_thread=options.tasks_per_thread,
             arena_flags=options.arena_flags,
             caller_core=-1 if options.caller_core is None else options.caller_core,
         )

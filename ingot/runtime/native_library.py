@@ -75,7 +75,6 @@ class Settings(ctypes.Structure):
         ("call_region", REGION_CALL),
         ("memory_limit", ctypes.c_int64),
         ("threads", ctypes.c_int32),
-        ("tasks_per_thread", ctypes.c_int32),
         ("arena_flags", ctypes.c_int32),
         ("caller_core", ctypes.c_int32),
     ]

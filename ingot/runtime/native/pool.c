@@ -26,6 +26,9 @@
 #define MOST_WORKERS 1024
 #define CACHE_LINE 128  /* bytes; neighbouring lines are fetched in pairs */
 #define WORKER_STACK (1 << 20)
+#define FINER_PARTS 4    /* tasks for each thread, where threads are late */
+#define LATE 50000       /* nanoseconds that the last thread may come after the caller */
+#define FINER_LOOPS 256  /* so many loops are cut finer after one whose threads were late */
 #define LOOKS_PER_CLOCK 32 /* a look takes 10 to 40 ns, reading the clock 20 */
 
 typedef struct {
@@ -125,7 +128,10 @@ static int64_t now(void) {
   return time.tv_sec * 1000000000LL + time.tv_nsec;
 }
 
-/* Looks at a number for some time; returns whether it has changed. */
+/* Looks at a number for some time; returns whether it has changed.
+ *
+ * Whoever could change it may be waiting for this very processor: after the first looks it is offered
+ * to others between looks, which costs nothing where there are none. */
 static int changes(atomic_int *word, int value, int64_t nanoseconds) {
   int64_t end = 0;
   for (;;) {
@@ -136,6 +142,7 @@ static int changes(atomic_int *word, int value, int64_t nanoseconds) {
     int64_t time = now();
     if (!end) end = time + nanoseconds;
     if (time >= end) return 0;
+    sched_yield();
   }
 }
 
@@ -258,11 +265,20 @@ static int compute_alone(TaskBody body, void *closure, int count) {
   return failure;
 }
 
+/* Into how many tasks a loop is cut. Where threads have lately been late, other processes have the
+ * processors, too: the more parts, the less a thread that is put aside holds back. */
+static int task_count(const Crew *crew) {
+  return crew->finer_loops > 0 ? crew->threads * FINER_PARTS : crew->threads;
+}
+
 /* Closes a place and waits until all that have entered it are out. */
-static void close_place(Pool *pool, Place *place) {
+static void close_place(Pool *pool, Place *place, Crew *crew) {
   atomic_store(&place->open, 0);
   atomic_fetch_sub(&pool->open_places, 1);
-  int inside;
+  if (crew->finer_loops > 0) crew->finer_loops--;
+  int inside = atomic_load(&place->inside);
+  if (!inside || changes(&place->inside, inside, LATE)) inside = atomic_load(&place->inside);
+  if (inside) crew->finer_loops = FINER_LOOPS;
   while ((inside = atomic_load(&place->inside)) != 0) {
     if (!changes(&place->inside, inside, pool->spin)) sleep_while(&place->inside, inside);
   }
@@ -276,7 +292,7 @@ int ingot_parallel_launch(TaskBody body, void *closure, int count) {
   if (!place) return compute_alone(body, closure, count ? count : 1);
   place->body = body;
   place->closure = closure;
-  place->count = count ? count : threads * crew->tasks_per_thread;
+  place->count = count ? count : task_count(crew);
   place->helpers = threads - 1;
   place->crew = crew;
   atomic_store_explicit(&place->failure, 0, memory_order_relaxed);
@@ -287,7 +303,7 @@ int ingot_parallel_launch(TaskBody body, void *closure, int count) {
   int lacking = threads - 1 - atomic_load(&pool->awake);
   if (lacking > 0 && atomic_load(&pool->sleepers)) wake(&pool->offers, lacking);
   compute(place);
-  close_place(pool, place);
+  close_place(pool, place, crew);
   int failure = atomic_load_explicit(&place->failure, memory_order_relaxed);
   atomic_store(&place->taken, 0);
   return failure;

@@ -17,9 +17,9 @@ typedef struct Pool Pool;
 /* What an execution brings along to the threads that compute for it. */
 typedef struct {
   Pool *pool;
-  int32_t threads;          /* at most so many threads compute a loop, the caller included */
-  int32_t tasks_per_thread; /* into how many parts for each of them a loop is cut */
-  void *owner;              /* where errors go: the execution context */
+  int32_t threads;     /* at most so many threads compute a loop, the caller included */
+  int32_t finer_loops; /* how many more loops are cut into finer parts than threads */
+  void *owner;         /* where errors go: the execution context */
 } Crew;
 
 /* The crew of the calling thread; NULL outside of an execution. */

@@ -192,7 +192,6 @@ Context *ingot_context_create(const Program *program) {
   context->storage_count = program->storage_count;
   context->crew.owner = context;
   context->crew.threads = 1;
-  context->crew.tasks_per_thread = 1;
   return context;
 }
 
@@ -505,7 +504,6 @@ int ingot_execute(const Program *program, Context *context, void *const *pointer
 void ingot_context_configure(Context *context, const Settings *settings) {
   context->crew.pool = settings->pool;
   context->crew.threads = settings->threads;
-  context->crew.tasks_per_thread = settings->tasks_per_thread;
   context->arena.flags = settings->arena_flags;
   context->arena.limit = settings->memory_limit;
   context->call_region = settings->call_region;

@@ -76,7 +76,7 @@ typedef struct {
   Pool *pool;
   RegionCall call_region;
   int64_t memory_limit; /* bytes; none: 0 */
-  int32_t threads, tasks_per_thread, arena_flags;
+  int32_t threads, arena_flags;
   int32_t caller_core; /* that the calling thread is bound to meanwhile; none: -1 */
 } Settings;
 
