@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ingot.errors import ArtifactError, IngotError
+from ingot.errors import ArtifactError, IngotError, UsageError
 from ingot.runtime.alignment import aligned
 from ingot.runtime.artifact import ArtifactReader
 from ingot.runtime.interface import MARK
@@ -154,10 +154,10 @@ class RegionInference:
             np.copyto(destination, result)
 
 
-def host_regions(
+def hosted_regions(
     reader: ArtifactReader, weights: Mapping[str, Array], threads: int, npu_executor: str | None
-) -> HostedRegions:
-    """Makes what runs the regions of an artifact.
+) -> HostedRegions | None:
+    """Makes what runs the regions of an artifact; None where it has none.
 
     Args:
         reader: The artifact.
@@ -167,10 +167,16 @@ def host_regions(
 
     Raises:
         ArtifactError: A region is damaged, or of a kind that this Ingot does not know.
-        UsageError: No such kind of executor.
+        UsageError: No such kind of executor, or nothing for it.
         IngotError: What an executor needs is not installed; says how to install it.
     """
     regions = reader.manifest.regions
+    if npu_executor is not None and not reader.manifest.npu_regions:
+        raise UsageError(
+            f"{reader.path} has no NPU regions, so there is nothing for executor {npu_executor!r}"
+        )
+    if not regions:
+        return None
     executors: dict[str, Executor] = {}
     for kind in sorted({region.executor for region in regions.values()}):
         if kind not in _MAKERS:

@@ -11,17 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from ingot.errors import InputError, UsageError
-from ingot.runtime.alignment import ALIGNMENT
 from ingot.runtime.artifact import ArtifactReader
 from ingot.runtime.binding import bind_inputs, check_inputs, check_provided, lay_out
 from ingot.runtime.bound_run import BoundRun, bound_arrays
 from ingot.runtime.code import Code
 from ingot.runtime.execution import Execution, ExecutionOptions
-from ingot.runtime.hosting import HostedRegions, host_regions
+from ingot.runtime.hosting import hosted_regions
 from ingot.runtime.kernel_events import KernelEvents
 from ingot.runtime.manifest import CODE_MEMBER, WEIGHTS_MEMBER, Manifest, TensorSpec
 from ingot.runtime.narrow_types import from_code, to_code
@@ -36,6 +34,7 @@ from ingot.runtime.profiling.inferences import (
     recording_inferences,
 )
 from ingot.runtime.profiling.recording import ProfilingSession
+from ingot.runtime.provided import delivered, writable_by_code
 from ingot.runtime.recorder import recorded
 from ingot.runtime.safetensors import load_weights
 from ingot.runtime.threads import SPIN_MICROSECONDS, resolve_threads, shared_pool
@@ -111,7 +110,7 @@ class Session(Watched):
         # Read at every call.
         self._inputs, self._outputs = self.manifest.inputs, self.manifest.outputs
         weights = load_weights(reader.member(WEIGHTS_MEMBER), self.manifest.weights)
-        self._regions = _host_regions(reader, weights, self.threads, executor)
+        self._regions = hosted_regions(reader, weights, self.threads, executor)
         # None where a region is the whole model.
         self._code: Code | None = None
         if CODE_MEMBER in self.manifest.members:
@@ -189,7 +188,7 @@ class Session(Watched):
         values, provided = self._checked(inputs, more, outputs)
         with self._execution() as execution:
             produced = self._run(execution, values, provided)
-        return _delivered(produced, provided)
+        return delivered(produced, provided)
 
     @recorded
     def run_timed(
@@ -293,7 +292,7 @@ class Session(Watched):
         held = [spec for spec in self._outputs if spec.in_code]
         # Behind the outputs there may be what only says that a region was called.
         marks = execution.output_count - len(held)
-        direct = [_direct(provided.get(spec.name), spec, tensors) for spec in held]
+        direct = [writable_by_code(provided.get(spec.name), spec, tensors) for spec in held]
         made: dict[str, Any] = {}
         if self._regions is not None:
             inference = self._regions.begin(self._given(values))
@@ -335,7 +334,7 @@ class Session(Watched):
                 else:
                     produced = self._run(execution, values, provided)
                 ran = now()
-            produced = _delivered(produced, provided)
+            produced = delivered(produced, provided)
         except BaseException as error:
             record_failure(recorder, self._facts, start, error)
             raise
@@ -391,43 +390,3 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-def _direct(array: Array | None, spec: TensorSpec, inputs: Sequence[Array]) -> Array | None:
-    """Returns a caller's array for an output where code can write to it."""
-    if array is None or array.dtype.kind not in "biufc" or array.dtype.name != spec.dtype:
-        return None
-    if not array.dtype.isnative:
-        return None
-    if array.ctypes.data % ALIGNMENT or any(np.may_share_memory(array, each) for each in inputs):
-        return None
-    return array
-
-
-def _delivered(produced: dict[str, Array], provided: Mapping[str, Array]) -> dict[str, Array]:
-    """Puts the outputs that a caller has given arrays for into these."""
-    for name, array in provided.items():
-        result = produced[name]
-        if result is array:
-            continue
-        if array.shape != result.shape:
-            raise InputError(
-                f"output {name} has shape {list(result.shape)}, the array provided for it "
-                f"{list(array.shape)}"
-            )
-        np.copyto(array, result, casting="equiv")
-        produced[name] = array
-    return produced
-
-
-def _host_regions(
-    reader: ArtifactReader, weights: Mapping[str, Array], threads: int, executor: str | None
-) -> HostedRegions | None:
-    """Returns what runs the artifact's regions; None where it has none."""
-    if executor is not None and not reader.manifest.npu_regions:
-        raise UsageError(
-            f"{reader.path} has no NPU regions, so there is nothing for executor {executor!r}"
-        )
-    if not reader.manifest.regions:
-        return None
-    return host_regions(reader, weights, threads, executor)

@@ -11,8 +11,8 @@ def _with_caches(cpu: CpuDescription) -> CpuDescription:
     return dataclasses.replace(cpu, l1d_bytes=32 * 1024, l2_bytes=512 * 1024)
 
 
-SSE = _with_caches(describe_cpu("x86-64", threads=2))
-AVX2 = _with_caches(describe_cpu("haswell", threads=2))
-AVX512 = _with_caches(describe_cpu("znver4", threads=2))
+SSE = _with_caches(describe_cpu("x86-64", threads=None))
+AVX2 = _with_caches(describe_cpu("haswell", threads=None))
+AVX512 = _with_caches(describe_cpu("znver4", threads=None))
 NEON = dataclasses.replace(SSE, architecture="aarch64", mcpu="generic", vector_registers=32)
 PROCESSORS = {"sse": SSE, "avx2": AVX2, "avx512": AVX512, "neon": NEON}
