@@ -29,6 +29,7 @@ _PROVIDED = {
     "__TVMFFIHandleInitOnce": "ingot_init_once",
     RAISE_POINTER: "ingot_raise_parts",
 }
+_MAY_BE_EXECUTED = 0x10  # MFD_EXEC
 _loads = itertools.count()
 _COUNTED_BITS = 40
 
@@ -95,7 +96,7 @@ class Code:
 def _load(contents: memoryview) -> ctypes.CDLL:
     """Loads a shared library by way of a file in memory, which has no name that anyone sees."""
     try:
-        descriptor = os.memfd_create("ingot")
+        descriptor = _executable_memory()
         try:
             with os.fdopen(descriptor, "wb", closefd=False) as file:
                 file.write(contents)
@@ -105,6 +106,18 @@ def _load(contents: memoryview) -> ctypes.CDLL:
     except OSError as error:
         reason = first_line(error).split(": ", 1)[-1]
         raise ArtifactError(f"the artifact's code cannot be loaded: {reason}") from error
+
+
+def _executable_memory() -> int:
+    """Returns the descriptor of a file in memory, which code may be loaded from.
+
+    A system that forbids it unless it is asked for (``vm.memfd_noexec``) is asked; one of before
+    Linux 6.3 does not know the question.
+    """
+    try:
+        return os.memfd_create("ingot", os.MFD_CLOEXEC | _MAY_BE_EXECUTED)
+    except OSError:
+        return os.memfd_create("ingot", os.MFD_CLOEXEC)
 
 
 def _unused_name(descriptor: int) -> str:

@@ -183,6 +183,19 @@ class Execution:
         ]
         self._shapes = shapes
 
+    def require_known_outputs(self) -> None:
+        """Checks that each output is written to memory of a size that is known before.
+
+        Raises:
+            InputError: The size of one depends on data, or it is a size itself.
+        """
+        if None in self._output_shapes:
+            name = self._program.interface.outputs[self._output_shapes.index(None)].name
+            raise InputError(
+                f"output {name} cannot be bound, since its size depends on data or it is a size "
+                "itself: use run"
+            )
+
     def prepare(self) -> None:
         """Maps the memory that the planned inputs need, so that no inference has to.
 
@@ -224,11 +237,9 @@ class Execution:
         The arrays have to fit, and to live as long as the function is used.
 
         Raises:
-            InputError: The size of an output depends on data.
+            InputError: There is no memory.
         """
         self.plan(tuple(array.shape for array in inputs))
-        if None in self._output_shapes:
-            raise InputError("the sizes of this model's outputs depend on data: use run")
         self.prepare()
         arrays = [*inputs, *outputs]
         pointers = (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))

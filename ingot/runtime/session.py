@@ -237,6 +237,7 @@ class Session(Watched):
         taken = bound_arrays("input", self._inputs, inputs or {}, dict(sizes or {}))
         execution = self._new_execution(self._code)
         execution.plan(tuple(array.shape for array in taken.values()))
+        execution.require_known_outputs()
         given = bound_arrays("output", self._outputs, outputs or {}, {}, execution.output_shapes)
         return BoundRun(
             execution, self._reader.require_intact, taken, given, self._facts, self._recorder
