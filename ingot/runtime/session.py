@@ -9,14 +9,13 @@ import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
 from ingot.errors import InputError, UsageError
 from ingot.runtime.artifact import ArtifactReader
 from ingot.runtime.binding import bind_inputs, check_inputs, check_provided, lay_out
-from ingot.runtime.bound_run import BoundRun, bound_arrays
 from ingot.runtime.code import Code
 from ingot.runtime.execution import Execution, ExecutionOptions
 from ingot.runtime.hosting import hosted_regions
@@ -38,8 +37,11 @@ from ingot.runtime.provided import delivered, writable_by_code
 from ingot.runtime.recorder import recorded
 from ingot.runtime.safetensors import load_weights
 from ingot.runtime.threads import SPIN_MICROSECONDS, resolve_threads, shared_pool
-from ingot.runtime.topology import Placement, resolve_cores
 from ingot.runtime.watching import Watched
+
+if TYPE_CHECKING:
+    from ingot.runtime.bound_run import BoundRun
+    from ingot.runtime.topology import Placement
 
 Array = npt.NDArray[Any]
 
@@ -103,7 +105,7 @@ class Session(Watched):
             raise UsageError(f"spin_microseconds must not be negative, as {spin_microseconds} is")
         super().__init__()
         self.threads = resolve_threads(threads)
-        self.cores = resolve_cores(cores)
+        self.cores = _cores(cores)
         reader = ArtifactReader(path)
         reader.check_machine()
         self._reader = reader
@@ -227,6 +229,8 @@ class Session(Watched):
                 outputs depend on data.
             MemoryLimitError: These sizes need more memory than the session may take.
         """
+        from ingot.runtime.bound_run import BoundRun, bound_arrays
+
         if self._code is None or self._regions is not None:
             raise InputError(
                 "buffers can be bound only where compiled code runs the whole model; "
@@ -380,6 +384,15 @@ class Session(Watched):
         """In a child there is no other thread: nobody holds the lock, and nothing runs."""
         self._changed = threading.Condition()
         self._running = 0
+
+
+def _cores(cores: Placement | Sequence[int] | None) -> tuple[int, ...]:
+    """The processors that threads are bound to; how the machine is built is looked up if asked."""
+    if cores is None:
+        return ()
+    from ingot.runtime.topology import resolve_cores
+
+    return resolve_cores(cores)
 
 
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()

@@ -16,10 +16,13 @@ from collections.abc import Callable
 from contextvars import ContextVar, Token
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from ingot.errors import UsageError
 from ingot.runtime.profiling.buffers import Buffers, this_thread
-from ingot.runtime.profiling.trace import Trace
+
+if TYPE_CHECKING:
+    from ingot.runtime.profiling.trace import Trace
 
 on = False
 """Whether any session is active."""
