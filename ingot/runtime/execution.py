@@ -100,7 +100,8 @@ class Execution:
         settings = Settings(
             pool=options.pool.handle,
             call_region=self._callback,
-            memory_limit=options.memory_limit or 0,
+            # The library takes 0 for no limit; a byte is as little as nothing.
+            memory_limit=0 if options.memory_limit is None else max(options.memory_limit, 1),
             threads=options.threads,
             arena_flags=options.arena_flags,
             caller_core=-1 if options.caller_core is None else options.caller_core,

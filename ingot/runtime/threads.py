@@ -8,6 +8,7 @@ starts threads as they are needed; those that are bound to cores share one for t
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 import weakref
 from collections.abc import Sequence
@@ -66,6 +67,15 @@ _lock = threading.Lock()
 _pools: weakref.WeakValueDictionary[tuple[tuple[int, ...], int], Pool] = (
     weakref.WeakValueDictionary()
 )
+
+
+def _after_fork() -> None:
+    """In a child no other thread holds the lock."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def shared_pool(cores: Sequence[int] = (), spin_microseconds: int = SPIN_MICROSECONDS) -> Pool:
