@@ -248,7 +248,7 @@ class ProgramBuilder:
         """
         merged = []
         for pair in zip(*results, strict=True):
-            tensor = self.new_tensor(self.rank(pair[0]))
+            tensor = self.new_tensor(max(map(self.rank, pair)))
             self._places[tensor.number] = self._storages_of(each.number for each in pair)
             merged.append(tensor)
         for block, sources in zip(blocks, results, strict=True):
