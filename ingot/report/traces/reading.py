@@ -19,7 +19,7 @@ from ingot.errors import TraceError
 from ingot.report.traces.assembly import Assembly
 from ingot.report.traces.events import About, Event, Flow, Mark, Sample, Trace
 from ingot.report.traces.nesting import nested
-from ingot.runtime import profiling
+from ingot.runtime.profiling import api as profiling
 
 _GZIP = b"\x1f\x8b"
 # A session says what wrote it before its events; what another program has rearranged is found, too.

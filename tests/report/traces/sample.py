@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ingot.profiling import Counter, Event, Mark, Step, Trace
 from ingot.report.machine import machine_facts
-from ingot.runtime.profiling import Counter, Event, Mark, Step, Trace
 
 MAIN, WORKER = 11, 12
 KERNELS = {

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
+from ingot.profiling import Counter
 from ingot.report.rendering import formats
 from ingot.report.traces.comparison import compare_traces
 from ingot.report.traces.events import Trace
@@ -19,7 +20,6 @@ from ingot.report.traces.kernels import Peaks, kernel_figures
 from ingot.report.traces.page import render_page
 from ingot.report.traces.reading import read_trace
 from ingot.report.traces.summary import summarize
-from ingot.runtime.profiling import Counter
 from tests.report.traces.sample import chrome, complete, session_trace
 
 HOSTILE = "</script><script>document.title='taken'</script><b>&amp;\u2028'\""
