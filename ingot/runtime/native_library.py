@@ -121,7 +121,6 @@ _SIGNATURES: dict[str, tuple[object, list[object]]] = {
     "ingot_plan": (ctypes.c_int, [_POINTER, _POINTER, _POINTER]),
     "ingot_prepare": (ctypes.c_int, [_POINTER]),
     "ingot_execute": (ctypes.c_int, [_POINTER, _POINTER, _POINTER]),
-    "ingot_workspace_bytes": (ctypes.c_int64, []),
     "ingot_version": (ctypes.c_int32, []),
 }
 

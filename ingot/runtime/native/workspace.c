@@ -3,7 +3,6 @@
 #include "workspace.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <sys/mman.h>
 
@@ -25,11 +24,9 @@ static __thread Stack stack;
 static __thread int known; /* whether the thread's end gives its blocks back */
 static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static atomic_llong kept;
 
 static void unmap(Block *block) {
   if (block->memory) munmap(block->memory, block->bytes);
-  atomic_fetch_sub(&kept, (long long)block->bytes);
   *block = (Block){NULL, 0};
 }
 
@@ -56,7 +53,6 @@ void *ingot_workspace_alloc(int device, int number, uint64_t bytes, int code, in
     void *memory = mmap(NULL, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) return NULL;
     *block = (Block){memory, rounded};
-    atomic_fetch_add(&kept, (long long)rounded);
   }
   stack.depth++;
   return block->memory;
@@ -69,5 +65,3 @@ int ingot_workspace_free(int device, int number, void *memory) {
 }
 
 void ingot_workspace_release(void) { release(&stack); }
-
-int64_t ingot_workspace_bytes(void) { return atomic_load(&kept); }

@@ -13,7 +13,4 @@ int ingot_workspace_free(int device, int number, void *memory);
 /* Frees what the calling thread keeps. */
 void ingot_workspace_release(void);
 
-/* Bytes that all threads keep. */
-int64_t ingot_workspace_bytes(void);
-
 #endif
