@@ -1,1 +1,1 @@
-"""The CPU target: machine description, lowering through Relax to LLVM, schedules."""
+"""The CPU target: machine description, lowering through Relax to LLVM, kernels."""

@@ -19,7 +19,7 @@ import tvm
 from tvm import relax
 
 from ingot.targets.cpu.broadcasting import BINARY, UNARY
-from ingot.targets.cpu.schedules.dimension import Dim, product, simplified
+from ingot.targets.cpu.kernels.writing.dimension import Dim, product, simplified
 from ingot.targets.cpu.selection.dimensions import same_dimension, shape_expr, shape_of
 
 _SIGNAL, _VOLUME = 3, 5

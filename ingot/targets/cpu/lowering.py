@@ -1,4 +1,4 @@
-"""Relax to LLVM: the order of TVM's passes and of Ingot's schedules."""
+"""Relax to LLVM: the order of TVM's passes and of Ingot's kernels."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ingot.runtime.program import Program
 from ingot.targets.cpu.called_functions import require_runtime_functions
 from ingot.targets.cpu.cost import kernel_costs
 from ingot.targets.cpu.floats import keep_floats
+from ingot.targets.cpu.kernels import write_module
 from ingot.targets.cpu.layout import channels_last
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.merging import merge_expansions
 from ingot.targets.cpu.named_sizes import name_sizes, settle_names
 from ingot.targets.cpu.quantized import integer_arithmetic, materialize_quantized
-from ingot.targets.cpu.schedules import schedule_module
 from ingot.targets.cpu.selection import select_kernels
 from ingot.targets.cpu.serial_loops import serial_loops
 from ingot.targets.cpu.tir_pipeline import TIR_PIPELINE
@@ -88,7 +88,7 @@ def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
         module = relax.transform.DeadCodeElimination(["main"])(module)
         require_runtime_functions(module)
         kernels = kernel_costs(module)
-        module, unscheduled = schedule_module(module, cpu)
+        module, unscheduled = write_module(module, cpu)
         if cpu.thread_counts == (1,):
             module = serial_loops(module)
     return LoweredModule(module, weights, unscheduled, kernels)

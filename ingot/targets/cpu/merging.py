@@ -7,9 +7,9 @@ import collections
 import tvm
 from tvm import relax, tirx
 
+from ingot.targets.cpu.kernels.convolution.expansion import plan_expansion, write_expansion
+from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel, NotFusableError, take_apart
 from ingot.targets.cpu.machine import CpuDescription
-from ingot.targets.cpu.schedules.epilogue import FusedKernel, NotFusableError, take_apart
-from ingot.targets.cpu.schedules.expansion import plan_expansion, schedule_expansion
 from ingot.targets.cpu.selection.base import ANCHOR
 
 _CALL_TIR = "relax.call_tir"
@@ -53,7 +53,7 @@ class _Merger(relax.PyExprMutator):  # type: ignore[misc]
         if expansion is None or plan is None:
             return call
         name = f"{producer.args[0].name_hint}_{call.args[0].name_hint}"
-        merged = self.builder_.add_func(schedule_expansion(expansion, window, plan), name)
+        merged = self.builder_.add_func(write_expansion(expansion, window, plan), name)
         return relax.call_tir(merged, [*producer.args[1].fields, *others], call.ty)
 
     def _kernel(self, call: relax.Expr | None, anchor: str) -> FusedKernel | None:

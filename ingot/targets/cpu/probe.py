@@ -17,6 +17,7 @@ import numpy as np
 import tvm
 
 from ingot.runtime.threads import resolve_threads
+from ingot.targets.cpu.kernels.integer.dot import GROUP
 from ingot.targets.cpu.machine import CpuDescription, cache_bytes, describe_cpu
 from ingot.targets.cpu.probe_kernels import (
     accumulators,
@@ -25,7 +26,6 @@ from ingot.targets.cpu.probe_kernels import (
     integer_weights,
     probe_module,
 )
-from ingot.targets.cpu.schedules.integer.dot import GROUP
 from ingot.targets.relax.tvm_threads import use_threads
 
 _MIB = 1 << 20

@@ -7,9 +7,7 @@ import tvm
 from tvm import tirx
 from tvm.script import tirx as T  # noqa: N812 - the dialect's customary name
 
-from ingot.targets.cpu.machine import CpuDescription
-from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func
-from ingot.targets.cpu.schedules.integer.amx import (
+from ingot.targets.cpu.kernels.integer.amx import (
     SUM_TILES,
     TILE_ROWS,
     TILES_AT_ONCE,
@@ -19,7 +17,9 @@ from ingot.targets.cpu.schedules.integer.amx import (
     multiply_tiles,
     tile_shapes,
 )
-from ingot.targets.cpu.schedules.integer.dot import GROUP, Bytes, DotProduct
+from ingot.targets.cpu.kernels.integer.dot import GROUP, Bytes, DotProduct
+from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, prim_func
+from ingot.targets.cpu.machine import CpuDescription
 
 _SCALARS = {"tirx.noalias": True, "tirx.is_scheduled": True}
 

@@ -16,9 +16,9 @@ from ingot.errors import CompilationError, IngotError
 from ingot.runtime.cpu_quota import usable_cpus
 from ingot.runtime.manifest import TargetInfo
 from ingot.targets.base import Lowered, Target, TargetOptions, Unsupported
+from ingot.targets.cpu.kernels.integer.dot import DotProduct
 from ingot.targets.cpu.lowering import build_module, check_module, lower_module
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
-from ingot.targets.cpu.schedules.integer.dot import DotProduct
 from ingot.targets.relax.importer import has_lowering, import_graph, refused_nodes
 from ingot.targets.relax.linking import link_code
 from ingot.targets.relax.regions import DOMAIN as REGION_DOMAIN

@@ -16,8 +16,8 @@ from tvm.tirx import compilation_pipeline
 from tvm.tirx import stmt as statements
 
 from ingot.targets.cpu.floats import is_float, opaque
+from ingot.targets.cpu.kernels.writing.emission import SCHEDULED
 from ingot.targets.cpu.let_bindings import EVALUATED_ONLY_IF, bind_let_expressions
-from ingot.targets.cpu.schedules.emission import SCHEDULED
 from ingot.targets.cpu.storage import rewrite_storage
 from ingot.targets.cpu.vector_math import replace_math_calls
 

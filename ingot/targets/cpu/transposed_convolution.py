@@ -26,8 +26,12 @@ import tvm
 from tvm import relax
 
 from ingot.targets.cpu.broadcasting import BINARY, UNARY
-from ingot.targets.cpu.schedules.dimension import Dim, simplified
-from ingot.targets.cpu.schedules.interleaving import InterleavedAxis, Interleaving, interleave
+from ingot.targets.cpu.kernels.convolution.interleaving import (
+    InterleavedAxis,
+    Interleaving,
+    interleave,
+)
+from ingot.targets.cpu.kernels.writing.dimension import Dim, simplified
 from ingot.targets.cpu.selection.base import OP_PATTERN, OPAQUE
 from ingot.targets.cpu.selection.dimensions import Dimensions, shape_expr
 

@@ -15,9 +15,9 @@ import tvm
 from onnx_ir.passes.common import ShapeInferencePass
 from tvm import relax, tirx
 
+from ingot.targets.cpu.kernels.writing.emission import FAMILY
 from ingot.targets.cpu.lowering import LoweredModule, lower_module, plan_memory
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
-from ingot.targets.cpu.schedules.emission import FAMILY
 from ingot.targets.cpu.tir_pipeline import TIR_PIPELINE
 from ingot.targets.relax.checks import without_check_results
 from ingot.targets.relax.importer import import_graph

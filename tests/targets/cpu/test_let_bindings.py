@@ -7,8 +7,8 @@ import tvm_ffi
 from tvm import tirx
 from tvm.tirx import stmt as statements
 
+from ingot.targets.cpu.kernels.writing.emission import Emitter, load, prim_func
 from ingot.targets.cpu.let_bindings import bind_let_expressions
-from ingot.targets.cpu.schedules.emission import Emitter, load, prim_func
 
 
 def squares(count: int) -> tirx.PrimFunc:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import tvm
 
+from ingot.targets.cpu.kernels.integer.amx import has_tiles
+from ingot.targets.cpu.kernels.integer.dot import DotProduct
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.cpu.probe_kernels import (
     accumulators,
@@ -18,8 +20,6 @@ from ingot.targets.cpu.probe_kernels import (
     integer_weights,
     probe_module,
 )
-from ingot.targets.cpu.schedules.integer.amx import has_tiles
-from ingot.targets.cpu.schedules.integer.dot import DotProduct
 from ingot.targets.relax.tvm_threads import use_threads
 
 X86_PROCESSORS = ("haswell", "skylake-avx512", "znver4")

@@ -12,7 +12,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from ingot.passes.quantization import InsertQdq
 from ingot.runtime.cpu_features import machine_architecture
-from ingot.targets.cpu.schedules.integer.amx import groups_of_step
+from ingot.targets.cpu.kernels.integer.amx import groups_of_step
 from tests.passes.quantization.networks import calibrated, model, normal
 from tests.targets.cpu.conftest import Compile
 

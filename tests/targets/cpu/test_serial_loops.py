@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from ingot.compiler.build import compile_model
 from ingot.runtime.artifact import ArtifactReader
 from ingot.runtime.manifest import CODE_MEMBER
+from ingot.targets.cpu.kernels.tiling.blocking import choose_blocking
 from ingot.targets.cpu.machine import describe_cpu
-from ingot.targets.cpu.schedules.blocking import choose_blocking
 
 LAUNCH = b"__TVMBackendParallelLaunch"
 

@@ -11,10 +11,10 @@ import tvm_ffi
 from tvm import tirx
 from tvm.tirx import stmt as statements
 
+from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, prim_func
 from ingot.targets.cpu.machine import describe_cpu
-from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func
 from ingot.targets.cpu.storage import rewrite_storage
-from tests.targets.cpu.schedules.conftest import compile_kernel
+from tests.targets.cpu.kernels.conftest import compile_kernel
 
 SIZE = 16
 

@@ -11,8 +11,8 @@ import tvm
 from scipy import special
 from tvm import tirx
 
+from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, prim_func
 from ingot.targets.cpu.machine import describe_cpu
-from ingot.targets.cpu.schedules.emission import Emitter, index, load, prim_func
 from ingot.targets.cpu.tir_pipeline import TIR_PIPELINE
 
 LANES = 16

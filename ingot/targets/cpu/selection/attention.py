@@ -15,9 +15,9 @@ from collections.abc import Sequence
 import tvm
 from tvm import relax
 
-from ingot.targets.cpu.schedules.attention import attention
-from ingot.targets.cpu.schedules.attention_problem import Attention, Mask, Operand
-from ingot.targets.cpu.schedules.dimension import Dim, product
+from ingot.targets.cpu.kernels.attention.attention import attention
+from ingot.targets.cpu.kernels.attention.problem import Attention, Mask, Operand
+from ingot.targets.cpu.kernels.writing.dimension import Dim, product
 from ingot.targets.cpu.selection.attention_scores import Scores, read_scores, read_weights
 from ingot.targets.cpu.selection.attention_views import View, follow, permutation, regroup
 from ingot.targets.cpu.selection.base import Selection, Selector, is_call, producer, single_use

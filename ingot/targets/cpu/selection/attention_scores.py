@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 from tvm import relax, tirx
 
-from ingot.targets.cpu.schedules.attention_problem import WithoutKeys
-from ingot.targets.cpu.schedules.dimension import Dim
+from ingot.targets.cpu.kernels.attention.problem import WithoutKeys
+from ingot.targets.cpu.kernels.writing.dimension import Dim
 from ingot.targets.cpu.selection.attention_views import factor, single_number
 from ingot.targets.cpu.selection.base import Selection, is_call, producer, single_use
 from ingot.targets.cpu.selection.dimensions import same_dimension, shape_of

@@ -1,7 +1,7 @@
 """Following an attention's operands back through what only rearranges them.
 
 Heads are split, transposed, scaled and repeated before the products, which a kernel can do where it
-reads. An axis counts some letters (see ``schedules.attention_problem.Operand``); each step back
+reads. An axis counts some letters (see ``kernels.attention.problem.Operand``); each step back
 says which letters the axes of the tensor before it count.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import tvm
 from tvm import relax
 
-from ingot.targets.cpu.schedules.dimension import Dim, product
+from ingot.targets.cpu.kernels.writing.dimension import Dim, product
 from ingot.targets.cpu.selection.base import Selection, is_call, producer
 from ingot.targets.cpu.selection.dimensions import same_dimension, shape_of
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from tvm import relax, te, tirx
 
-from ingot.targets.cpu.schedules.emission import index
+from ingot.targets.cpu.kernels.writing.emission import index
 from ingot.targets.cpu.selection.base import Selection, Selector
 from ingot.targets.cpu.selection.dimensions import shape_of
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from tvm import relax, tirx
 from tvm.sym import Analyzer
 
-from ingot.targets.cpu.schedules.dimension import Dim
-from ingot.targets.cpu.schedules.emission import index
+from ingot.targets.cpu.kernels.writing.dimension import Dim
+from ingot.targets.cpu.kernels.writing.emission import index
 
 
 def same_dimension(first: Dim, second: Dim) -> bool:

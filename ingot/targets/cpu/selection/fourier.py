@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tvm import relax
 
-from ingot.targets.cpu.schedules.fourier import Problem, fourier
+from ingot.targets.cpu.kernels.fourier.fourier import Problem, fourier
 from ingot.targets.cpu.selection.base import Selection, Selector
 from ingot.targets.cpu.selection.dimensions import Dimensions, shape_of
 from ingot.targets.relax.fourier import FOURIER, read_fourier

@@ -11,17 +11,17 @@ import numpy.typing as npt
 import tvm
 from tvm import relax, te, tirx
 
-from ingot.targets.cpu.machine import CpuDescription
-from ingot.targets.cpu.schedules.emission import index
-from ingot.targets.cpu.schedules.integer.amx import groups_of_step, tile_panels
-from ingot.targets.cpu.schedules.integer.dot import (
+from ingot.targets.cpu.kernels.integer.amx import groups_of_step, tile_panels
+from ingot.targets.cpu.kernels.integer.dot import (
     GROUP,
     Bytes,
     DotProduct,
     safe_depth,
     split_excess,
 )
-from ingot.targets.cpu.schedules.tiles import Panels, choose_panels
+from ingot.targets.cpu.kernels.tiling.tiles import Panels, choose_panels
+from ingot.targets.cpu.kernels.writing.emission import index
+from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.selection.base import (
     ANCHOR,
     OP_PATTERN,
@@ -168,7 +168,7 @@ class Multiplication:
 
 @dataclasses.dataclass(frozen=True)
 class PackedWeights:
-    """Weights as the kernels read them; see ``schedules.integer.tile.IntegerWeights``."""
+    """Weights as the kernels read them; see ``kernels.integer.tile.IntegerWeights``."""
 
     arrays: tuple[npt.NDArray[np.generic], ...]
     depth: int

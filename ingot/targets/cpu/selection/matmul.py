@@ -8,8 +8,8 @@ from typing import Any
 import tvm
 from tvm import relax, te, tirx
 
-from ingot.targets.cpu.schedules.emission import index
-from ingot.targets.cpu.schedules.tiles import Panels, choose_panels
+from ingot.targets.cpu.kernels.tiling.tiles import Panels, choose_panels
+from ingot.targets.cpu.kernels.writing.emission import index
 from ingot.targets.cpu.selection.base import (
     ANCHOR,
     OP_PATTERN,

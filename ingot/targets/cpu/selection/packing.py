@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ingot.targets.cpu.schedules.tiles import Panels
+from ingot.targets.cpu.kernels.tiling.tiles import Panels
 
 Floats = npt.NDArray[np.float32]
 

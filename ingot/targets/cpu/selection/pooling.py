@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from tvm import relax, te
 
-from ingot.targets.cpu.schedules.emission import as_float, index
+from ingot.targets.cpu.kernels.writing.emission import as_float, index
 from ingot.targets.cpu.selection.base import (
     ANCHOR,
     OP_PATTERN,

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import tvm
 from tvm import relax, te, tirx
 
-from ingot.targets.cpu.schedules.emission import index
+from ingot.targets.cpu.kernels.writing.emission import index
 from ingot.targets.cpu.selection.base import OP_PATTERN, Selection, Selector
 
 Floats = npt.NDArray[np.float32]

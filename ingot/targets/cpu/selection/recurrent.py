@@ -1,6 +1,6 @@
 """LSTM, GRU and RNN: a matmul of all inputs with W, then one kernel for the recurrence.
 
-Weights are brought into the kernel's order (see ``schedules.recurrence_problem``): in NumPy where
+Weights are brought into the kernel's order (see ``kernels.recurrence.problem``): in NumPy where
 they are constants, else by a gather when the code runs.
 """
 
@@ -13,8 +13,8 @@ import numpy.typing as npt
 import tvm
 from tvm import relax
 
-from ingot.targets.cpu.schedules.recurrence import OPTIONAL, recurrence
-from ingot.targets.cpu.schedules.recurrence_problem import Problem, Units, passes
+from ingot.targets.cpu.kernels.recurrence.problem import Problem, Units, passes
+from ingot.targets.cpu.kernels.recurrence.recurrence import OPTIONAL, recurrence
 from ingot.targets.cpu.selection.base import Selection, Selector
 from ingot.targets.cpu.selection.dimensions import Dimensions, shape_of
 from ingot.targets.relax.recurrence import RECURRENCE, Recurrence, read_recurrence

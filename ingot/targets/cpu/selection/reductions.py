@@ -7,7 +7,7 @@ from typing import Any
 
 from tvm import relax, te
 
-from ingot.targets.cpu.schedules.emission import index
+from ingot.targets.cpu.kernels.writing.emission import index
 from ingot.targets.cpu.selection.base import (
     ANCHOR,
     OP_PATTERN,

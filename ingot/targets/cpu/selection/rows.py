@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import tvm
 from tvm import relax
 
-from ingot.targets.cpu.schedules.gather import Gather, gather
-from ingot.targets.cpu.schedules.rows import Norm, norm, softmax
+from ingot.targets.cpu.kernels.rows.gather import Gather, gather
+from ingot.targets.cpu.kernels.rows.rows import Norm, norm, softmax
 from ingot.targets.cpu.selection.base import Selection, Selector
 from ingot.targets.cpu.selection.dimensions import Dimensions, shape_of
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tvm import relax, te, tirx
 
-from ingot.targets.cpu.schedules.emission import index
+from ingot.targets.cpu.kernels.writing.emission import index
 from ingot.targets.relax.expressions import substituted, variables
 
 

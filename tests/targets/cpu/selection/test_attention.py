@@ -15,8 +15,8 @@ from onnx_ir.passes.common import ShapeInferencePass
 from tvm import relax, tirx
 
 from ingot.reference.session import Reference
+from ingot.targets.cpu.kernels.writing.emission import FAMILY
 from ingot.targets.cpu.machine import describe_cpu
-from ingot.targets.cpu.schedules.emission import FAMILY
 from ingot.targets.cpu.selection import select_kernels
 from ingot.targets.relax.importer import import_graph
 from tests.targets.cpu.conftest import Run

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tvm import relax
 
-from ingot.targets.cpu.schedules.integer.dot import GROUP, DotProduct, safe_depth
-from ingot.targets.cpu.schedules.tiles import Panels
+from ingot.targets.cpu.kernels.integer.dot import GROUP, DotProduct, safe_depth
+from ingot.targets.cpu.kernels.tiling.tiles import Panels
 from ingot.targets.cpu.selection.base import Selection
 from ingot.targets.cpu.selection.integer import (
     Multiplication,

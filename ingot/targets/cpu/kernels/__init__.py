@@ -1,0 +1,62 @@
+"""Kernels for prim funcs on the CPU: analytical, no tuning run."""
+
+from __future__ import annotations
+
+import tvm
+from tvm import s_tir, tirx
+
+from ingot.targets.cpu.kernels.convolution.direct import write_convolution
+from ingot.targets.cpu.kernels.convolution.patches import write_patches
+from ingot.targets.cpu.kernels.fusion.anchored import Family, write_anchored
+from ingot.targets.cpu.kernels.integer.convolution import write_integer_convolution
+from ingot.targets.cpu.kernels.integer.matmul import write_integer_matmul
+from ingot.targets.cpu.kernels.matmul import write_matmul
+from ingot.targets.cpu.kernels.plain.plain import write_plain
+from ingot.targets.cpu.kernels.plain.structure import NotPlainError
+from ingot.targets.cpu.kernels.rows.columns import write_column_reduction
+from ingot.targets.cpu.kernels.window.depthwise import write_depthwise
+from ingot.targets.cpu.kernels.window.pooling import write_max_pooling, write_sum_pooling
+from ingot.targets.cpu.kernels.writing.emission import SCHEDULED
+from ingot.targets.cpu.machine import CpuDescription
+
+_FAMILIES: dict[str, Family] = {
+    "column_reduction": write_column_reduction,
+    "convolution": write_convolution,
+    "depthwise": write_depthwise,
+    "integer_convolution": write_integer_convolution,
+    "integer_matmul": write_integer_matmul,
+    "matmul": write_matmul,
+    "max_pooling": write_max_pooling,
+    "open_convolution": write_patches,
+    "sum_pooling": write_sum_pooling,
+}
+
+
+def write_module(module: tvm.IRModule, cpu: CpuDescription) -> tuple[tvm.IRModule, list[str]]:
+    """Writes the code of every prim func of a module.
+
+    Returns:
+        The module, and the names of the prim funcs that no kernel fits: they stay as plain loops,
+        right but slow.
+    """
+    unscheduled = []
+    for name, function in module.functions_items():
+        if isinstance(function, tirx.PrimFunc) and _can_be_scheduled(function):
+            try:
+                module[name] = write_function(function, cpu)
+            except NotPlainError:
+                unscheduled.append(name.name_hint)
+    return module, unscheduled
+
+
+def _can_be_scheduled(function: tirx.PrimFunc) -> bool:
+    """Whether a prim func is made of blocks (sorting, for one, is plain loops) and still naive."""
+    done = bool(function.attrs) and bool(function.attrs.get(SCHEDULED, False))
+    body = function.body
+    return not done and isinstance(body, s_tir.SBlockRealize) and body.block.name_hint == "root"
+
+
+def write_function(function: tirx.PrimFunc, cpu: CpuDescription) -> tirx.PrimFunc:
+    """Writes the code of a prim func: by the family of its anchor, or as the plain loops it is."""
+    written = write_anchored(function, _FAMILIES, cpu)
+    return write_plain(function, cpu) if written is None else written

@@ -1,0 +1,1 @@
+"""Convolutions that sum over channels."""

@@ -1,0 +1,457 @@
+"""What follows an anchor in its fused prim func: bias, activation, residual add.
+
+FuseTIR leaves one block per operator. An epilogue is the chain of element-wise blocks behind the
+anchor, as expressions of one accumulator, to be evaluated on registers where a tile is stored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tvm_ffi
+from tvm import ir, s_tir, tirx
+from tvm.tirx import stmt as statements
+
+from ingot.targets.cpu.floats import bindable
+from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, vector_at
+from ingot.targets.cpu.kernels.writing.narrowing import NARROWED_LANES, narrow, narrowed
+from ingot.targets.cpu.kernels.writing.rewriting import rewrite_loads, substitute
+from ingot.targets.cpu.machine import CACHE_LINE_BYTES
+
+
+class NotFusableError(Exception):
+    """A prim func is not an anchor with element-wise blocks behind it; says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Epilogue:
+    """An element-wise function of an accumulator at a position of the result.
+
+    Attributes:
+        accumulator: Stands for the accumulated value.
+        coordinates: Stand for the position, one per axis.
+        steps: Values in the order in which they are computed, each with what stands for it.
+        result: Where the last of them is stored.
+        place: Returns the indices in the result for a position; by default the position itself.
+        packs: Whether the processor narrows vectors to bytes as :mod:`narrowing` has it.
+    """
+
+    accumulator: tirx.Var
+    coordinates: tuple[tirx.Var, ...]
+    steps: tuple[tuple[tirx.Var, tirx.Expr], ...]
+    result: tirx.Buffer
+    place: Callable[[list[tirx.Expr]], list[tirx.Expr]] = list
+    packs: bool = False
+
+    def store(
+        self,
+        emitter: Emitter,
+        accumulators: tirx.Buffer,
+        offset: int | tirx.Expr,
+        position: Sequence[tirx.Expr],
+        *,
+        lanes: int,
+        valid: int,
+    ) -> None:
+        """Stores one vector of accumulators.
+
+        Args:
+            emitter: Where the statements go.
+            accumulators: A buffer of one axis.
+            offset: Where in it the vector begins.
+            position: The position of the vector's first element; it runs along the last axis.
+            lanes: Elements of the vector.
+            valid: How many of them belong to the result.
+        """
+        first = 0
+        for wide in _powers_of_two(max(0, min(valid, lanes)), lanes):
+            place = [*position[:-1], position[-1] + index(first)]
+            self._store(emitter, accumulators, index(offset) + index(first), place, wide)
+            first += wide
+
+    def _store(
+        self,
+        emitter: Emitter,
+        accumulators: tirx.Buffer,
+        offset: tirx.Expr,
+        position: Sequence[tirx.Expr],
+        lanes: int,
+    ) -> None:
+        if lanes == 1:
+            value = load(accumulators, offset)
+            final = self._evaluate(emitter, value, position, index(0))
+            emitter.store(self.result, final, self.place(list(position)))
+            return
+        packs = self.packs and lanes in NARROWED_LANES and self._narrows
+        rounded = emitter.allocate("rounded", [lanes], "int32") if packs else None
+        with emitter.vectorized(lanes) as lane:
+            value = load(accumulators, offset + lane)
+            final = self._evaluate(emitter, value, position, lane)
+            if rounded is None:
+                place = [*position[:-1], position[-1] + lane]
+                emitter.store(self.result, final, self.place(place))
+            else:
+                emitter.store(rounded, narrowed(final), [lane])
+        if rounded is not None:
+            values = narrow(emitter, rounded, str(self.result.ty.dtype))
+            *leading, first = self.place(list(position))
+            emitter.store(self.result, values, [*leading, vector_at(first, lanes)])
+
+    @property
+    def _narrows(self) -> bool:
+        return bool(self.steps) and narrowed(self.steps[-1][1]) is not None
+
+    def _evaluate(
+        self,
+        emitter: Emitter,
+        value: tirx.Expr,
+        position: Sequence[tirx.Expr],
+        lane: tirx.Expr,
+    ) -> tirx.Expr:
+        """Emits the steps for one lane, and returns the value of the last.
+
+        Values are bound, but for booleans, which are computed again where they are used: vectors of
+        them are neither bound nor loaded without error by TVM.
+        """
+        place = [*position[:-1], position[-1] + lane]
+        known: dict[tirx.Var, tirx.Expr] = dict(zip(self.coordinates, place, strict=True))
+        known[self.accumulator] = value
+        final = value
+        for variable, expression in self.steps:
+            final = substitute(expression, known)
+            if variable is not self.steps[-1][0]:
+                inline = _is_boolean(variable)
+                known[variable] = final if inline else emitter.bind(variable.name, bindable(final))
+        return final
+
+    def prefetch(self, emitter: Emitter, position: Sequence[tirx.Expr], columns: int) -> None:
+        """Asks for what `store` will read and write at a position, ahead of the accumulation.
+
+        Args:
+            emitter: Where the statements go.
+            position: The first element.
+            columns: How many elements along the last axis.
+        """
+        place = dict(zip(self.coordinates, position, strict=True))
+        buffers = [(self.result, list(self.coordinates), True)]
+        for buffer, indices in self._streams():
+            buffers.append((buffer, indices, False))
+        for buffer, indices, write in buffers:
+            *leading, first = (substitute(at, place) for at in indices)
+            elements = CACHE_LINE_BYTES // np.dtype(str(buffer.ty.dtype)).itemsize
+            for line in range(0, columns, elements):
+                emitter.prefetch(buffer, *leading, first + index(line), write=write)
+
+    @property
+    def reads_streams(self) -> bool:
+        """Whether it reads a tensor as large as the result, such as a residual."""
+        return bool(self._streams())
+
+    def _streams(self) -> list[tuple[tirx.Buffer, list[tirx.Expr]]]:
+        """The operands that have an element of their own for each of the result's."""
+        found: list[tuple[tirx.Buffer, list[tirx.Expr]]] = []
+
+        def note(node: tirx.Expr) -> tirx.Expr:
+            if _same_shape(node.source, self.result) and self._is_position(node.indices):
+                found.append((node.source, list(node.indices)))
+            return node
+
+        for _, expression in self.steps:
+            rewrite_loads(expression, note)
+        return found
+
+    def by_rows(self, emitter: Emitter, decode: Callable[[tirx.Expr], list[tirx.Expr]]) -> Epilogue:
+        """Returns the same function of a row and a column, all axes but the last made one.
+
+        Buffers of the result's shape are read as matrices, so that addresses stay plain sums.
+
+        Args:
+            emitter: Where the views are declared.
+            decode: Returns the leading coordinates of a row.
+        """
+        row, column = tirx.Var("row", "int64"), self.coordinates[-1]
+        views: dict[tirx.Buffer, tirx.Buffer] = {}
+
+        def as_matrix(buffer: tirx.Buffer) -> tirx.Buffer:
+            if buffer not in views:
+                views[buffer] = matrix_view(emitter, buffer)
+            return views[buffer]
+
+        def through_view(node: tirx.Expr) -> tirx.Expr:
+            if _same_shape(node.source, self.result) and self._is_position(node.indices):
+                return load(as_matrix(node.source), row, column)
+            return node
+
+        leading = dict(zip(self.coordinates[:-1], decode(row), strict=True))
+        steps = tuple(
+            (
+                variable,
+                substitute(rewrite_loads(expression, through_view), leading),
+            )
+            for variable, expression in self.steps
+        )
+        return dataclasses.replace(
+            self, coordinates=(row, column), steps=steps, result=as_matrix(self.result)
+        )
+
+    def _is_position(self, indices: Sequence[tirx.Expr]) -> bool:
+        return _same_position(indices, self.coordinates, self.result.shape)
+
+
+def _powers_of_two(count: int, most: int) -> list[int]:
+    """Vectors that cover some elements: one of ``most``, or ever narrower ones."""
+    if count == most:
+        return [most]
+    return [1 << bit for bit in reversed(range(count.bit_length())) if count >> bit & 1]
+
+
+def matrix_view(emitter: Emitter, buffer: tirx.Buffer) -> tirx.Buffer:
+    """Declares a view of a compact buffer with all axes but the last made one."""
+    rows: tirx.Expr = index(1)
+    for size in buffer.shape[:-1]:
+        rows = rows * size
+    view = tirx.decl_buffer([rows, buffer.shape[-1]], str(buffer.ty.dtype), f"{buffer.name}_rows")
+    emitter.emit(statements.DeclBuffer(view, data=buffer.data))
+    return view
+
+
+@dataclasses.dataclass(frozen=True)
+class FusedKernel:
+    """A fused prim func taken apart.
+
+    Attributes:
+        parameters: Its parameters.
+        anchor: The block that accumulates.
+        epilogue: What follows it.
+        prologue: Blocks that precede it.
+        operands: The anchor's own parameters, in its order: those that it reads, and those that no
+            block reads, which are for the schedule.
+    """
+
+    parameters: tuple[tirx.Buffer, ...]
+    anchor: s_tir.SBlock
+    epilogue: Epilogue
+    prologue: tuple[s_tir.SBlock, ...] = ()
+    operands: tuple[tirx.Buffer, ...] = ()
+
+    @property
+    def annotations(self) -> Mapping[str, Any]:
+        """What the selection of the anchor noted on its block."""
+        return dict(self.anchor.annotations)
+
+
+def take_apart(function: tirx.PrimFunc, *, packs: bool = False) -> FusedKernel:
+    """Splits a fused prim func into its anchor, what precedes it, and its epilogue.
+
+    The anchor is the first block with annotations, or else the first of all.
+
+    Args:
+        function: The prim func.
+        packs: Whether the processor narrows vectors to bytes as :mod:`narrowing` has it.
+
+    Raises:
+        NotFusableError: A block behind the anchor is not element-wise on the anchor's result.
+    """
+    blocks = _blocks(function.body)
+    at = next((at for at, block in enumerate(blocks) if block.annotations), 0)
+    anchor = blocks[at]
+    prologue = _read_by(anchor, blocks[:at])
+    # What precedes the anchor and is none of its business belongs to the epilogue, such as the
+    # dequantization of a residual.
+    following = [block for block in blocks[:at] if block not in prologue] + blocks[at + 1 :]
+    result = anchor.writes[0].source
+    shape = result.shape
+    coordinates = tuple(tirx.Var(f"axis_{axis}", "int64") for axis in range(len(shape)))
+    accumulator = tirx.Var("accumulated", str(result.ty.dtype))
+    values = {result: accumulator}
+    small: dict[tirx.Buffer, _Small] = {}
+    steps = []
+    for block in following:
+        if (found := _Small.of(block, values, small)) is not None:
+            small[found.buffer] = found
+            continue
+        store = _elementwise_store(block, coordinates, shape)
+        axes = [variable.var for variable in block.iter_vars]
+        expression = substitute(store.value, dict(zip(axes, coordinates, strict=True)))
+        expression = _with_values(_inlined(expression, small), values, coordinates, shape)
+        result = store.buffer
+        values[result] = tirx.Var(store.buffer.name, str(expression.ty.dtype))
+        steps.append((values[result], expression))
+    if not any(result.same_as(parameter) for parameter in function.params):
+        raise NotFusableError("its last block does not write the result")
+    epilogue = Epilogue(accumulator, coordinates, tuple(steps), result, packs=packs)
+    operands = _operands(function, blocks, anchor)
+    return FusedKernel(tuple(function.params), anchor, epilogue, tuple(prologue), operands)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Small:
+    """A tensor of fewer elements than the result, such as the product of a bias with a factor.
+
+    It is computed again wherever it is read, which costs less than what else an epilogue does.
+
+    Attributes:
+        buffer: The tensor.
+        axes: Stand for a position in it.
+        value: Its element there.
+    """
+
+    buffer: tirx.Buffer
+    axes: tuple[tirx.Var, ...]
+    value: tirx.Expr
+
+    @classmethod
+    def of(
+        cls,
+        block: s_tir.SBlock,
+        values: Mapping[tirx.Buffer, tirx.Var],
+        known: Mapping[tirx.Buffer, _Small],
+    ) -> _Small | None:
+        """Reads a block; None where it is none of these, or reads what the epilogue computes."""
+        store = block.body
+        if not isinstance(store, statements.BufferStore) or block.init is not None:
+            return None
+        (result, *_) = values
+        # The block of a scalar has an axis of one that nothing is indexed by.
+        axes = tuple(variable.var for variable in block.iter_vars if store.indices)
+        fewer = _has_fewer_elements(store.buffer, result)
+        if not (fewer and _same_position(store.indices, axes, store.buffer.shape)):
+            return None
+        reads = [region.source for region in block.reads]
+        if any(read.same_as(value) for read in reads for value in values):
+            return None
+        value = _inlined(store.value, known)
+        return cls(store.buffer, axes, value) if _is_cheap(value) else None
+
+
+def _has_fewer_elements(buffer: tirx.Buffer, result: tirx.Buffer) -> bool:
+    """Whether a tensor is a scalar, a vector of columns, or has one element per row."""
+    shape, rank = list(buffer.shape), len(result.shape)
+    ones = [_is_one(size) for size in shape]
+    if len(shape) < rank and all(ones[:-1]):
+        return True
+    return len(shape) == rank > 0 and ones[-1] and not _is_one(result.shape[-1])
+
+
+def _is_one(size: tirx.Expr) -> bool:
+    return isinstance(size, tirx.IntImm) and int(size) == 1
+
+
+def _is_cheap(expression: tirx.Expr) -> bool:
+    """Whether an expression is arithmetic alone, without functions."""
+    calls: list[tirx.Expr] = []
+    tvm_ffi.structural_walk(expression, (ir.Call, calls.append))
+    return not calls
+
+
+def _inlined(expression: tirx.Expr, small: Mapping[tirx.Buffer, _Small]) -> tirx.Expr:
+    def read(node: tirx.Expr) -> tirx.Expr:
+        for buffer, found in small.items():
+            if node.source.same_as(buffer):
+                return substitute(found.value, dict(zip(found.axes, node.indices, strict=True)))
+        return node
+
+    return rewrite_loads(expression, read) if small else expression
+
+
+def _read_by(anchor: s_tir.SBlock, earlier: Sequence[s_tir.SBlock]) -> list[s_tir.SBlock]:
+    """The blocks, of those before an anchor, whose results it needs."""
+    needed = [region.source for region in anchor.reads]
+    found: list[s_tir.SBlock] = []
+    for block in reversed(earlier):
+        if any(region.source.same_as(buffer) for region in block.writes for buffer in needed):
+            found.insert(0, block)
+            needed += [region.source for region in block.reads]
+    return found
+
+
+def _operands(
+    function: tirx.PrimFunc, blocks: Sequence[s_tir.SBlock], anchor: s_tir.SBlock
+) -> tuple[tirx.Buffer, ...]:
+    touched = [region.source for block in blocks for region in (*block.reads, *block.writes)]
+    own = [region.source for region in anchor.reads]
+
+    def is_in(parameter: tirx.Buffer, buffers: Sequence[tirx.Buffer]) -> bool:
+        return any(parameter.same_as(buffer) for buffer in buffers)
+
+    # The order of the anchor's call: that in which its loops read says nothing.
+    return tuple(
+        parameter
+        for parameter in function.params
+        if is_in(parameter, own) or not is_in(parameter, touched)
+    )
+
+
+def _is_boolean(variable: tirx.Var) -> bool:
+    return str(variable.ty.dtype) == "bool"
+
+
+def _same_shape(buffer: tirx.Buffer, other: tirx.Buffer) -> bool:
+    return bool(tvm_ffi.structural_equal(list(buffer.shape), list(other.shape)))
+
+
+def _blocks(body: tirx.Stmt) -> list[s_tir.SBlock]:
+    """The blocks below the root, in order."""
+    statement = body.block.body
+    found = []
+    for part in statement.seq if isinstance(statement, statements.SeqStmt) else [statement]:
+        while isinstance(part, statements.For):
+            part = part.body
+        if not isinstance(part, s_tir.SBlockRealize):
+            raise NotFusableError("a statement is not a block")
+        found.append(part.block)
+    return found
+
+
+def _elementwise_store(
+    block: s_tir.SBlock, coordinates: Sequence[tirx.Var], shape: Sequence[tirx.Expr]
+) -> statements.BufferStore:
+    store = block.body
+    axes = [variable.var for variable in block.iter_vars]
+    if not isinstance(store, statements.BufferStore) or block.init is not None:
+        raise NotFusableError(f"block {block.name_hint} is not element-wise")
+    same_shape = len(store.buffer.shape) == len(shape) and all(
+        tvm_ffi.structural_equal(a, b) for a, b in zip(store.buffer.shape, shape, strict=True)
+    )
+    if not same_shape or len(axes) != len(coordinates):
+        raise NotFusableError(f"block {block.name_hint} has another shape than the anchor")
+    if not _same_position(store.indices, axes, shape):
+        raise NotFusableError(f"block {block.name_hint} rearranges the anchor's result")
+    return store
+
+
+def _with_values(
+    expression: tirx.Expr,
+    values: Mapping[tirx.Buffer, tirx.Var],
+    coordinates: Sequence[tirx.Var],
+    shape: Sequence[tirx.Expr],
+) -> tirx.Expr:
+    """Returns an expression that reads earlier results as the values that stand for them."""
+    misread: list[str] = []
+
+    def read(node: tirx.Expr) -> tirx.Expr:
+        for buffer, value in values.items():
+            if node.source.same_as(buffer):
+                if _same_position(node.indices, coordinates, shape):
+                    return value
+                misread.append(buffer.name)
+        return node
+
+    expression = rewrite_loads(expression, read)
+    # Raised in `read`, it would come out of TVM as an error of another type.
+    if misread:
+        raise NotFusableError(f"{misread[0]} is read at another position")
+    return expression
+
+
+def _same_position(
+    indices: Sequence[tirx.Expr], axes: Sequence[tirx.Var], shape: Sequence[tirx.Expr]
+) -> bool:
+    """Whether indices are the axes; where an axis has one element, any index is that one."""
+    return len(indices) == len(axes) and all(
+        at.same_as(axis) or (isinstance(size, tirx.IntImm) and int(size.value) == 1)
+        for at, axis, size in zip(indices, axes, shape, strict=True)
+    )

@@ -1,0 +1,206 @@
+"""Integer convolution, direct, in NHWC with packed weights.
+
+A task first copies the rows of the image that it reads, with the padding around them: a padded
+pixel holds the zero point, which stands for zero. Behind that, the taps of a row of the kernel are
+neighbours in memory, as are their weights, and the sum over them and over the channels is one
+stream of four values at a time, without an edge to look after. The copy costs a byte per byte; it
+is read as often as there are taps and panels of output channels.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable
+
+from tvm import tirx
+
+from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
+from ingot.targets.cpu.kernels.integer.amx import TileSums
+from ingot.targets.cpu.kernels.integer.dot import GROUP, DotProduct
+from ingot.targets.cpu.kernels.integer.padded_rows import PaddedImage, PaddedRows
+from ingot.targets.cpu.kernels.integer.tile import IntegerTile
+from ingot.targets.cpu.kernels.integer.tiled_convolution import TiledConvolution, bytes_beyond
+from ingot.targets.cpu.kernels.integer.weights import IntegerWeights
+from ingot.targets.cpu.kernels.tiling.axes import Axis
+from ingot.targets.cpu.kernels.tiling.blocking import choose_blocking, part
+from ingot.targets.cpu.kernels.tiling.microkernel import each_panel
+from ingot.targets.cpu.kernels.tiling.tiles import Panels, split_rows
+from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, prim_func, vector_at
+from ingot.targets.cpu.kernels.writing.tasks import share_tasks
+from ingot.targets.cpu.machine import CpuDescription
+
+
+@dataclasses.dataclass(frozen=True)
+class _Writer:
+    """A convolution in vectors while it is written.
+
+    Attributes:
+        sums: Writes its tiles.
+        image: What it reads.
+        groups: Groups of channels.
+    """
+
+    sums: IntegerTile
+    image: PaddedImage
+    groups: int
+
+    @property
+    def joined_taps(self) -> bool:
+        """Whether the taps of a row of the kernel are neighbours, in memory and in the sum."""
+        return self.image.width.dilation == 1 and self.groups == 1
+
+    def task(
+        self, rows: PaddedRows, number: tirx.Expr, bounds: tuple[tirx.Expr, tirx.Expr], most: int
+    ) -> contextlib.AbstractContextManager[Callable[[tirx.Expr, int], None]]:
+        """Opens a task; gives what writes the code of its rows for a panel.
+
+        Args:
+            rows: The rows that it reads.
+            number: Which image.
+            bounds: The first row of the result, and one more than the last.
+            most: How many rows these are at most.
+        """
+        low, high = bounds
+
+        def write(panel: tirx.Expr, columns: int) -> None:
+            with self.sums.emitter.loop(high - low, "row", start=low) as y:
+                self._write_row(rows, (number, y), panel, columns, (y - low, most))
+
+        return contextlib.nullcontext(write)
+
+    def _write_row(
+        self,
+        rows: PaddedRows,
+        row: tuple[tirx.Expr, tirx.Expr],
+        panel: tirx.Expr,
+        columns: int,
+        share: tuple[tirx.Expr, int],
+    ) -> None:
+        emitter, width, channels = self.sums.emitter, self.image.width, self.image.channels
+        image, y = row
+        vectors = -(-columns // self.sums.panels.lanes)
+        top = emitter.bind("staged_top", y * index(self.image.height.stride) - rows.first)
+        channel = self._first_channel(panel)
+        runs = split_rows(width.result, vectors, self.image.cpu, self.sums.dot.step)
+        tiles, before = sum(run.count for run in runs), 0
+        for run in runs:
+            with emitter.function("segment"), emitter.loop(run.count, "tile") as tile:
+                start = index(run.start) + tile * index(run.rows)
+
+                def word(
+                    row: int, tap: tirx.Expr, group: tirx.Expr, start: tirx.Expr = start
+                ) -> tirx.Expr:
+                    pixel = (start + index(row)) * index(width.stride)
+                    place = pixel * index(channels) + channel + self._offset(group)
+                    at = top + tap * index(self.image.height.dilation)
+                    return load(rows.buffer, at, vector_at(place, GROUP))
+
+                def position(row: int, start: tirx.Expr = start) -> list[tirx.Expr]:
+                    return [image, y, start + index(row)]
+
+                passes = share[0] * index(tiles) + tile + index(before)
+                of_tile = (passes, share[1] * tiles)
+                self.sums.write(run.rows, panel, columns, word, position, of_tile)
+            before += run.count
+
+    def _offset(self, group: tirx.Expr) -> tirx.Expr:
+        """Where in a padded row a group's values lie, from the first tap on."""
+        if self.joined_taps:
+            return group * index(GROUP)
+        channels = self.image.channels
+        of_tap = -(-channels // self.groups // GROUP)
+        tap = group // index(of_tap) * index(self.image.width.dilation * channels)
+        return tap + group % index(of_tap) * index(GROUP)
+
+    def _first_channel(self, panel: tirx.Expr) -> tirx.Expr:
+        """The first input channel of the group that a panel belongs to."""
+        if self.groups == 1:
+            return index(0)
+        panels = self.sums.panels.count // self.groups
+        return panel // index(panels) * index(self.image.channels // self.groups)
+
+
+def write_integer_convolution(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
+    """Writes the code of an integer convolution and of its epilogue.
+
+    The anchor's annotations give ``kernel``, ``strides``, ``padding`` (before), ``dilation``,
+    ``groups``, ``channels_first`` (how the image lies), the panels' ``vectors``, and what
+    :class:`IntegerWeights` asks for. The operand behind the weights is the image's zero point.
+    """
+    emitter = Emitter()
+    notes = kernel.annotations
+    image, result = kernel.operands[0], kernel.epilogue.result
+    batch, *_, columns = result.shape
+    first = bool(notes["channels_first"])
+    height, width = (
+        Axis(
+            int(image.shape[axis + (2 if first else 1)]),
+            int(result.shape[axis + 1]),
+            *(int(notes[name][axis]) for name in ("kernel", "strides", "padding", "dilation")),
+        )
+        for axis in range(2)
+    )
+    panels = Panels(int(columns), cpu.float_lanes, int(notes["vectors"]))
+    weights, channels = IntegerWeights.of(kernel), int(image.shape[1 if first else 3])
+    padded = PaddedImage(
+        emitter,
+        image,
+        cpu,
+        height,
+        width,
+        channels,
+        first,
+        emitter.bind("zero_point", load(kernel.operands[1 + int(notes["weights"])], 0)),
+        # The last sum of a row may read up to three bytes beyond it.
+        beyond_row=0 if weights.tile_groups else GROUP,
+        beyond_rows=bytes_beyond(width, channels) if weights.tile_groups else 0,
+    )
+    writer: _Writer | TiledConvolution
+    if weights.tile_groups:
+        writer = TiledConvolution(TileSums(emitter, kernel, weights, panels), padded)
+    else:
+        tile = IntegerTile(emitter, kernel, weights, panels, DotProduct.of(cpu))
+        writer = _Writer(tile, padded, int(notes["groups"]))
+    per_image = _write_tasks(writer, batch)
+    images = int(batch.value) if isinstance(batch, tirx.IntImm) else None
+    operations = None if images is None else images * per_image
+    return prim_func(
+        kernel.parameters, emitter.body(), family="integer_convolution", operations=operations
+    )
+
+
+def _write_tasks(writer: _Writer | TiledConvolution, batch: tirx.Expr) -> int:
+    """Writes the tasks; returns the operations of an image."""
+    padded, panels, weights = writer.image, writer.sums.panels, writer.sums.weights
+    emitter, height, width = padded.emitter, padded.height, padded.width
+    reduction = height.kernel * width.kernel * padded.channels // writer.groups
+    per_image = 2 * height.result * width.result * panels.columns * reduction
+    speed = writer.sums.speed
+    blocking = choose_blocking(
+        row_units=height.result,
+        row_bytes=float(width.size * padded.channels * height.stride),
+        panels=panels.count,
+        panel_bytes=float(math.prod(int(size) for size in weights.packed.shape[1:])),
+        operations=per_image / speed,
+        cpu=padded.cpu,
+    )
+    images = int(batch.value) if isinstance(batch, tirx.IntImm) else None
+    tasks = blocking.tasks * images if images else index(blocking.tasks) * batch
+    work = images * per_image // speed if images else batch * index(per_image // speed)
+
+    def emit_task(task: tirx.Expr) -> None:
+        image = emitter.bind("image", task // index(blocking.tasks))
+        task = task % index(blocking.tasks)
+        group, block = task // index(blocking.row_blocks), task % index(blocking.row_blocks)
+        bounds = part(block, height.result, blocking.row_blocks)
+        low, high = emitter.bind("first_row", bounds[0]), emitter.bind("last_row", bounds[1])
+        most = -(-height.result // blocking.row_blocks)
+        rows = padded.copy(image, low, high - low, most)
+        group = part(group, panels.count, blocking.panel_groups)
+        with writer.task(rows, image, (low, high), most) as write:
+            each_panel(emitter, panels, group, write)
+
+    share_tasks(emitter, tasks, work, emit_task)
+    return per_image

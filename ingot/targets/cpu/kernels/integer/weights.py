@@ -1,0 +1,84 @@
+"""The weights of integer kernels, and what belongs to them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tvm import tirx
+
+from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
+from ingot.targets.cpu.kernels.tiling.blocking import MOST_SHARES
+from ingot.targets.cpu.kernels.writing.emission import Emitter, index
+from ingot.targets.cpu.machine import CACHE_LINE_BYTES
+
+
+@dataclasses.dataclass(frozen=True)
+class IntegerWeights:
+    """The weights of a kernel, and what belongs to them.
+
+    Attributes:
+        packed: int8 [panel, taps along the height, groups, 4 · panel width].
+        offsets: int32 [panel, panel width]: what sums begin with.
+        depth: Groups that are added in 16 bits.
+        tile_groups: Groups that a tile of AMX takes at once, 0 where none multiplies.
+        excess: int8 [steps, 4 · panel width], what would saturate; None where nothing does.
+        excess_at: int32 [steps]: the group of each, counted through the taps.
+        excess_bounds: int32 [panels + 1]: the steps of each panel.
+    """
+
+    packed: tirx.Buffer
+    offsets: tirx.Buffer
+    depth: int
+    tile_groups: int = 0
+    excess: tirx.Buffer | None = None
+    excess_at: tirx.Buffer | None = None
+    excess_bounds: tirx.Buffer | None = None
+
+    @classmethod
+    def of(cls, kernel: FusedKernel) -> IntegerWeights:
+        """Returns the weights among a kernel's parameters, behind the first."""
+        packed, offsets, *excess = kernel.operands[1 : 1 + int(kernel.annotations["weights"])]
+        notes = kernel.annotations
+        return cls(packed, offsets, int(notes["depth"]), int(notes["tile_groups"]), *excess)
+
+    @property
+    def taps(self) -> int:
+        """Taps along the height."""
+        return int(self.packed.shape[1])
+
+    @property
+    def groups(self) -> int:
+        """Groups of the reduction per tap along the height."""
+        return int(self.packed.shape[2])
+
+    def prefetch_next(
+        self,
+        emitter: Emitter,
+        panel: tirx.Expr,
+        place: tuple[tirx.Expr, tirx.Expr],
+        groups: int,
+        share: tuple[tirx.Expr, int] | None,
+    ) -> None:
+        """Asks for the next panel's weights, of the groups that a step of a pass reads of this one.
+
+        Weights come from memory, or from a cache that all cores share, and a layer of few pixels
+        multiplies them faster than they come. No prefetcher of the processor sees them early: each
+        step's lines are read once per pass.
+
+        Args:
+            emitter: Where the statements go.
+            panel: The panel that is read.
+            place: The tap and the first of the groups.
+            groups: How many groups the step reads.
+            share: Which of how many passes over the panel this is, of which each takes a share of
+                the lines; None asks for nothing.
+        """
+        if share is None or share[1] > MOST_SHARES:
+            return
+        number, passes = share
+        lines = groups * int(self.packed.shape[3]) // CACHE_LINE_BYTES
+        of_each = -(-lines // passes)
+        first = tirx.Min(number * index(of_each), index(max(lines - of_each, 0)))
+        for line in range(of_each):
+            byte = (first + index(line)) * index(CACHE_LINE_BYTES)
+            emitter.prefetch(self.packed, panel + index(1), *place, byte, level=2)

@@ -1,0 +1,1 @@
+"""Operators over rows and columns of matrices: softmax, norms, means, lookups."""

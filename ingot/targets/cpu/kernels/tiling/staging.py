@@ -1,0 +1,79 @@
+"""Copying rows of an image to where a convolution's innermost loop can stream them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tvm import tirx
+
+from ingot.targets.cpu.kernels.tiling.axes import Axis
+from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load
+
+
+@dataclasses.dataclass(frozen=True)
+class StagedRows:
+    """Rows of an image of few channels, copied channels last with the padding around them.
+
+    Attributes:
+        buffer: [rows, padded width, channels].
+        first: The padded image's row that the buffer begins with.
+        rows_of_image: Rows of the padded image.
+    """
+
+    buffer: tirx.Buffer
+    first: tirx.Expr
+    rows_of_image: int
+
+    @classmethod
+    def copy(
+        cls,
+        emitter: Emitter,
+        source: tirx.Buffer,
+        axes: tuple[Axis, Axis],
+        image: tirx.Expr,
+        first: tirx.Expr,
+        results: tirx.Expr,
+        most: int,
+    ) -> StagedRows:
+        """Writes the copy from an image in NCHW.
+
+        Args:
+            emitter: Where the statements go.
+            source: [batch, channels, height, width].
+            axes: The image's height and width.
+            image: Which image.
+            first: The first row of the result that is computed from the copy.
+            results: Number of such rows.
+            most: The largest that number can be.
+        """
+        height, width = axes
+        channels = int(source.shape[1])
+        zero = tirx.const(0.0, "float32")
+        reach = (height.kernel - 1) * height.dilation + 1
+        padded = (width.result - 1) * width.stride + (width.kernel - 1) * width.dilation + 1
+        # The result may read no further than the padding, and no further than the image.
+        before = min(width.padding, padded)
+        taken = min(width.size, padded - before)
+        buffer = emitter.allocate("staged", [(most - 1) * height.stride + reach, padded, channels])
+        top = emitter.bind("top", first * index(height.stride))
+        with emitter.loop((results - 1) * index(height.stride) + index(reach), "staged_row") as row:
+            y = emitter.bind("source_y", top + row - index(height.padding))
+            inside = emitter.bind("inside", tirx.all(y >= 0, y < index(height.size)))
+
+            def fill(start: int, count: int, *, read: bool) -> None:
+                with emitter.loop(count, "x") as x:
+                    for channel in range(channels):
+                        value = load(source, image, channel, y, x) if read else zero
+                        emitter.store(buffer, value, [row, x + index(start), channel])
+
+            after = padded - before - taken
+            if taken:
+                with emitter.when(inside):
+                    fill(before, taken, read=True)
+                with emitter.when(tirx.Not(inside)):
+                    fill(before, taken, read=False)
+            for start, count in ((0, before), (padded - after, after)):
+                if count:
+                    fill(start, count, read=False)
+        rows = (height.result - 1) * height.stride + reach
+        return cls(buffer, top, rows)

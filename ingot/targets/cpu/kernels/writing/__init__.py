@@ -1,0 +1,1 @@
+"""Writing prim funcs: statements, vectors, tasks, scalar functions."""

@@ -1,0 +1,40 @@
+"""Sharing tasks among the thread pool's threads, where there is enough to do for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tvm import tirx
+
+from ingot.targets.cpu.kernels.tiling.blocking import WORTH_A_LAUNCH
+from ingot.targets.cpu.kernels.writing.emission import Emitter, index
+
+
+def share_tasks(
+    emitter: Emitter,
+    tasks: int | tirx.Expr,
+    operations: int | tirx.Expr,
+    emit_task: Callable[[tirx.Expr], None],
+) -> None:
+    """Emits a loop over tasks: parallel, or serial where waking threads costs more than it saves.
+
+    Where the work is known only when the code runs, both loops are emitted, and one is chosen then.
+
+    Args:
+        emitter: What to emit to.
+        tasks: Number of tasks.
+        operations: Operations of all tasks together, or what takes as long as they do.
+        emit_task: Emits a task, given its number; called once or twice.
+    """
+    if isinstance(tasks, int) and isinstance(operations, int):
+        parallel = operations >= WORTH_A_LAUNCH and tasks > 1
+        with (emitter.parallel if parallel else emitter.loop)(tasks, "task") as task:
+            emit_task(task)
+        return
+    for parallel, condition in (
+        (False, index(operations) < WORTH_A_LAUNCH),
+        (True, index(operations) >= WORTH_A_LAUNCH),
+    ):
+        loop = emitter.parallel if parallel else emitter.loop
+        with emitter.when(condition), loop(tasks, "task") as task:
+            emit_task(task)
