@@ -22,6 +22,12 @@ from tvm import sym, tirx
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel, matrix_view
 from ingot.targets.cpu.kernels.fusion.gating import Gate
 from ingot.targets.cpu.kernels.tiling.blocking import MOST_SHARES, Blocking, choose_blocking, part
+from ingot.targets.cpu.kernels.tiling.conflicts import (
+    COLUMNS_WORTH_A_COPY,
+    CopiedRows,
+    apart,
+    worth_a_copy,
+)
 from ingot.targets.cpu.kernels.tiling.microkernel import Accumulators, each_panel
 from ingot.targets.cpu.kernels.tiling.tiles import Panels, Run, most_rows, split_rows
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, prim_func, vector_at
@@ -30,6 +36,10 @@ from ingot.targets.cpu.machine import CACHE_LINE_BYTES, CpuDescription
 
 # Tiles of a row block where the number of rows is known only at run time.
 TILES_OF_A_DYNAMIC_BLOCK = 32
+# The same where they are copied: what is copied stays in the second-level cache.
+_TILES_OF_A_COPIED_BLOCK = 8
+# Parts that the panels are cut into there.
+_MOST_GROUPS = 32
 
 
 @dataclasses.dataclass
@@ -44,6 +54,7 @@ class _Matmul:
         panels: The columns' panels.
         depth: Length of the reduction.
         row_operand: Loads the element of a row at a step.
+        stride: Elements from a row to the next in memory.
         gate: What scales the rows first, if anything does.
     """
 
@@ -54,6 +65,7 @@ class _Matmul:
     panels: Panels
     depth: int
     row_operand: Callable[[tirx.Expr, tirx.Expr], tirx.Expr]
+    stride: int
     gate: Gate | None = None
 
     def tile(
@@ -63,7 +75,7 @@ class _Matmul:
         panel: tirx.Expr,
         columns: int,
         share: tuple[tirx.Expr, int] | None = None,
-        scaled: tirx.Buffer | None = None,
+        copied: CopiedRows | None = None,
     ) -> None:
         """Writes the code of one tile.
 
@@ -74,7 +86,7 @@ class _Matmul:
             columns: Columns of the panel.
             share: Which of how many tiles of the panel this is, where each is to ask for its share
                 of the next panel's weights.
-            scaled: Holds its rows, from the first on, where they were scaled.
+            copied: Holds its rows, where they were copied or scaled.
         """
         emitter, lanes = self.emitter, self.panels.lanes
         vectors = -(-columns // lanes)
@@ -85,8 +97,8 @@ class _Matmul:
         middle = [0] * (len(self.weights.shape) - 3)
 
         def operand(row: int, at: tirx.Expr) -> tirx.Expr:
-            if scaled is not None:
-                return load(scaled, row, at)
+            if copied is not None:
+                return copied.load(first_row + index(row), at)
             return self.row_operand(first_row + index(row), at)
 
         def step(k: tirx.Expr) -> None:
@@ -149,7 +161,8 @@ def write_matmul(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
     if kernel.prologue:
         factors = matrix_view(emitter, kernel.parameters[2])
         gate = Gate(matrix_view(emitter, rows_buffer), factors, int(leading[1]) * int(leading[2]))
-    matmul = _Matmul(emitter, kernel, cpu, weights, panels, depth, row_operand, gate)
+    stride = depth * (strides[-1] if strides else 1)
+    matmul = _Matmul(emitter, kernel, cpu, weights, panels, depth, row_operand, stride, gate)
     extent = row_extent(leading)
     if isinstance(extent, int):
         _static_rows(matmul, extent)
@@ -209,27 +222,39 @@ def _static_rows(matmul: _Matmul, extent: int) -> None:
     runs, blocking, tiles = grid.runs, grid.blocking, grid.tiles
     largest_block = -(-tiles // blocking.row_blocks)
     across = grid.across and matmul.kernel.epilogue.reads_streams
+    tallest = max(run.rows for run in runs)
+    columns = panels.columns // blocking.panel_groups
+    copies = matmul.gate is None and worth_a_copy(tallest, matmul.stride, columns, matmul.cpu)
 
     def emit_task(task: tirx.Expr) -> None:
         group = part(task // index(blocking.row_blocks), panels.count, blocking.panel_groups)
         block = part(task % index(blocking.row_blocks), tiles, blocking.row_blocks)
         low, high = emitter.bind("first_tile", block[0]), emitter.bind("last_tile", block[1])
 
+        copied = None
+        if copies:
+            bounds = first_row_of(runs, low), first_row_of(runs, high)
+            copied = CopiedRows.copy(
+                emitter, matmul.row_operand, bounds, largest_block * tallest, matmul.depth
+            )
+
         def tiles_of(panel: tirx.Expr, columns: int) -> None:
             for run, tile, first in tiles_of_runs(emitter, runs, (low, high), "tiles"):
-                matmul.tile(first, run.rows, panel, columns, (tile - low, largest_block))
+                share = tile - low, largest_block
+                matmul.tile(first, run.rows, panel, columns, share, copied)
 
         scaled = None
         if matmul.gate is not None:
-            most = max(run.rows for run in runs)
-            scaled = emitter.allocate("scaled", [most, matmul.depth])
+            scaled = emitter.allocate("scaled", [tallest, apart(matmul.depth)])
 
         def panels_of(first: tirx.Expr, rows: int) -> None:
+            held = copied
             if matmul.gate is not None and scaled is not None:
                 matmul.gate.scale(emitter, scaled, first, rows, matmul.cpu)
+                held = CopiedRows(scaled, first)
 
             def tile(panel: tirx.Expr, columns: int) -> None:
-                matmul.tile(first, rows, panel, columns, scaled=scaled)
+                matmul.tile(first, rows, panel, columns, copied=held)
 
             each_panel(emitter, panels, group, tile)
 
@@ -240,6 +265,16 @@ def _static_rows(matmul: _Matmul, extent: int) -> None:
             each_panel(emitter, panels, group, tiles_of)
 
     share_tasks(emitter, blocking.tasks, 2 * extent * matmul.depth * panels.columns, emit_task)
+
+
+def first_row_of(runs: Sequence[Run], tile: tirx.Expr) -> tirx.Expr:
+    """Returns the first row of a tile by its number; one more than the last row for the last."""
+    first: tirx.Expr = index(0)
+    for run in runs:
+        here = tirx.Max(tirx.Min(tile, index(run.count)), index(0))
+        first = first + here * index(run.rows)
+        tile = tile - index(run.count)
+    return first
 
 
 def tiles_of_runs(
@@ -268,16 +303,29 @@ def _dynamic_rows(matmul: _Matmul, extent: tirx.Expr) -> None:
     """Full tiles in blocks, then one of several narrower tiles for the remainder."""
     panels, emitter = matmul.panels, matmul.emitter
     rows = most_rows(panels.vectors, matmul.cpu)
-    blocks, bounds_of = dynamic_blocks(extent, rows)
-    groups = dynamic_groups(panels.count)
+    copies = worth_a_copy(rows, matmul.stride, panels.columns, matmul.cpu)
+    tiles = _TILES_OF_A_COPIED_BLOCK if copies else TILES_OF_A_DYNAMIC_BLOCK
+    blocks, bounds_of = dynamic_blocks(extent, rows, tiles)
+    most_groups = panels.columns // COLUMNS_WORTH_A_COPY if copies else _MOST_GROUPS
+    groups = dynamic_groups(panels.count, min(_MOST_GROUPS, most_groups))
     with emitter.parallel(blocks * index(groups), "task") as task:
         group, block = emitter.bind("group", task // blocks), emitter.bind("block", task % blocks)
 
         bounds, last_block = bounds_of(block), (block + 1).equal(blocks)
+        copied = None
+        if copies:
+            end = tirx.Select(last_block, extent, bounds[1] * index(rows))
+            copied = CopiedRows.copy(
+                emitter,
+                matmul.row_operand,
+                (bounds[0] * index(rows), emitter.bind("end", end)),
+                (tiles + 1) * rows - 1,
+                matmul.depth,
+            )
 
         def rows_of(panel: tirx.Expr, columns: int) -> None:
             for first, height in tiles_of_block(emitter, extent, rows, bounds, last_block):
-                matmul.tile(first, height, panel, columns)
+                matmul.tile(first, height, panel, columns, copied=copied)
 
         each_panel(emitter, panels, part(group, panels.count, groups), rows_of)
 
@@ -347,9 +395,9 @@ def row_loader(
     return strided
 
 
-def dynamic_groups(panels: int) -> int:
-    """Returns how many parts to cut panels into where the rows are unknown: 32, or fewer equal."""
-    candidates = range(1, min(panels, 32) + 1)
+def dynamic_groups(panels: int, most: int = _MOST_GROUPS) -> int:
+    """Returns how many parts to cut panels into where the rows are unknown: fewer where equal."""
+    candidates = range(1, min(panels, most) + 1)
     return min(candidates, key=lambda groups: (-(-panels // groups) * groups - panels, -groups))
 
 

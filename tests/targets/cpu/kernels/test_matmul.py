@@ -57,6 +57,7 @@ def test_any_shape(
         pytest.param(30, 19, 1, id="one column"),
         pytest.param(30, 1, 30, id="depth one"),
         pytest.param(128, 96, 200, id="tiles share the next panel's weights, two threads"),
+        pytest.param(43, 1024, 160, id="rows a multiple of a cache way apart are copied"),
         pytest.param(401, 2, 8, id="more tiles than share a panel's weights"),
         pytest.param(97, 130, 24, id="a depth that shares do not divide"),
     ],
@@ -76,6 +77,15 @@ def test_any_number_of_rows_with_one_compilation(compile_for_cpu: Compile) -> No
     for rows in range(1, 41):
         assert_agrees(compiled, network, N=1, S=rows)
     assert_agrees(compiled, network, N=5, S=101)
+
+
+def test_an_open_number_of_rows_a_cache_way_apart(compile_for_cpu: Compile) -> None:
+    # They are copied, a block of tiles at a time.
+    network = product("N", depth=1024, columns=300)
+    compiled = compile_for_cpu(network.model())
+    assert_one_kernel(compiled)
+    for rows in (1, 13, 14, 15, 140, 321):
+        assert_agrees(compiled, network, N=rows)
 
 
 def test_sums_of_dimensions(compile_for_cpu: Compile) -> None:
