@@ -15,6 +15,7 @@ from tvm import relax
 
 from ingot.targets.cpu.broadcasting import align_operands
 from ingot.targets.cpu.image_rank import OPERATORS, images_of_two_axes
+from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.transposed_convolution import rewrite_transposed
 from ingot.targets.relax.constants import fold_constant_layouts
 
@@ -29,7 +30,7 @@ _CONVOLUTIONS = {
 }
 
 
-def channels_last(module: tvm.IRModule) -> tvm.IRModule:
+def channels_last(module: tvm.IRModule, cpu: CpuDescription) -> tvm.IRModule:
     """Returns the module with convolutions of any rank, and what lies between, channels last."""
     if not _has_call(module, _LAYOUTS):
         # TVM's pass would stop at tensors of unknown rank for nothing.
@@ -41,7 +42,7 @@ def channels_last(module: tvm.IRModule) -> tvm.IRModule:
     module = converter.builder_.get()
     module["main"] = function
     module = fold_constant_layouts(relax.transform.CanonicalizeBindings()(module))
-    module = rewrite_transposed(module)
+    module = rewrite_transposed(module, cpu)
     if _has_call(module, OPERATORS):
         module = images_of_two_axes(module)
     return relax.transform.CanonicalizeBindings()(module)

@@ -56,7 +56,7 @@ def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
     """Lowers a Relax module to scheduled prim funcs, its weights taken out."""
     with cpu.tvm_target():
         module = integer_arithmetic(host_region_calls(module))
-        module = channels_last(fold_constant_layouts(module))
+        module = channels_last(fold_constant_layouts(module), cpu)
         module = tvm.transform.Sequential(
             [
                 relax.transform.DecomposeOpsForInference(),

@@ -11,6 +11,7 @@ from tvm.target import codegen
 
 from ingot.errors import UsageError
 from ingot.runtime.cpu_features import machine_architecture, machine_features
+from ingot.targets.cpu.microarchitecture.description import Microarchitecture
 
 # LLVM's names of the features that generated code can use, and the kernel's names for the same.
 _KERNEL_NAMES = {
@@ -54,8 +55,7 @@ class CpuDescription:
         features: The features that code may use, by the kernel's names, sorted.
         vector_bytes: Width of a vector register in bytes.
         vector_registers: Number of vector registers.
-        l1d_bytes: First-level data cache per core, in bytes.
-        l2_bytes: Second-level cache per core, in bytes.
+        core: What its cores, caches and threads can do.
         thread_counts: The numbers of threads that parallel loops are cut for; (1,) makes none.
     """
 
@@ -65,14 +65,26 @@ class CpuDescription:
     features: tuple[str, ...]
     vector_bytes: int
     vector_registers: int
-    l1d_bytes: int
-    l2_bytes: int
+    core: Microarchitecture
     thread_counts: tuple[int, ...]
 
     @property
     def float_lanes(self) -> int:
         """Number of float32 values in a vector register."""
         return self.vector_bytes // 4
+
+    @property
+    def operations_per_cycle(self) -> float:
+        """Operations on float32 of a core in a cycle, at most; a multiply-add is two."""
+        return 2 * self.core.multiply_adds_per_cycle * self.float_lanes
+
+    @property
+    def launch_operations(self) -> int:
+        """Operations that one core does while threads are woken and waited for.
+
+        A loop of fewer is not worth to be shared.
+        """
+        return int(self.core.launch_operations)
 
     def tvm_target(self) -> tvm.target.Target:
         """Returns the TVM target that generates code for this CPU."""
@@ -119,9 +131,27 @@ def describe_cpu(mcpu: str, threads: int | None) -> CpuDescription:
         features=tuple(sorted(names[name] for name in usable)),
         vector_bytes=_vector_bytes(architecture, usable),
         vector_registers=32 if architecture == "aarch64" or "avx512f" in usable else 16,
+        core=_core(),
+        thread_counts=_ANY_THREADS if threads is None else (threads,),
+    )
+
+
+def _core() -> Microarchitecture:
+    return Microarchitecture(
+        multiply_adds_per_cycle=2.0,
+        multiply_add_latency=4.0,
+        loads_per_cycle=2.0,
+        instructions_per_cycle=6.0,
+        threads_per_core=2,
         l1d_bytes=cache_bytes(level=1, default=32 * _KIB),
         l2_bytes=cache_bytes(level=2, default=512 * _KIB),
-        thread_counts=_ANY_THREADS if threads is None else (threads,),
+        l3_bytes=4 * 1024 * _KIB,
+        l2_bytes_per_cycle=64.0,
+        l3_bytes_per_cycle=16.0,
+        dram_bytes_per_cycle=4.0,
+        launch_cycles=15_000.0,
+        launch_operations=600_000.0,
+        cores=8,
     )
 
 

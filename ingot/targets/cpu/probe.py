@@ -118,7 +118,7 @@ class Probe:
             threads: Number of threads, by default as many as this process may run at once.
         """
         threads = resolve_threads(threads)
-        l2, l3 = self._cpu.l2_bytes * threads, cache_bytes(level=3, default=0)
+        l2, l3 = self._cpu.core.l2_bytes * threads, cache_bytes(level=3, default=0)
         streamed = min(max(_CACHES_STREAMED * l3, _LEAST_STREAM), _MOST_STREAM)
         dram = self._read_gbs(threads, streamed)
         in_l3 = min(_BEYOND * l2, int(_RESIDENT_PART * l3))

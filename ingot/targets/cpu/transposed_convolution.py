@@ -32,6 +32,7 @@ from ingot.targets.cpu.kernels.convolution.interleaving import (
     interleave,
 )
 from ingot.targets.cpu.kernels.writing.dimension import Dim, simplified
+from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.selection.base import OP_PATTERN, OPAQUE
 from ingot.targets.cpu.selection.dimensions import Dimensions, shape_expr
 
@@ -173,8 +174,9 @@ class _Rewriter(relax.PyExprMutator):  # type: ignore[misc]
     interleaved for nothing is dead code.
     """
 
-    def __init__(self, module: tvm.IRModule) -> None:
+    def __init__(self, module: tvm.IRModule, cpu: CpuDescription) -> None:
         super().__init__(module)
+        self._cpu = cpu
         self._phased: dict[relax.Var, _Phased] = {}
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
@@ -250,7 +252,7 @@ class _Rewriter(relax.PyExprMutator):  # type: ignore[misc]
                 for axis in problem.axes
             ),
         )
-        function = interleave(own).with_attr(OP_PATTERN, OPAQUE)
+        function = interleave(own, self._cpu).with_attr(OP_PATTERN, OPAQUE)
         variable = self.builder_.add_func(function, "interleave")
         result = relax.TensorType(shape_expr(shape), problem.dtype)
         return relax.call_tir(variable, list(phased.blocks), result)
@@ -400,9 +402,9 @@ class _Writer:
         return self._builder.emit(expression)
 
 
-def rewrite_transposed(module: tvm.IRModule) -> tvm.IRModule:
+def rewrite_transposed(module: tvm.IRModule, cpu: CpuDescription) -> tvm.IRModule:
     """Returns the module with transposed convolutions, channels last, as ordinary ones."""
-    rewriter = _Rewriter(module)
+    rewriter = _Rewriter(module, cpu)
     function = rewriter.visit_expr(module["main"])
     module = rewriter.builder_.get()
     module["main"] = function

@@ -8,7 +8,8 @@ from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 
 
 def _with_caches(cpu: CpuDescription) -> CpuDescription:
-    return dataclasses.replace(cpu, l1d_bytes=32 * 1024, l2_bytes=512 * 1024)
+    core = dataclasses.replace(cpu.core, l1d_bytes=32 * 1024, l2_bytes=512 * 1024)
+    return dataclasses.replace(cpu, core=core)
 
 
 SSE = _with_caches(describe_cpu("x86-64", threads=None))

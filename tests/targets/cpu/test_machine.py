@@ -38,7 +38,7 @@ def test_known_processors(
 def test_this_machine_has_what_its_own_description_says() -> None:
     cpu = describe_cpu("native", None)
     assert set(cpu.features) <= machine_features()
-    assert 0 < cpu.l1d_bytes < cpu.l2_bytes
+    assert 0 < cpu.core.l1d_bytes < cpu.core.l2_bytes
     assert cpu.mcpu in known_processors(cpu.architecture)
 
 

@@ -202,7 +202,7 @@ class _Grid:
             cpu=cpu,
         )
         group_bytes = panel_bytes * -(-panels.count // blocking.panel_groups)
-        return cls(runs, blocking, group_bytes <= cpu.l2_bytes // 2)
+        return cls(runs, blocking, group_bytes <= cpu.core.resident_bytes)
 
     @property
     def tiles(self) -> int:
@@ -264,7 +264,8 @@ def _static_rows(matmul: _Matmul, extent: int) -> None:
         else:
             each_panel(emitter, panels, group, tiles_of)
 
-    share_tasks(emitter, blocking.tasks, 2 * extent * matmul.depth * panels.columns, emit_task)
+    operations = 2 * extent * matmul.depth * panels.columns
+    share_tasks(emitter, blocking.tasks, operations, emit_task, matmul.cpu)
 
 
 def first_row_of(runs: Sequence[Run], tile: tirx.Expr) -> tirx.Expr:

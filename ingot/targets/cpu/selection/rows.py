@@ -21,7 +21,7 @@ def select_softmax(selection: Selection, call: relax.Call) -> relax.Expr | None:
     shape = shape_of(call)
     if not shape or not _is_float(call) or not _over_last([call.attrs.axis], len(shape)):
         return None
-    function = softmax(Dimensions().all_of(shape))
+    function = softmax(Dimensions().all_of(shape), selection.cpu)
     return selection.call(function, "softmax", [call.args[0]], call.ty)
 
 
@@ -63,7 +63,7 @@ def _select_norm(
         shifted=shifted,
     )
     name = "layer_norm" if centered else "rms_norm"
-    return selection.call(norm(problem), name, [data, *columns], call.ty)
+    return selection.call(norm(problem, selection.cpu), name, [data, *columns], call.ty)
 
 
 def select_take(selection: Selection, call: relax.Call) -> relax.Expr | None:
@@ -91,7 +91,7 @@ def select_take(selection: Selection, call: relax.Call) -> relax.Expr | None:
         clipped=mode == "clip",
         from_end=counted_from_end is not None,
     )
-    return selection.call(gather(problem), "gather", [table, indices], call.ty)
+    return selection.call(gather(problem, selection.cpu), "gather", [table, indices], call.ty)
 
 
 def _counted_from_end(selection: Selection, indices: relax.Expr, rows: int) -> relax.Expr | None:

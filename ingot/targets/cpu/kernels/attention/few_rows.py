@@ -76,7 +76,7 @@ class _FewRows:
     keys: Dim
 
     def __init__(self, access: Access, cpu: CpuDescription) -> None:
-        self.access, self.problem = access, access.problem
+        self.access, self.problem, self.cpu = access, access.problem, cpu
         self.emitter = access.emitter
         self.lanes = math.gcd(self.problem.features, cpu.float_lanes)
         self.value_lanes = math.gcd(self.problem.value_features, cpu.float_lanes)
@@ -101,7 +101,7 @@ class _FewRows:
                 self._weights(scores, row * stride, stride, inverses, row)
             self._results(scores, stride, inverses)
 
-        share_tasks(emitter, problem.batch * problem.heads, problem.work(), emit_task)
+        share_tasks(emitter, problem.batch * problem.heads, problem.work(), emit_task, self.cpu)
 
     def _seen(self) -> Dim:
         """Returns how many keys the last query sees."""

@@ -99,7 +99,7 @@ class _Tiles:
             with emitter.parallel(tasks, "task") as task:
                 emit_task(task)
         else:
-            share_tasks(emitter, tasks, operations, emit_task)
+            share_tasks(emitter, tasks, operations, emit_task, self.cpu)
 
     def _seen(self) -> Dim:
         """Returns how many keys the tile's last query sees."""

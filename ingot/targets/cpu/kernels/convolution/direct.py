@@ -35,8 +35,6 @@ from ingot.targets.cpu.machine import CpuDescription
 # this many multiply-adds per output on, copying rows of it pays (ResNet-50's 7x7 layer runs 1.5
 # times as fast); below (3x3 on three channels) the copy costs more than it gains.
 _DEPTH_WORTH_A_COPY = 64
-# What of the second-level cache a panel's weights may take.
-_SHARE_OF_L2 = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -280,7 +278,7 @@ def _write_tasks(convolution: _Convolution, batch: tirx.Expr) -> int | None:
         each_panel(emitter, panels, group_bounds, rows_of)
 
     total = per_image * images if images else None
-    share_tasks(emitter, tasks, total or batch * index(per_image), emit_task)
+    share_tasks(emitter, tasks, total or batch * index(per_image), emit_task, convolution.cpu)
     return total
 
 
@@ -291,7 +289,7 @@ def _channel_blocks(convolution: _Convolution) -> list[range]:
     """
     kernel, channels = convolution.kernel, convolution.channels
     panel_bytes = 4 * math.prod(int(size) for size in kernel.parameters[1].shape[1:])
-    blocks = math.ceil(panel_bytes / (_SHARE_OF_L2 * convolution.cpu.l2_bytes))
+    blocks = math.ceil(panel_bytes / convolution.cpu.core.resident_bytes)
     if blocks == 1 or channels < blocks or convolution.channels_first:
         return [range(channels)]
     return [

@@ -29,8 +29,6 @@ from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, pri
 from ingot.targets.cpu.kernels.writing.tasks import share_tasks
 from ingot.targets.cpu.machine import CpuDescription
 
-_SHARE_OF_L2 = 0.5
-
 
 @dataclasses.dataclass(frozen=True)
 class ExpansionPlan:
@@ -97,7 +95,7 @@ def plan_expansion(
     if list(map(int, notes.get("strides", ()))) != [1, 1]:
         return None
     shape = window_shape(window, cpu, weighted=True)
-    if 4 * shape.height.size * shape.width.size * shape.channels <= cpu.l2_bytes:
+    if 4 * shape.height.size * shape.width.size * shape.channels <= cpu.core.l2_bytes:
         return None
     tile = choose_window_tile(shape, cpu)
     panels = Panels(shape.channels, cpu.float_lanes, int(notes["vectors"]))
@@ -108,7 +106,7 @@ def plan_expansion(
         ExpansionPlan(shape, tile, panels, int(notes["depth"]), blocks, cpu)
         for blocks in range(1, sum(run.count for run in runs_of(shape.height, tile.rows)) + 1)
     ]
-    fitting = [plan for plan in plans if plan.scratch_bytes <= _SHARE_OF_L2 * cpu.l2_bytes]
+    fitting = [plan for plan in plans if plan.scratch_bytes <= cpu.core.resident_bytes]
     return min(fitting, key=lambda plan: (plan.cost, plan.row_blocks), default=None)
 
 
@@ -150,7 +148,7 @@ def write_expansion(
             image, (low, high), (first_group, last_group)
         )
 
-    share_tasks(emitter, images * plan.row_blocks * panels.count, operations, emit_task)
+    share_tasks(emitter, images * plan.row_blocks * panels.count, operations, emit_task, plan.cpu)
     parameters = [*expansion.parameters[:-1], *window.parameters[1:]]
     return prim_func(parameters, emitter.body(), family="expansion", operations=operations)
 

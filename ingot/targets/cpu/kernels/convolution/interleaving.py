@@ -17,6 +17,7 @@ from ingot.targets.cpu.kernels.rows.rows import Line, flat
 from ingot.targets.cpu.kernels.writing.dimension import Dim, product
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, prim_func, vector_at
 from ingot.targets.cpu.kernels.writing.tasks import share_tasks
+from ingot.targets.cpu.machine import CpuDescription
 
 # What copying an element takes, in operations at the rate of multiply-adds.
 _COPY_WORK = 16
@@ -65,7 +66,7 @@ class Interleaving:
     dtype: str
 
 
-def interleave(problem: Interleaving) -> tirx.PrimFunc:
+def interleave(problem: Interleaving, cpu: CpuDescription) -> tirx.PrimFunc:
     """Writes the kernel.
 
     Its parameters are the tensors [batch, source sizes, groups * phases * filters], for each
@@ -89,7 +90,7 @@ def interleave(problem: Interleaving) -> tirx.PrimFunc:
     writer = _Writer(emitter, problem, [flat(emitter, each) for each in sources])
     writer.target = flat(emitter, result)
     rows = product(shape[:-2])
-    share_tasks(emitter, rows, product(shape) * _COPY_WORK, writer.row)
+    share_tasks(emitter, rows, product(shape) * _COPY_WORK, writer.row, cpu)
     return prim_func([*sources, result], emitter.body(), family="interleave", operations=0)
 
 

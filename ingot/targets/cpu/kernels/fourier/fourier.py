@@ -108,7 +108,7 @@ class _Kernel:
     """The kernel's body while it is written."""
 
     def __init__(self, problem: Problem, cpu: CpuDescription) -> None:
-        self.problem, self.transform = problem, problem.transform
+        self.problem, self.transform, self.cpu = problem, problem.transform, cpu
         self.lanes = _lanes(problem.rows, cpu)
         self.emitter = Emitter()
         self.data = _buffer("data", problem.data)
@@ -124,7 +124,7 @@ class _Kernel:
         self._flat_result = self._flat(self.result)
         work = operations(problem.points) + 16 * self.transform.length
         if isinstance(rows, int):
-            share_tasks(self.emitter, tasks, rows * work, self._task)
+            share_tasks(self.emitter, tasks, rows * work, self._task, self.cpu)
         else:
             with self.emitter.parallel(tasks, "task") as task:
                 self._task(task)

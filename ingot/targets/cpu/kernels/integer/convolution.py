@@ -202,5 +202,5 @@ def _write_tasks(writer: _Writer | TiledConvolution, batch: tirx.Expr) -> int:
         with writer.task(rows, image, (low, high), most) as write:
             each_panel(emitter, panels, group, write)
 
-    share_tasks(emitter, tasks, work, emit_task)
+    share_tasks(emitter, tasks, work, emit_task, padded.cpu)
     return per_image

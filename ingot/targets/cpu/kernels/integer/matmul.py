@@ -137,7 +137,7 @@ class _Writer:
             else:
                 each_panel(emitter, panels, group, tiles_of)
 
-        share_tasks(emitter, blocking.tasks, operations // 2, emit_task)
+        share_tasks(emitter, blocking.tasks, operations // 2, emit_task, self.cpu)
 
     def _goes_across(self, blocking: Blocking) -> bool:
         """Whether a task goes across its panels, tile by tile.
@@ -147,7 +147,7 @@ class _Writer:
         """
         panels = self.tile.panels
         group_bytes = self.length * panels.width * -(-panels.count // blocking.panel_groups)
-        return group_bytes <= self.cpu.l1d_bytes
+        return group_bytes <= self.cpu.core.l1d_bytes
 
     def _dynamic_rows(self, extent: tirx.Expr) -> None:
         """Full tiles in blocks, then one of several narrower tiles for the remainder."""

@@ -87,7 +87,7 @@ class TiledMatmul:
             most = -(-blocks // blocking.row_blocks)
             self._task((emitter.bind("low", low), emitter.bind("high", high)), most, group)
 
-        share_tasks(emitter, blocking.tasks, operations, emit_task)
+        share_tasks(emitter, blocking.tasks, operations, emit_task, self.cpu)
 
     def _dynamic(self, extent: tirx.Expr) -> None:
         emitter, panels, most = self.sums.emitter, self.sums.panels, _BLOCKS_OF_A_DYNAMIC_TASK

@@ -20,7 +20,6 @@ from tvm import ir, sym, tirx
 from ingot.targets.cpu.floats import MAXIMUM, MINIMUM, OPAQUE
 from ingot.targets.cpu.kernels.plain.nests import Nest
 from ingot.targets.cpu.kernels.plain.structure import Loop, loads_of
-from ingot.targets.cpu.kernels.tiling.blocking import WORTH_A_LAUNCH
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index
 from ingot.targets.cpu.kernels.writing.rewriting import substitute
 from ingot.targets.cpu.kernels.writing.tasks import share_tasks
@@ -62,7 +61,7 @@ def write_elements(
             store_values(emitter, nest, targets, {**known, inner.variable: at + lane})
 
     row = Row(emitter, inner.extent, lanes, lanes * _vectors_at_a_time(nest))
-    share_rows(emitter, outer, row, element_work(nest), vector)
+    share_rows(emitter, outer, row, element_work(nest), vector, cpu)
 
 
 def share_rows(
@@ -71,6 +70,7 @@ def share_rows(
     row: Row,
     work: int | tirx.Expr,
     vector: Callable[[Known, tirx.Expr, int], None],
+    cpu: CpuDescription,
 ) -> None:
     """Shares rows among the threads, or parts of rows where there are few.
 
@@ -80,16 +80,18 @@ def share_rows(
         row: The rows.
         work: Operations for an element, or what takes as long.
         vector: Emits the code for elements of a row: at a position, from which so many follow.
+        cpu: The processor.
     """
     whole = volume(outer) * row.size * work
-    if _are_few(outer) and not (isinstance(whole, int) and whole < WORTH_A_LAUNCH):
-        _write_parts_of_rows(emitter, outer, row, whole, vector)
+    if _are_few(outer) and not (isinstance(whole, int) and whole < cpu.launch_operations):
+        _write_parts_of_rows(emitter, outer, row, whole, vector, cpu)
         return
     share_nest(
         emitter,
         outer,
         whole,
         lambda known: row.each(functools.partial(vector, known)),
+        cpu,
     )
 
 
@@ -203,6 +205,7 @@ def _write_parts_of_rows(
     row: Row,
     whole: int | tirx.Expr,
     vector: Callable[[Known, tirx.Expr, int], None],
+    cpu: CpuDescription,
 ) -> None:
     """Cuts rows into parts for the threads: of whole groups, and what is left with the last."""
     rows, groups = volume(outer), row.groups
@@ -228,11 +231,11 @@ def _write_parts_of_rows(
             part_of_a_row(task)
         return
     with (
-        emitter.when(index(whole) >= WORTH_A_LAUNCH),
+        emitter.when(index(whole) >= cpu.launch_operations),
         emitter.parallel(rows * parts, "task") as task,
     ):
         part_of_a_row(task)
-    with emitter.when(index(whole) < WORTH_A_LAUNCH), nested(emitter, outer) as known:
+    with emitter.when(index(whole) < cpu.launch_operations), nested(emitter, outer) as known:
         row.each(functools.partial(vector, known))
 
 
@@ -253,6 +256,7 @@ def share_nest(
     loops: Sequence[Loop],
     work: int | tirx.Expr,
     body: Callable[[dict[tirx.Var, tirx.Expr]], None],
+    cpu: CpuDescription,
 ) -> None:
     """Shares the outermost axes' positions among the threads, the other axes as loops inside.
 
@@ -261,13 +265,14 @@ def share_nest(
         loops: The axes, outermost first.
         work: Operations of all together, or what takes as long.
         body: Emits the code of a position; called once or twice.
+        cpu: The processor.
     """
     shared = 0
     units: int | tirx.Expr = 1
     while shared < len(loops) and not (isinstance(units, int) and units >= _TASKS):
         units = volume(loops[: shared + 1])
         shared += 1
-    if isinstance(work, int) and work < WORTH_A_LAUNCH:
+    if isinstance(work, int) and work < cpu.launch_operations:
         with nested(emitter, loops) as known:
             body(known)
         return
@@ -277,7 +282,7 @@ def share_nest(
         with nested(emitter, loops[shared:]) as inside:
             body({**known, **inside})
 
-    share_tasks(emitter, units, work, task)
+    share_tasks(emitter, units, work, task, cpu)
 
 
 def decode(emitter: Emitter, number: tirx.Expr, loops: Sequence[Loop]) -> dict[tirx.Var, tirx.Expr]:

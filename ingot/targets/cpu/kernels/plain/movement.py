@@ -124,11 +124,11 @@ def write_turned(
             )
 
     if None not in (inner.size, turn.across.size):
-        share_nest(emitter, [*outer, down], work, strip)
+        share_nest(emitter, [*outer, down], work, strip, cpu)
         return
     fits = tirx.all(inner.extent >= index(lanes), turn.across.extent >= index(lanes))
     with emitter.when(fits):
-        share_nest(emitter, [*outer, down], work, strip)
+        share_nest(emitter, [*outer, down], work, strip, cpu)
     with emitter.when(tirx.Not(fits)), nested(emitter, nest.loops) as known:
         store_values(emitter, nest, targets, known)
 

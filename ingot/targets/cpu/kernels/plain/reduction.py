@@ -120,7 +120,7 @@ def write_reduction(emitter: Emitter, reduction: Reduction, cpu: CpuDescription)
         else:
             _write_partials(emitter, reduction, lanes, known)
 
-    share_nest(emitter, nest.loops, volume(nest.loops) * work, element)
+    share_nest(emitter, nest.loops, volume(nest.loops) * work, element, cpu)
 
 
 def _goes_in_vectors(nest: Nest, loop: Loop, lanes: int) -> bool:
@@ -217,7 +217,7 @@ def _write_tiles(
                 places.append(place)
             _Tile(emitter, reduction, rows, count, places).write()
 
-        share_rows(emitter, outer, row, work * rows, tile)
+        share_rows(emitter, outer, row, work * rows, tile, cpu)
 
     if shared is None or shared.size is None:
         write(outer, None, 1, 0)

@@ -114,7 +114,7 @@ class _Kernel:
         the multiply-adds of so many rows.
         """
         weights = 4 * self.cell.gates * self.units.hidden * self.units.padded
-        return _ROWS_WITH_L2 if weights <= self.cpu.l2_bytes // 2 else _ROWS_WITH_L3
+        return _ROWS_WITH_L2 if weights <= self.cpu.core.resident_bytes else _ROWS_WITH_L3
 
     def function(self) -> tirx.PrimFunc:
         operations = self.problem.operations()
@@ -124,7 +124,7 @@ class _Kernel:
             with self.emitter.parallel(tasks, "task") as task:
                 self._task(task)
         else:
-            share_tasks(self.emitter, tasks, operations, self._task)
+            share_tasks(self.emitter, tasks, operations, self._task, self.cpu)
         return prim_func(
             [self.projected, *self.weights, *self.optional.values(), *self.results.values()],
             self.emitter.body(),

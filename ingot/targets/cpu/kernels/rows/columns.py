@@ -79,7 +79,8 @@ def write_column_reduction(kernel: FusedKernel, cpu: CpuDescription) -> tirx.Pri
         accumulators.store(kernel.epilogue, lambda _: place, column, width)
 
     operations = matrices * rows * columns
-    share_tasks(emitter, matrices * groups, operations * _OPERATIONS_OF_AN_ELEMENT, emit_task)
+    work = operations * _OPERATIONS_OF_AN_ELEMENT
+    share_tasks(emitter, matrices * groups, work, emit_task, cpu)
     return prim_func(
         kernel.parameters,
         emitter.body(),

@@ -11,6 +11,7 @@ from ingot.targets.cpu.kernels.rows.rows import Line, flat
 from ingot.targets.cpu.kernels.writing.dimension import Dim, product
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, prim_func, vector_at
 from ingot.targets.cpu.kernels.writing.tasks import share_tasks
+from ingot.targets.cpu.machine import CpuDescription
 
 # What copying an element takes, in operations at the rate of multiply-adds: rows of a large table
 # come from memory, at a few bytes per nanosecond.
@@ -37,7 +38,7 @@ class Gather:
     from_end: bool
 
 
-def gather(problem: Gather) -> tirx.PrimFunc:
+def gather(problem: Gather, cpu: CpuDescription) -> tirx.PrimFunc:
     """Writes the kernel; its parameters are the table (float32), the indices, and the result."""
     emitter = Emitter()
     table = tirx.decl_buffer(problem.table, "float32", "table")
@@ -63,7 +64,7 @@ def gather(problem: Gather) -> tirx.PrimFunc:
         line.each(copy)
 
     count = product(problem.indices)
-    share_tasks(emitter, count, count * width * _COPY_WORK, emit_row)
+    share_tasks(emitter, count, count * width * _COPY_WORK, emit_row, cpu)
     operations = 0 if isinstance(count, int) else None
     return prim_func(
         [table, indices, result], emitter.body(), family="gather", operations=operations

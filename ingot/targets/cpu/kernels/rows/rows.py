@@ -29,6 +29,7 @@ from ingot.targets.cpu.kernels.writing.emission import (
 )
 from ingot.targets.cpu.kernels.writing.lanes import reduce_lanes
 from ingot.targets.cpu.kernels.writing.tasks import share_tasks
+from ingot.targets.cpu.machine import CpuDescription
 
 # A sum runs in so many chains of so many lanes on every processor. These are four registers of
 # AVX2: four independent additions hide the latency of one, and more would wait for loads.
@@ -64,7 +65,7 @@ class Norm:
     shifted: bool = True
 
 
-def softmax(shape: Sequence[Dim]) -> tirx.PrimFunc:
+def softmax(shape: Sequence[Dim], cpu: CpuDescription) -> tirx.PrimFunc:
     """Writes softmax over the last axis; parameters are the tensor and the result."""
     source = tirx.decl_buffer(shape, "float32", "source")
     result = tirx.decl_buffer(shape, "float32", "result")
@@ -94,7 +95,7 @@ def softmax(shape: Sequence[Dim]) -> tirx.PrimFunc:
         line.each(divide)
 
     elements = rows * width
-    share_tasks(emitter, rows, elements * _SOFTMAX_WORK, emit_row)
+    share_tasks(emitter, rows, elements * _SOFTMAX_WORK, emit_row, cpu)
     return prim_func(
         [source, result],
         emitter.body(),
@@ -103,7 +104,7 @@ def softmax(shape: Sequence[Dim]) -> tirx.PrimFunc:
     )
 
 
-def norm(problem: Norm) -> tirx.PrimFunc:
+def norm(problem: Norm, cpu: CpuDescription) -> tirx.PrimFunc:
     """Writes layer norm or RMS norm; parameters: tensor, factors, summands, result."""
     width = problem.shape[-1]
     assert isinstance(width, int)
@@ -147,7 +148,7 @@ def norm(problem: Norm) -> tirx.PrimFunc:
         line.each(normalize)
 
     elements = rows * width
-    share_tasks(emitter, rows, elements * _NORM_WORK, emit_row)
+    share_tasks(emitter, rows, elements * _NORM_WORK, emit_row, cpu)
     columns = [factors] * problem.scaled + [summands] * problem.shifted
     return prim_func(
         [source, *columns, result],

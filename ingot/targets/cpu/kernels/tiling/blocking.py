@@ -10,19 +10,13 @@ from tvm import tirx
 from ingot.targets.cpu.kernels.writing.emission import index
 from ingot.targets.cpu.machine import CpuDescription
 
-# Waking the pool's threads and waiting for them costs a few microseconds, in which one core
-# does this many operations: smaller loops are not worth it.
-WORTH_A_LAUNCH = 600_000
-
 MOST_SHARES = 64
 """Weights are asked for a panel ahead where at most so many tiles use a panel: with more of them,
 the time that the first of them waits does not count."""
 
-# What of the second-level cache a block that is read again and again may take.
-_SHARE_OF_L2 = 0.5
-# Bytes per cycle from the third-level cache, and operations per cycle per vector lane.
-_L3_BYTES_PER_CYCLE = 8.0
-_OPERATIONS_PER_LANE = 4.0
+# What of the third-level cache's rate is left for a block's operands beside the results, which go
+# the same way, and the other cores.
+_SHARE_OF_L3_RATE = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,16 +59,17 @@ def choose_blocking(
         operations: Operations of the whole layer.
         cpu: The processor.
     """
-    compute = operations / (_OPERATIONS_PER_LANE * cpu.float_lanes)
-    small = operations < WORTH_A_LAUNCH
+    compute = operations / cpu.operations_per_cycle
+    rate = _SHARE_OF_L3_RATE * cpu.core.l3_bytes_per_cycle
+    small = operations < cpu.launch_operations
 
     def cycles(blocking: Blocking) -> float:
         rows = row_bytes * row_units / blocking.row_blocks
         group = panels / blocking.panel_groups
-        again = 1.0 if rows <= _SHARE_OF_L2 * cpu.l2_bytes else group
+        again = 1.0 if rows <= cpu.core.resident_bytes else group
         traffic = blocking.tasks * (rows * again + group * panel_bytes)
         waste = 1.0 if small else _imbalance(blocking, row_units, panels, cpu.thread_counts)
-        return compute * waste + traffic / _L3_BYTES_PER_CYCLE
+        return compute * waste + traffic / rate
 
     candidates = [
         Blocking(row_blocks, panel_groups)

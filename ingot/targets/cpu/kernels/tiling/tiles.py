@@ -15,14 +15,9 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.microarchitecture.description import Microarchitecture
 
-# Of every x86-64 core since Haswell and Zen 2, and of Arm's Neoverse cores: two multiply-add units
-# of four cycles latency, and two vector loads per cycle.
-_MULTIPLY_ADDS_PER_CYCLE = 2
-_MULTIPLY_ADD_LATENCY = 4
-_LOADS_PER_CYCLE = 2
-# What one of two hyperthreads gets of a core that takes in six instructions per cycle.
-_INSTRUCTIONS_PER_CYCLE = 3
+# Of a loop over the reduction: its counter, the comparison, and the jump.
 _LOOP_INSTRUCTIONS = 3
 # Of four values each, which ``pmaddubsw`` multiplies and one addition in 16 bits brings together.
 _GROUPS = 2
@@ -66,12 +61,12 @@ class MultiplyAdd:
         """Returns the rows of the tallest tile that so many registers hold."""
         return max(1, (registers - vectors - 1) // vectors)
 
-    def cycles(self, rows: int, vectors: int) -> float:
+    def cycles(self, rows: int, vectors: int, core: Microarchitecture) -> float:
         """Returns the cycles that a tile needs for one step of the reduction."""
         return max(
-            rows * vectors / _MULTIPLY_ADDS_PER_CYCLE,
-            float(_MULTIPLY_ADD_LATENCY),
-            (rows + vectors) / _LOADS_PER_CYCLE,
+            rows * vectors / core.multiply_adds_per_cycle,
+            core.multiply_add_latency,
+            (rows + vectors) / core.loads_per_cycle,
         )
 
 
@@ -110,7 +105,7 @@ class PairedProducts:
         weights = 0 if self.reads_weights_again(vectors) else _GROUPS * vectors
         return max(1, (registers - weights - _GROUPS - 3) // vectors)
 
-    def cycles(self, rows: int, vectors: int) -> float:
+    def cycles(self, rows: int, vectors: int, core: Microarchitecture) -> float:
         """Returns the cycles that a tile needs for two groups of the reduction."""
         loads = _GROUPS * vectors * (rows if self.reads_weights_again(vectors) else 1)
         broadcasts = _GROUPS * rows
@@ -118,9 +113,9 @@ class PairedProducts:
         if not self.reads_weights_again(vectors):
             instructions += loads
         return max(
-            rows * vectors * (_GROUPS + 1) / _MULTIPLY_ADDS_PER_CYCLE,
-            (loads + broadcasts) / _LOADS_PER_CYCLE,
-            instructions / _INSTRUCTIONS_PER_CYCLE,
+            rows * vectors * (_GROUPS + 1) / core.multiply_adds_per_cycle,
+            (loads + broadcasts) / core.loads_per_cycle,
+            instructions / core.instructions_of_a_thread,
         )
 
 
@@ -147,7 +142,7 @@ def split_rows(
     fewest = -(-extent // tallest)
 
     def cost(runs: tuple[Run, ...]) -> float:
-        return _cycles_of(runs, vectors, step) * (1.0 if len(runs) == 1 else step.two_heights)
+        return _cycles_of(runs, vectors, cpu, step) * (1.0 if len(runs) == 1 else step.two_heights)
 
     return min(
         (split_evenly(extent, tiles) for tiles in range(fewest, min(fewest + 3, extent) + 1)),
@@ -162,8 +157,8 @@ def split_evenly(extent: int, tiles: int) -> tuple[Run, ...]:
     return tuple(run for run in runs if run.count)
 
 
-def _cycles_of(runs: Sequence[Run], vectors: int, step: Step) -> float:
-    return sum(run.count * step.cycles(run.rows, vectors) for run in runs)
+def _cycles_of(runs: Sequence[Run], vectors: int, cpu: CpuDescription, step: Step) -> float:
+    return sum(run.count * step.cycles(run.rows, vectors, cpu.core) for run in runs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,5 +225,5 @@ def choose_panels(
 def _row_cycles(extent: int | None, vectors: int, cpu: CpuDescription, step: Step) -> float:
     if extent is None:
         tallest = most_rows(vectors, cpu, step)
-        return step.cycles(tallest, vectors) / tallest
-    return _cycles_of(split_rows(extent, vectors, cpu, step), vectors, step)
+        return step.cycles(tallest, vectors, cpu.core) / tallest
+    return _cycles_of(split_rows(extent, vectors, cpu, step), vectors, cpu, step)

@@ -22,7 +22,7 @@ from tvm import tirx
 
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
 from ingot.targets.cpu.kernels.tiling.axes import Axis, Segment, segments
-from ingot.targets.cpu.kernels.tiling.blocking import WORTH_A_LAUNCH, part
+from ingot.targets.cpu.kernels.tiling.blocking import part
 from ingot.targets.cpu.kernels.tiling.microkernel import Accumulators
 from ingot.targets.cpu.kernels.window.tiles import (
     WindowShape,
@@ -269,7 +269,7 @@ def schedule_sliding_window(
     batch = result.shape[0]
     images = int(batch.value) if isinstance(batch, tirx.IntImm) else None
     per_image = shape.operations
-    _emit_tasks(window, batch, images, per_image, cpu.thread_counts)
+    _emit_tasks(window, batch, images, per_image, cpu)
     operations = None if images is None else per_image * images
     return prim_func(kernel.parameters, emitter.body(), family=family, operations=operations)
 
@@ -279,12 +279,12 @@ def _emit_tasks(
     batch: tirx.Expr,
     images: int | None,
     per_image: int,
-    thread_counts: Sequence[int],
+    cpu: CpuDescription,
 ) -> None:
     emitter, shape = window.emitter, window.shape
-    blocks = choose_window_tasks(shape, window.tile, images or 1, thread_counts)
+    blocks = choose_window_tasks(shape, window.tile, images or 1, cpu)
     rows = sum(run.count for run in runs_of(shape.height, window.tile.rows))
-    small = images is not None and per_image * images < WORTH_A_LAUNCH
+    small = images is not None and per_image * images < cpu.launch_operations
     tasks: int | tirx.Expr = images * blocks.count if images else batch * index(blocks.count)
     with emitter.loop(tasks, "task") if small else emitter.parallel(tasks, "task") as task:
         image = emitter.bind("image", task // index(blocks.count))

@@ -3,8 +3,8 @@
 Nothing is multiplied by a panel of weights here, so the time of a tile is one of arithmetic, of
 loads, and of the input's way from the second-level cache to the first. Taller tiles save the last:
 two rows of a 3x3 window share two thirds of the input's rows. The costs below were fitted to
-measurements on Zen 3, of two 256-bit multiply-adds and two loads per cycle; what counts is the
-order in which they put the tiles.
+measurements on Zen 3, beside what the processor's description says; what counts is the order in
+which they put the tiles.
 """
 
 from __future__ import annotations
@@ -13,20 +13,16 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Sequence
 
 from ingot.targets.cpu.kernels.tiling.axes import Axis
 from ingot.targets.cpu.kernels.tiling.blocking import divisions
 from ingot.targets.cpu.kernels.tiling.tiles import Run, split_evenly
 from ingot.targets.cpu.machine import CpuDescription
 
-# Of every x86-64 core since Haswell and Zen 2, and of Arm's Neoverse cores.
-_ARITHMETIC_PER_CYCLE = 2
-_LATENCY = 4
-# What loads, hidden for the most part, add to the arithmetic; a vector that comes from the
-# second-level cache; what a tile costs before and after its arithmetic.
-_CYCLES_OF_A_LOAD = 0.15
-_CYCLES_OF_A_VECTOR_FROM_L2 = 0.5
+# What the arithmetic does not hide of the time of loads, and of a vector's way from the second
+# level of cache; cycles that a tile takes before and after its arithmetic.
+_SHARE_OF_LOADING = 0.3
+_SHARE_OF_COMING_FROM_L2 = 0.5
 _CYCLES_OF_A_TILE = 6.0
 
 _MOST_ROWS = 4
@@ -40,7 +36,6 @@ _MOST_WRITTEN_OUT = 6000
 # rows reads the rows between it and the next a second time, which costs this share of their time.
 _CHANNELS_OF_A_JUMP = 8.0
 _SHARE_OF_READING = 0.07
-_CYCLES_OF_A_LAUNCH = 15_000.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +129,7 @@ def choose_window_tile(shape: WindowShape, cpu: CpuDescription) -> WindowTile:
         ]
     return min(
         written_out or fitting or [WindowTile(1, 1, 1, written_out=False)],
-        key=lambda tile: _cycles(shape, tile),
+        key=lambda tile: _cycles(shape, tile, cpu),
     )
 
 
@@ -159,8 +154,10 @@ def _written_out(shape: WindowShape, tile: WindowTile) -> int:
     return code * variants(shape.height, tile.rows) * variants(shape.width, tile.pixels)
 
 
-def _cycles(shape: WindowShape, tile: WindowTile) -> float:
-    height, width = shape.height, shape.width
+def _cycles(shape: WindowShape, tile: WindowTile, cpu: CpuDescription) -> float:
+    height, width, core = shape.height, shape.width, cpu.core
+    of_a_load = _SHARE_OF_LOADING / core.loads_per_cycle
+    from_l2 = _SHARE_OF_COMING_FROM_L2 * cpu.vector_bytes / core.l2_bytes_per_cycle
     total = 0.0
     for rows, pixels in itertools.product(runs_of(height, tile.rows), runs_of(width, tile.pixels)):
         source_rows = len(rows_under(height, rows.rows))
@@ -170,9 +167,9 @@ def _cycles(shape: WindowShape, tile: WindowTile) -> float:
             loads += rows.rows * shape.taps * tile.vectors
         fresh = source_rows * pixels.rows * width.stride * tile.vectors
         cycles = (
-            shape.taps * max(outputs / _ARITHMETIC_PER_CYCLE, float(_LATENCY))
-            + loads * _CYCLES_OF_A_LOAD
-            + fresh * _CYCLES_OF_A_VECTOR_FROM_L2
+            shape.taps * max(outputs / core.multiply_adds_per_cycle, core.multiply_add_latency)
+            + loads * of_a_load
+            + fresh * from_l2
             + _CYCLES_OF_A_TILE
         )
         total += rows.count * pixels.count * cycles
@@ -203,10 +200,10 @@ class WindowTasks:
 
 
 def choose_window_tasks(
-    shape: WindowShape, tile: WindowTile, images: int, thread_counts: Sequence[int]
+    shape: WindowShape, tile: WindowTile, images: int, cpu: CpuDescription
 ) -> WindowTasks:
     """Chooses the tasks that keep some numbers of threads busy, and no more than that."""
-    work = images * _cycles(shape, tile)
+    work, launch = images * _cycles(shape, tile, cpu), cpu.core.launch_cycles
     rows = sum(run.count for run in runs_of(shape.height, tile.rows))
     groups = shape.groups(tile.vectors)
     reach = (shape.height.kernel - 1) * shape.height.dilation + 1 - shape.height.stride
@@ -219,10 +216,10 @@ def choose_window_tasks(
         jumps = _CHANNELS_OF_A_JUMP * (tasks.channel_blocks - 1) / shape.channels
         reading = _SHARE_OF_READING * again * (tasks.row_blocks - 1)
         ratios = [
-            (_CYCLES_OF_A_LAUNCH + work * (1 + reading + jumps) * share
+            (launch + work * (1 + reading + jumps) * share
              * math.ceil(images * tasks.count / threads))
-            / (_CYCLES_OF_A_LAUNCH + work / threads)
-            for threads in thread_counts
+            / (launch + work / threads)
+            for threads in cpu.thread_counts
         ]  # fmt: skip
         return sum(ratios) / len(ratios)
 

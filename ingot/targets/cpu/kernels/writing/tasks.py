@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from tvm import tirx
 
-from ingot.targets.cpu.kernels.tiling.blocking import WORTH_A_LAUNCH
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index
+from ingot.targets.cpu.machine import CpuDescription
 
 
 def share_tasks(
@@ -15,6 +15,7 @@ def share_tasks(
     tasks: int | tirx.Expr,
     operations: int | tirx.Expr,
     emit_task: Callable[[tirx.Expr], None],
+    cpu: CpuDescription,
 ) -> None:
     """Emits a loop over tasks: parallel, or serial where waking threads costs more than it saves.
 
@@ -25,15 +26,17 @@ def share_tasks(
         tasks: Number of tasks.
         operations: Operations of all tasks together, or what takes as long as they do.
         emit_task: Emits a task, given its number; called once or twice.
+        cpu: The processor, which says what waking threads costs.
     """
+    worth_a_launch = cpu.launch_operations
     if isinstance(tasks, int) and isinstance(operations, int):
-        parallel = operations >= WORTH_A_LAUNCH and tasks > 1
+        parallel = operations >= worth_a_launch and tasks > 1
         with (emitter.parallel if parallel else emitter.loop)(tasks, "task") as task:
             emit_task(task)
         return
     for parallel, condition in (
-        (False, index(operations) < WORTH_A_LAUNCH),
-        (True, index(operations) >= WORTH_A_LAUNCH),
+        (False, index(operations) < worth_a_launch),
+        (True, index(operations) >= worth_a_launch),
     ):
         loop = emitter.parallel if parallel else emitter.loop
         with emitter.when(condition), loop(tasks, "task") as task:

@@ -17,7 +17,7 @@ from tests.targets.cpu.kernels.conftest import compile_kernel
 def look_up(problem: Gather, table: np.ndarray, indices: np.ndarray, threads: int = 2):
     cpu = describe_cpu("native", threads=2)
     shape = (*indices.shape, *table.shape[1:])
-    return compile_kernel(gather(problem), cpu)(table, indices, shape=shape, threads=threads)
+    return compile_kernel(gather(problem, cpu), cpu)(table, indices, shape=shape, threads=threads)
 
 
 def numbered(*shape: int) -> np.ndarray:

@@ -57,7 +57,7 @@ def test_softmax(leading: list[int], width: int, data: st.DataObject) -> None:
     unknown = data.draw(st.sets(st.sampled_from(range(len(shape)))))
     cpu = describe_cpu("native", threads=2)
     x = normal(*shape, deviation=5.0)
-    actual = compile_kernel(softmax(symbolic(shape, unknown)), cpu)(x, shape=x.shape)
+    actual = compile_kernel(softmax(symbolic(shape, unknown), cpu), cpu)(x, shape=x.shape)
     np.testing.assert_allclose(actual, softmax_of(x), atol=1e-6)
 
 
@@ -78,7 +78,7 @@ def test_norms(leading: list[int], width: int, centered: bool, scaled: bool, shi
     columns = [normal(width)] * (scaled + shifted)
     x = normal(*shape, mean=1.0, deviation=3.0)
     cpu = describe_cpu("native", threads=2)
-    actual = compile_kernel(norm(problem), cpu)(x, *columns, shape=x.shape)
+    actual = compile_kernel(norm(problem, cpu), cpu)(x, *columns, shape=x.shape)
     np.testing.assert_allclose(actual, norm_of(x, columns, problem), atol=1e-5)
 
 
@@ -87,16 +87,16 @@ def test_builds(mcpu: str) -> None:
     cpu = describe_cpu(mcpu, threads=2)
     x, columns = normal(6, 75), [normal(75), normal(75)]
     problem = Norm((6, 75), EPSILON)
-    actual = compile_kernel(norm(problem), cpu)(x, *columns, shape=x.shape)
+    actual = compile_kernel(norm(problem, cpu), cpu)(x, *columns, shape=x.shape)
     np.testing.assert_allclose(actual, norm_of(x, columns, problem), atol=1e-5)
-    actual = compile_kernel(softmax(x.shape), cpu)(x, shape=x.shape)
+    actual = compile_kernel(softmax(x.shape, cpu), cpu)(x, shape=x.shape)
     np.testing.assert_allclose(actual, softmax_of(x), atol=1e-6)
 
 
 def test_softmax_of_large_and_of_excluded_elements() -> None:
     x = np.array([[1e30, 1e30, -1e30], [-np.inf, 0.0, 0.0], [-1e4, -1e4, -np.inf]], np.float32)
     cpu = describe_cpu("native", threads=1)
-    actual = compile_kernel(softmax(x.shape), cpu)(x, shape=x.shape)
+    actual = compile_kernel(softmax(x.shape, cpu), cpu)(x, shape=x.shape)
     expected = [[0.5, 0.5, 0], [0, 0.5, 0.5], [0.5, 0.5, 0]]
     np.testing.assert_allclose(actual, expected, atol=1e-6)
 
@@ -106,7 +106,7 @@ def test_a_mean_that_is_large_against_the_deviation_costs_no_digits() -> None:
     x = normal(4, 768, mean=1e4)
     cpu = describe_cpu("native", threads=1)
     problem = Norm(x.shape, EPSILON, scaled=False, shifted=False)
-    actual = compile_kernel(norm(problem), cpu)(x, shape=x.shape)
+    actual = compile_kernel(norm(problem, cpu), cpu)(x, shape=x.shape)
     # The mean itself is rounded to float32's spacing at 1e4.
     spacing = float(np.spacing(np.float32(1e4)))
     np.testing.assert_allclose(actual, norm_of(x, [], problem), atol=2 * spacing)
@@ -118,7 +118,7 @@ def test_threads_change_no_bit(rows: int) -> None:
     x = normal(rows, 75)
     shape = symbolic([rows, 75], {0})
     problem = Norm(shape, EPSILON, scaled=False, shifted=False)
-    for function in (softmax(shape), norm(problem)):
+    for function in (softmax(shape, cpu), norm(problem, cpu)):
         kernel = compile_kernel(function, cpu)
         results = {kernel(x, shape=x.shape, threads=n).tobytes() for n in (1, 2, 3)}
         assert len(results) == 1
@@ -127,8 +127,8 @@ def test_threads_change_no_bit(rows: int) -> None:
 @pytest.mark.parametrize(("mcpu", "register"), [("haswell", "ymm"), ("znver4", "zmm")])
 def test_code_is_vectors(mcpu: str, register: str) -> None:
     cpu = describe_cpu(mcpu, threads=2)
-    assembly = compile_kernel(norm(Norm((128, 768), EPSILON)), cpu).assembly
+    assembly = compile_kernel(norm(Norm((128, 768), EPSILON), cpu), cpu).assembly
     assert re.search(rf"vfmadd\d+ps.*%{register}", assembly)
-    assembly = compile_kernel(softmax((128, 768)), cpu).assembly
+    assembly = compile_kernel(softmax((128, 768), cpu), cpu).assembly
     assert f"%{register}" in assembly
     assert "expf" not in assembly

@@ -12,7 +12,6 @@ from tvm import tirx
 from tvm.sym import Analyzer
 
 from ingot.targets.cpu.kernels.tiling.blocking import (
-    WORTH_A_LAUNCH,
     Blocking,
     choose_blocking,
     part,
@@ -159,7 +158,7 @@ def test_what_is_not_worth_a_launch_is_one_task(cpu: CpuDescription) -> None:
     # Cutting such a layer would only make its rows or its weights be read again.
     depth, units, panels = 16, 4, 4
     operations = 2.0 * depth * units * 6 * panels * 16
-    assert operations < WORTH_A_LAUNCH
+    assert operations < cpu.launch_operations
     blocking = choose_blocking(
         row_units=units,
         row_bytes=4.0 * depth * 6,
@@ -176,5 +175,5 @@ def test_a_block_of_rows_that_is_read_for_each_panel_stays_in_the_second_level_c
     blocking, units, panels = layer.blocking(AVX2)
     assert panels // blocking.panel_groups > 1
     bytes_of_a_block = 4 * layer.channels * layer.size**2 / blocking.row_blocks
-    assert bytes_of_a_block <= AVX2.l2_bytes / 2
+    assert bytes_of_a_block <= AVX2.core.l2_bytes / 2
     assert units > blocking.row_blocks

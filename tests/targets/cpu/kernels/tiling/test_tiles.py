@@ -102,7 +102,7 @@ def test_one_height_is_worth_a_little_time() -> None:
     ],
 )
 def test_what_limits_a_tile(step: Step, rows: int, vectors: int, cycles: float) -> None:
-    assert step.cycles(rows, vectors) == pytest.approx(cycles)
+    assert step.cycles(rows, vectors, AVX2.core) == pytest.approx(cycles)
 
 
 @pytest.mark.parametrize("vectors", range(1, 5))
@@ -210,7 +210,7 @@ def test_wide_and_tall_results_keep_the_units_at_nine_tenths(
     panels = choose_panels(columns, rows, cpu)
     widths = [panels.vectors] * panels.full + [-(-panels.last_columns // panels.lanes)]
     cycles = sum(
-        run.count * MULTIPLY_ADD.cycles(run.rows, width)
+        run.count * MULTIPLY_ADD.cycles(run.rows, width, cpu.core)
         for width in widths
         if width
         for run in split_rows(rows, width, cpu)

@@ -8,14 +8,15 @@ import tvm_ffi
 from tvm import tirx
 from tvm.tirx import stmt as statements
 
-from ingot.targets.cpu.kernels.tiling.blocking import WORTH_A_LAUNCH
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, prim_func, splat
 from ingot.targets.cpu.kernels.writing.tasks import share_tasks
 from ingot.targets.cpu.machine import describe_cpu
 from tests.targets.cpu.kernels.conftest import compile_kernel
 
 SERIAL, PARALLEL = statements.ForKind.SERIAL, statements.ForKind.PARALLEL
-LITTLE, MUCH = WORTH_A_LAUNCH - 1, WORTH_A_LAUNCH
+NATIVE = describe_cpu("native", threads=2)
+MUCH = NATIVE.launch_operations
+LITTLE = MUCH - 1
 
 
 def kinds_of_loops(body: tirx.Stmt) -> list[int]:
@@ -31,7 +32,7 @@ def counting(tasks: int | tirx.Expr, operations: int | tirx.Expr, counts: tirx.B
     def count(task: tirx.Expr) -> None:
         emitter.store(counts, load(counts, task) + splat(1.0, 1), [task])
 
-    share_tasks(emitter, tasks, operations, count)
+    share_tasks(emitter, tasks, operations, count, NATIVE)
     return emitter
 
 
@@ -48,7 +49,7 @@ def test_work_known_in_advance(tasks: int, operations: int, kinds: list[int]) ->
     assert kinds_of_loops(counting(tasks, operations, counts).body()) == kinds
 
 
-@pytest.mark.parametrize("operations_per_task", [1, WORTH_A_LAUNCH // 5, MUCH])
+@pytest.mark.parametrize("operations_per_task", [1, MUCH // 5, MUCH])
 def test_each_task_is_done_once_whatever_the_number(operations_per_task: int) -> None:
     tasks = tirx.Var("tasks", "int64")
     counts = tirx.decl_buffer([tasks], "float32", "counts")
