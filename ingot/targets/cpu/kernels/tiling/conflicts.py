@@ -37,7 +37,7 @@ def rows_compete(rows: int, stride: int, cpu: CpuDescription) -> bool:
     """
     step = math.gcd(stride * _FLOAT_BYTES, _WAY_BYTES)
     places = _WAY_BYTES // max(step, CACHE_LINE_BYTES)
-    return -(-rows // places) > cpu.l1d_bytes // _WAY_BYTES
+    return -(-rows // places) > cpu.core.l1d_bytes // _WAY_BYTES
 
 
 def worth_a_copy(rows: int, stride: int, columns: int, cpu: CpuDescription) -> bool:
