@@ -19,7 +19,8 @@ from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 
 @pytest.fixture(scope="module", name="eight_ways")
 def _eight_ways() -> CpuDescription:
-    return dataclasses.replace(describe_cpu("native", None), l1d_bytes=32 * 1024)
+    cpu = describe_cpu("native", None)
+    return dataclasses.replace(cpu, core=dataclasses.replace(cpu.core, l1d_bytes=32 * 1024))
 
 
 @pytest.mark.parametrize(
