@@ -22,7 +22,7 @@ from ingot.targets.cpu.selection.depthwise import select_depthwise
 from ingot.targets.cpu.selection.gating import gated_source
 from ingot.targets.cpu.selection.integer import select_integer_convolution
 from ingot.targets.cpu.selection.open_convolution import select_open_convolution
-from ingot.targets.cpu.selection.packing import pack_panels
+from ingot.targets.cpu.selection.packing import pack_groups
 
 _NHWC_TO_NCHW = [0, 3, 1, 2]
 _NCHW_TO_NHWC = [0, 2, 3, 1]
@@ -64,7 +64,7 @@ def select_convolution(selection: Selection, call: relax.Call) -> relax.Expr | N
     array = weights.value.numpy()
     kernel_height, kernel_width, channels, columns = array.shape
     groups = attributes.groups
-    if groups > 1 and channels == 1:
+    if groups == columns > 1 and channels == 1:
         return select_depthwise(selection, call)
     width = int(call.ty.shape[2])
     pointwise = (kernel_height, kernel_width, groups) == (1, 1, 1) and not any(attributes.padding)
@@ -74,10 +74,10 @@ def select_convolution(selection: Selection, call: relax.Call) -> relax.Expr | N
         panels = choose_panels(columns, images * width * int(call.ty.shape[1]), selection.cpu)
     else:
         panels = choose_panels(columns // groups, width, selection.cpu)
-        if groups > 1 and panels.last_columns:
-            return None
-        panels = dataclasses.replace(panels, columns=columns)
-    packed = relax.const(pack_panels(array, panels))
+        if groups > 1 and panels.columns < panels.lanes:
+            # Of a narrow vector less is for nothing.
+            panels = dataclasses.replace(panels, lanes=1 << (panels.columns - 1).bit_length())
+    packed = relax.const(pack_groups(array, groups, panels))
     source = None if pointwise else _channels_first_source(selection, image, channels * groups)
     anchor = _Anchor(attributes, panels, tuple(map(int, array.shape)), source is not None)
     gated = gated_source(selection, image) if pointwise and attributes.strides == (1, 1) else None
@@ -159,19 +159,25 @@ class _Anchor:
             )
         )  # fmt: skip
         per_group = columns // given.groups
+        width_of_panel, count = index(self.panels.width), index(self.panels.count)
 
         def value(n: Any, y: Any, x: Any, c: Any) -> Any:
             source_y = y * given.strides[0] + tap_y * given.dilation[0] - top
             source_x = x * given.strides[1] + tap_x * given.dilation[1] - left
-            channel = k if given.groups == 1 else c // index(per_group) * index(channels) + k
+            group, column = (
+                (index(0), c)
+                if given.groups == 1
+                else (c // index(per_group), c % index(per_group))
+            )
+            channel = group * index(channels) + k
             place = (
                 (n, channel, source_y, source_x)
                 if self.channels_first
                 else (n, source_y, source_x, channel)
             )
             inside = tirx.all(source_y >= 0, source_y < height, source_x >= 0, source_x < width)
-            width_of_panel = index(self.panels.width)
-            weight = weights[c // width_of_panel, tap_y, tap_x, k, c % width_of_panel]
+            panel = group * count + column // width_of_panel
+            weight = weights[panel, tap_y, tap_x, k, column % width_of_panel]
             operand = image(*place)
             if any(given.padding):
                 operand = tirx.if_then_else(inside, operand, tirx.const(0.0, "float32"))
@@ -188,6 +194,7 @@ class _Anchor:
                 "dilation": list(given.dilation),
                 "groups": given.groups,
                 "channels_first": self.channels_first,
+                "lanes": self.panels.lanes,
                 "vectors": self.panels.vectors,
             },
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import tvm
 from tvm import relax, te, tirx
 
@@ -16,7 +15,7 @@ from ingot.targets.cpu.selection.base import (
     OUT_ELEMENTWISE_FUSABLE,
     Selection,
 )
-from ingot.targets.cpu.selection.packing import pack_panels
+from ingot.targets.cpu.selection.packing import pack_groups
 from ingot.targets.cpu.selection.window import Window, in_terms_of
 
 
@@ -35,8 +34,8 @@ def select_open_convolution(selection: Selection, call: relax.Call) -> relax.Exp
     if not isinstance(image.ty.shape[3], tirx.IntImm) or (groups > 1 and channels == 1):
         return None
     panels = choose_panels(columns // groups, None, selection.cpu)
-    matrix = array.reshape(-1, groups, columns // groups)
-    packed = np.concatenate([pack_panels(matrix[:, group], panels) for group in range(groups)])
+    matrix = array.reshape(-1, columns)
+    packed = pack_groups(matrix, groups, panels)
     window = Window.of(call, (kernel_height, kernel_width))
     return selection.builder.call_te(
         _anchor(window, call, channels, groups, panels),

@@ -24,3 +24,18 @@ def pack_panels(weights: Floats, panels: Panels) -> Floats:
     padded = np.pad(weights, [(0, 0)] * (weights.ndim - 1) + [(0, missing)])
     split = padded.reshape(*weights.shape[:-1], panels.count, panels.width)
     return np.ascontiguousarray(np.moveaxis(split, -2, 0))
+
+
+def pack_groups(weights: Floats, groups: int, panels: Panels) -> Floats:
+    """Packs weights whose last axis is the columns of one group after the other.
+
+    Args:
+        weights: [..., columns].
+        groups: Number of groups.
+        panels: The panels of a group's columns.
+
+    Returns:
+        [group and panel, ..., panel width], columns beyond a group's last are zero.
+    """
+    parts = np.split(weights, groups, axis=-1)
+    return np.concatenate([pack_panels(part, panels) for part in parts])

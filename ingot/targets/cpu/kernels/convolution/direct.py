@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 from tvm import tirx
 
@@ -56,7 +57,7 @@ class PartSums:
 
 @dataclasses.dataclass
 class _Convolution:
-    """A convolution while it is written."""
+    """A convolution while it is written; its panels are those of one group's columns."""
 
     emitter: Emitter
     kernel: FusedKernel
@@ -107,7 +108,7 @@ class _Convolution:
     ) -> None:
         """Writes the code of one tile."""
         emitter, lanes = self.emitter, self.panels.lanes
-        first_column = panel * index(self.panels.width)
+        first_column = self._first_column(panel)
         last = part_sums is None or part_sums.last
         for pixel in range(segment.pixels if last else 0):
             position = [image, y, start + index(pixel), first_column]
@@ -179,15 +180,49 @@ class _Convolution:
         """The first input channel of the group that a panel belongs to."""
         if self.groups == 1:
             return index(0)
-        panels = self.panels.count // self.groups
-        return panel // index(panels) * index(self.channels)
+        return panel // index(self.panels.count) * index(self.channels)
+
+    def _first_column(self, panel: tirx.Expr) -> tirx.Expr:
+        """The result's first column of a panel."""
+        width, count = index(self.panels.width), index(self.panels.count)
+        if self.groups == 1 or not self.panels.last_columns:
+            return panel * width
+        return panel // count * index(self.panels.columns) + panel % count * width
+
+    def each_panel(
+        self, bounds: tuple[tirx.Expr, tirx.Expr], body: Callable[[tirx.Expr, int], None]
+    ) -> None:
+        """Goes through panels, or through groups where these end with narrower panels."""
+        emitter, panels = self.emitter, self.panels
+        if self.groups == 1:
+            each_panel(emitter, panels, bounds, body)
+        elif not panels.last_columns:
+            columns = panels.columns * self.groups
+            each_panel(emitter, dataclasses.replace(panels, columns=columns), bounds, body)
+        else:
+            low, high = bounds
+            with emitter.loop(high - low, "group", start=low) as group:
+                before = emitter.bind("panels_before", group * index(panels.count))
+                each_panel(
+                    emitter,
+                    panels,
+                    (index(0), index(panels.count)),
+                    lambda panel, columns: body(before + panel, columns),
+                )
+
+    @property
+    def panel_units(self) -> int:
+        """Number of what :meth:`each_panel` goes through."""
+        if self.groups > 1 and self.panels.last_columns:
+            return self.groups
+        return self.groups * self.panels.count
 
 
 def write_convolution(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
     """Writes the code of a convolution and of its epilogue.
 
     The anchor's annotations give ``strides``, ``padding`` (before), ``dilation``, ``groups``,
-    ``channels_first`` (how the image lies) and the panels' ``vectors``.
+    ``channels_first`` (how the image lies) and the panels' ``lanes`` and ``vectors``.
     """
     emitter = Emitter()
     notes = kernel.annotations
@@ -203,7 +238,8 @@ def write_convolution(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc
         )
         for axis in range(2)
     )
-    panels = Panels(int(columns), cpu.float_lanes, int(notes["vectors"]))
+    groups = int(notes["groups"])
+    panels = Panels(int(columns) // groups, int(notes["lanes"]), int(notes["vectors"]))
     convolution = _Convolution(
         emitter,
         kernel,
@@ -211,7 +247,7 @@ def write_convolution(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc
         height,
         width,
         int(weights.shape[3]),
-        int(notes["groups"]),
+        groups,
         panels,
         first,
     )
@@ -222,7 +258,7 @@ def write_convolution(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc
 def _write_tasks(convolution: _Convolution, batch: tirx.Expr) -> int | None:
     emitter, panels, height = convolution.emitter, convolution.panels, convolution.height
     per_image = (
-        2 * height.result * convolution.width.result * panels.columns
+        2 * height.result * convolution.width.result * panels.columns * convolution.groups
         * height.kernel * convolution.width.kernel * convolution.channels
     )  # fmt: skip
     images = int(batch.value) if isinstance(batch, tirx.IntImm) else None
@@ -235,9 +271,10 @@ def _write_tasks(convolution: _Convolution, batch: tirx.Expr) -> int | None:
     blocking = choose_blocking(
         row_units=units,
         row_bytes=4.0 * convolution.width.size * source_channels * height.stride,
-        panels=panels.count,
+        panels=convolution.panel_units,
         panel_bytes=4.0
-        * math.prod(int(size) for size in convolution.kernel.parameters[1].shape[1:]),
+        * math.prod(int(size) for size in convolution.kernel.parameters[1].shape)
+        / convolution.panel_units,
         operations=float(per_image * joined),
         cpu=convolution.cpu,
     )
@@ -274,8 +311,7 @@ def _write_tasks(convolution: _Convolution, batch: tirx.Expr) -> int | None:
                         added = PartSums(sums, row - low, channels, channels is parts[-1])
                     writer.pixel_row(image, y, panel, columns, added)
 
-        group_bounds = part(group, panels.count, blocking.panel_groups)
-        each_panel(emitter, panels, group_bounds, rows_of)
+        convolution.each_panel(part(group, convolution.panel_units, blocking.panel_groups), rows_of)
 
     total = per_image * images if images else None
     share_tasks(emitter, tasks, total or batch * index(per_image), emit_task, convolution.cpu)

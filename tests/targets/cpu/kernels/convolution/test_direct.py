@@ -129,22 +129,25 @@ def test_edges(compile_for_cpu: Compile, layer: Layer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("groups", "per_group", "filters_per_group"), [(2, 5, 16), (3, 2, 32), (4, 1, 24)]
+    ("groups", "per_group", "filters_per_group"),
+    [
+        pytest.param(2, 5, 16, id="a vector"),
+        pytest.param(3, 2, 32, id="two vectors"),
+        pytest.param(2, 3, 27, id="a last panel that is narrower"),
+        pytest.param(3, 7, 5, id="less than a vector"),
+        pytest.param(4, 1, 24, id="several filters of one channel each"),
+    ],
 )
-def test_groups_of_whole_panels(
-    compile_for_cpu: Compile, groups: int, per_group: int, filters_per_group: int
+@pytest.mark.parametrize("kernel", [(3, 3), (1, 1)], ids=["3x3", "1x1"])
+def test_groups(
+    compile_for_cpu: Compile, kernel: Pair, groups: int, per_group: int, filters_per_group: int
 ) -> None:
+    pads = tuple(size // 2 for size in (*kernel, *kernel))
     layer = Layer(
-        (7, 6), (3, 3), groups * per_group, groups * filters_per_group, groups=groups,
-        pads=(1, 1, 1, 1), batch="N",
+        (7, 6), kernel, groups * per_group, groups * filters_per_group, groups=groups,
+        pads=pads, batch="N",
     )  # fmt: skip
-    # With one input channel and many filters per group it is a depthwise layer, nobody's kernel.
-    check(compile_for_cpu, layer, "loops" if per_group == 1 else "convolution")
-
-
-def test_groups_that_are_no_whole_panels_stay_plain_loops(compile_for_cpu: Compile) -> None:
-    layer = Layer((7, 6), (3, 3), channels=6, filters=10, groups=2, pads=(1, 1, 1, 1))
-    check(compile_for_cpu, layer, "loops")
+    check(compile_for_cpu, layer)
 
 
 class TestFirstLayers:
