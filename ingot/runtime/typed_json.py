@@ -53,7 +53,8 @@ def decode(kind: Any, value: Any, where: str = "") -> Any:
 
     Args:
         kind: A dataclass, or what its fields may be: ``str``, ``int``, ``float``, ``bool``,
-            ``Any``, a union of these, ``tuple[X, ...]``, ``Mapping[str, X]``, ``TypedDict``.
+            ``Any``, a ``Literal`` or a union of these, ``tuple[X, ...]``, ``tuple[X, X]`` of so
+            many, ``Mapping[str, X]``, ``TypedDict``.
         value: What :func:`parse_json` returned.
         where: What the value is called in errors.
 
@@ -97,8 +98,11 @@ def _decoder(kind: Any) -> _Decoder:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (Union, types.UnionType):
         return _union(arguments)
+    if origin is typing.Literal:
+        return _one_of(arguments)
     if origin is tuple:
-        return _sequence(arguments[0], tuple)
+        count = None if arguments[-1] is Ellipsis else len(arguments)
+        return _sequence(arguments[0], tuple, count)
     if origin is list:
         return _sequence(arguments[0], list)
     if origin is Mapping:
@@ -150,12 +154,23 @@ def _union(kinds: tuple[Any, ...]) -> _Decoder:
     return read
 
 
-def _sequence(kind: Any, make: type) -> _Decoder:
+def _one_of(choices: tuple[Any, ...]) -> _Decoder:
+    def read(value: Any) -> Any:
+        if not any(type(value) is type(choice) and value == choice for choice in choices):
+            raise _MismatchError(f"none of {', '.join(map(str, choices))}")
+        return value
+
+    return read
+
+
+def _sequence(kind: Any, make: type, count: int | None = None) -> _Decoder:
     reader = _decoder(kind)
 
     def read(value: Any) -> Any:
         if not isinstance(value, list):
             raise _MismatchError("no list")
+        if count is not None and len(value) != count:
+            raise _MismatchError(f"a list of {len(value)} values, not {count},")
         return make([reader(entry) for entry in value])
 
     return read

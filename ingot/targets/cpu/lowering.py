@@ -14,7 +14,7 @@ from ingot.runtime.program import Program
 from ingot.targets.cpu.called_functions import require_runtime_functions
 from ingot.targets.cpu.cost import kernel_costs
 from ingot.targets.cpu.floats import keep_floats
-from ingot.targets.cpu.kernels import write_module
+from ingot.targets.cpu.kernels.module import write_module
 from ingot.targets.cpu.layout import channels_last
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.merging import merge_expansions

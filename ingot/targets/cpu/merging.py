@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import collections
+from typing import TypeVar, cast
 
 import tvm
 from tvm import relax, tirx
 
+from ingot.targets.cpu.kernels.anchors import Anchor, DepthwiseAnchor, MatmulAnchor
 from ingot.targets.cpu.kernels.convolution.expansion import plan_expansion, write_expansion
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel, NotFusableError, take_apart
 from ingot.targets.cpu.machine import CpuDescription
-from ingot.targets.cpu.selection.base import ANCHOR
 
 _CALL_TIR = "relax.call_tir"
+_Wanted = TypeVar("_Wanted", bound=Anchor)
 
 
 @relax.expr_functor.mutator
@@ -39,14 +41,14 @@ class _Merger(relax.PyExprMutator):  # type: ignore[misc]
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = self.visit_expr_post_order(call)
-        window = self._kernel(call, "depthwise")
+        window = self._kernel(call, DepthwiseAnchor)
         if window is None:
             return call
         image, *others = call.args[1].fields
         if not isinstance(image, relax.Var) or self._uses[image] != 1:
             return call
         producer = self.lookup_binding(image)
-        expansion = self._kernel(producer, "matmul")
+        expansion = self._kernel(producer, MatmulAnchor)
         plan = None
         if expansion is not None:
             plan = plan_expansion(expansion, window, self._cpu)
@@ -56,8 +58,10 @@ class _Merger(relax.PyExprMutator):  # type: ignore[misc]
         merged = self.builder_.add_func(write_expansion(expansion, window, plan), name)
         return relax.call_tir(merged, [*producer.args[1].fields, *others], call.ty)
 
-    def _kernel(self, call: relax.Expr | None, anchor: str) -> FusedKernel | None:
-        """The kernel that a call is of, where it begins with an anchor."""
+    def _kernel(
+        self, call: relax.Expr | None, anchor: type[_Wanted]
+    ) -> FusedKernel[_Wanted] | None:
+        """The kernel that a call is of, where it begins with such an anchor."""
         if not isinstance(call, relax.Call) or getattr(call.op, "name", "") != _CALL_TIR:
             return None
         function = self._module[call.args[0]]
@@ -67,7 +71,9 @@ class _Merger(relax.PyExprMutator):  # type: ignore[misc]
             kernel = take_apart(function)
         except NotFusableError:
             return None
-        return kernel if kernel.annotations.get(ANCHOR) == anchor and not kernel.prologue else None
+        if not isinstance(kernel.anchor, anchor) or kernel.prologue:
+            return None
+        return cast("FusedKernel[_Wanted]", kernel)
 
 
 def merge_expansions(module: tvm.IRModule, cpu: CpuDescription) -> tvm.IRModule:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from tvm import sym, tirx
 
+from ingot.targets.cpu.kernels.anchors import MatmulAnchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel, matrix_view
 from ingot.targets.cpu.kernels.fusion.gating import Gate
 from ingot.targets.cpu.kernels.tiling.blocking import MOST_SHARES, Blocking, choose_blocking, part
@@ -59,7 +60,7 @@ class _Matmul:
     """
 
     emitter: Emitter
-    kernel: FusedKernel
+    kernel: FusedKernel[MatmulAnchor]
     cpu: CpuDescription
     weights: tirx.Buffer
     panels: Panels
@@ -135,27 +136,24 @@ class _Matmul:
         )
 
 
-def write_matmul(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
+def write_matmul(kernel: FusedKernel[MatmulAnchor], cpu: CpuDescription) -> tirx.PrimFunc:
     """Writes the code of a matmul and of its epilogue.
 
-    The anchor's annotations give ``depth``, the panels' ``vectors`` and ``strides``, the last for a
-    1x1 convolution that skips pixels. A prologue is the product of its rows, [N, H, W, K], with the
-    third parameter, [N, 1, 1, K].
+    A prologue is the product of its rows, [N, H, W, K], with the third parameter, [N, 1, 1, K].
     """
     emitter = Emitter()
     rows_buffer, weights = kernel.parameters[0], kernel.parameters[1]
     result = kernel.epilogue.result
     leading = list(result.shape[:-1])
-    notes = kernel.annotations
-    depth, columns = int(notes["depth"]), int(result.shape[-1])
-    panels = Panels(columns, cpu.float_lanes, int(notes["vectors"]))
-    strides = [int(stride) for stride in notes.get("strides", ())]
+    depth, columns = kernel.anchor.depth, int(result.shape[-1])
+    panels = Panels(columns, cpu.float_lanes, kernel.anchor.vectors)
 
     def decode(row: tirx.Expr) -> list[tirx.Expr]:
         return decode_row(row, leading)
 
     epilogue = kernel.epilogue.by_rows(emitter, decode)
     kernel = dataclasses.replace(kernel, epilogue=epilogue)
+    strides = kernel.anchor.strides
     row_operand = row_loader(emitter, rows_buffer, decode, strides)
     gate = None
     if kernel.prologue:

@@ -12,8 +12,6 @@ from ingot.targets.cpu.machine import CpuDescription
 
 # TVM's classes of prim funcs, by which FuseOps decides what may be merged.
 OP_PATTERN = "op_pattern"
-# The annotation that names the kernel family on the block that it begins with.
-ANCHOR = "ingot.anchor"
 OUT_ELEMENTWISE_FUSABLE = 4
 OPAQUE = 8
 

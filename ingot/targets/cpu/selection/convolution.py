@@ -8,11 +8,12 @@ from typing import Any
 import tvm
 from tvm import relax, te, tirx
 
+from ingot.targets.cpu.kernels.anchors import ConvolutionAnchor, MatmulAnchor, anchor_attributes
 from ingot.targets.cpu.kernels.matmul import can_scale_rows
+from ingot.targets.cpu.kernels.tiling.axes import Window
 from ingot.targets.cpu.kernels.tiling.tiles import Panels, choose_panels
 from ingot.targets.cpu.kernels.writing.emission import index
 from ingot.targets.cpu.selection.base import (
-    ANCHOR,
     OP_PATTERN,
     OUT_ELEMENTWISE_FUSABLE,
     Selection,
@@ -132,7 +133,7 @@ def _channels_first_source(
 
 @dataclasses.dataclass(frozen=True)
 class _Anchor:
-    """The convolution as plain loops; the schedule writes its code from the annotations."""
+    """The convolution as plain loops; its family writes the code from the anchor."""
 
     attributes: _Attributes
     panels: Panels
@@ -187,16 +188,17 @@ class _Anchor:
             (batch, *map(index, extents), index(columns)),
             value,
             name="conv2d",
-            attrs={
-                ANCHOR: "convolution",
-                "strides": list(given.strides),
-                "padding": [top, left],
-                "dilation": list(given.dilation),
-                "groups": given.groups,
-                "channels_first": self.channels_first,
-                "lanes": self.panels.lanes,
-                "vectors": self.panels.vectors,
-            },
+            attrs=anchor_attributes(
+                ConvolutionAnchor(
+                    Window(
+                        (kernel_height, kernel_width), given.strides, (top, left), given.dilation
+                    ),
+                    given.groups,
+                    self.channels_first,
+                    self.panels.lanes,
+                    self.panels.vectors,
+                )
+            ),
         )
 
     def gated(self, image: te.Tensor, weights: te.Tensor, gate: te.Tensor) -> te.Tensor:
@@ -219,12 +221,9 @@ class _Anchor:
                 axis=[k],
             ),
             name="conv2d",
-            attrs={
-                ANCHOR: "matmul",
-                "depth": channels,
-                "strides": [stride_y, stride_x],
-                "vectors": self.panels.vectors,
-            },
+            attrs=anchor_attributes(
+                MatmulAnchor(channels, self.panels.vectors, self.attributes.strides)
+            ),
         )
 
 

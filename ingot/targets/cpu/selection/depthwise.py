@@ -8,15 +8,16 @@ import numpy as np
 import numpy.typing as npt
 from tvm import relax, te
 
+from ingot.targets.cpu.kernels.anchors import DepthwiseAnchor, anchor_attributes
+from ingot.targets.cpu.kernels.tiling.axes import Window
 from ingot.targets.cpu.kernels.writing.emission import as_float, index
 from ingot.targets.cpu.selection.base import (
-    ANCHOR,
     OP_PATTERN,
     OUT_ELEMENTWISE_FUSABLE,
     Selection,
 )
 from ingot.targets.cpu.selection.integer import dequantized_source
-from ingot.targets.cpu.selection.window import Window
+from ingot.targets.cpu.selection.window import read_under, taps_of, window_of
 
 
 def select_depthwise(selection: Selection, call: relax.Call) -> relax.Expr | None:
@@ -43,7 +44,7 @@ def select_depthwise(selection: Selection, call: relax.Call) -> relax.Expr | Non
         if source.zero_point:
             # Not part of the code, or equal layers would be compiled one by one.
             centre = [relax.const(np.array([source.zero_point], np.float32))]
-    window = Window.of(call, (kernel_height, kernel_width))
+    window = window_of(call, (kernel_height, kernel_width))
     return selection.builder.call_te(
         _anchor(window, list(call.ty.shape)),
         image,
@@ -64,10 +65,10 @@ def _anchor(window: Window, shape: list[Any]) -> Any:
     """The convolution as plain loops; weights are [kernel height, kernel width, channels]."""
 
     def depthwise(image: te.Tensor, weights: te.Tensor, *centre: te.Tensor) -> te.Tensor:
-        taps = window.reduce_axes()
+        taps = taps_of(window)
 
         def value(n: Any, y: Any, x: Any, c: Any) -> Any:
-            operand = as_float(window.read(image, n, y, x, c, taps, outside=0.0))
+            operand = as_float(read_under(window, image, (n, y, x, c), taps, outside=0.0))
             for zero_point in centre:
                 operand = operand - zero_point(index(0))
             return te.sum(operand * as_float(weights(*taps, c)), axis=taps)
@@ -76,7 +77,7 @@ def _anchor(window: Window, shape: list[Any]) -> Any:
             (image.shape[0], *map(index, map(int, shape[1:]))),
             value,
             name="depthwise",
-            attrs={ANCHOR: "depthwise", **window.notes()},
+            attrs=anchor_attributes(DepthwiseAnchor(window)),
         )
 
     return depthwise

@@ -11,6 +11,12 @@ import numpy.typing as npt
 import tvm
 from tvm import relax, te, tirx
 
+from ingot.targets.cpu.kernels.anchors import (
+    IntegerConvolutionAnchor,
+    IntegerMatmulAnchor,
+    IntegerPacking,
+    anchor_attributes,
+)
 from ingot.targets.cpu.kernels.integer.amx import groups_of_step, tile_panels
 from ingot.targets.cpu.kernels.integer.dot import (
     GROUP,
@@ -19,16 +25,16 @@ from ingot.targets.cpu.kernels.integer.dot import (
     safe_depth,
     split_excess,
 )
+from ingot.targets.cpu.kernels.tiling.axes import Window
 from ingot.targets.cpu.kernels.tiling.tiles import Panels, choose_panels
 from ingot.targets.cpu.kernels.writing.emission import index
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.selection.base import (
-    ANCHOR,
     OP_PATTERN,
     OUT_ELEMENTWISE_FUSABLE,
     Selection,
 )
-from ingot.targets.cpu.selection.window import Window
+from ingot.targets.cpu.selection.window import read_under, taps_of, window_of
 
 _NCHW_TO_NHWC = [0, 2, 3, 1]
 _FEW_CHANNELS = 4
@@ -203,13 +209,10 @@ class PackedWeights:
         """Returns the arrays as Relax constants."""
         return [relax.const(array) for array in self.arrays]
 
-    def notes(self) -> dict[str, int]:
-        """What the schedule needs to know of them."""
-        return {
-            "weights": len(self.arrays),
-            "depth": self.depth,
-            "tile_groups": self.tile_groups,
-        }
+    @property
+    def packing(self) -> IntegerPacking:
+        """What the kernel needs to know of them."""
+        return IntegerPacking(len(self.arrays), self.depth, self.tile_groups)
 
 
 def _columns(array: npt.NDArray[Any], panels: Panels) -> npt.NDArray[Any]:
@@ -251,7 +254,7 @@ def select_integer_convolution(selection: Selection, call: relax.Call) -> relax.
     kernel_height, kernel_width, channels, columns = array.shape
     groups = int(call.attrs.groups)
     padding = list(map(int, call.attrs.padding))
-    window = Window.of(call, (kernel_height, kernel_width))
+    window = window_of(call, (kernel_height, kernel_width))
     pointwise = (kernel_height, kernel_width, groups) == (1, 1, 1) and not any(padding)
     if pointwise and not source.channels_first:
         return _pointwise(selection, call, source, array, window)
@@ -351,7 +354,7 @@ def _matmul(
     shape: list[Any],
     read: Any,
     weights: tuple[te.Tensor, ...],
-    length: int,
+    depth: int,
     panels: Panels,
     packed: PackedWeights,
     strides: tuple[int, ...] = (),
@@ -361,7 +364,7 @@ def _matmul(
     FuseOps takes from them what may follow; the code, which reads the other arrays too (offsets
     hold what the zero point makes of the weights), is the schedule's.
     """
-    k = te.reduce_axis((index(0), index(length)), "k")
+    k = te.reduce_axis((index(0), index(depth)), "k")
 
     def value(*place: Any) -> Any:
         *leading, column = place
@@ -372,13 +375,9 @@ def _matmul(
         tuple(shape),
         value,
         name="integer_matmul",
-        attrs={
-            ANCHOR: "integer_matmul",
-            "length": length,
-            "strides": list(strides),
-            "vectors": panels.vectors,
-            **packed.notes(),
-        },
+        attrs=anchor_attributes(
+            IntegerMatmulAnchor(depth, panels.vectors, strides, packed.packing)
+        ),
     )
 
 
@@ -407,14 +406,14 @@ class _Convolution:
         window = self.window
 
         def conv2d(image: te.Tensor, *weights: te.Tensor) -> te.Tensor:
-            tap_y, tap_x = window.reduce_axes()
+            tap_y, tap_x = taps_of(window)
             k = te.reduce_axis((index(0), index(channels)), "k")
             of_tap = channels if self.joined else -(-channels // GROUP) * GROUP
 
             def value(n: Any, y: Any, x: Any, c: Any) -> Any:
                 channel = k if self.groups == 1 else c // index(per_group) * index(channels) + k
-                read = window.read(
-                    image, n, y, x, channel, (tap_y, tap_x), 0,
+                read = read_under(
+                    window, image, (n, y, x, channel), (tap_y, tap_x), 0,
                     channels_first=self.source.channels_first,
                 )  # fmt: skip
                 at = tap_x * index(of_tap) + k
@@ -425,14 +424,15 @@ class _Convolution:
                 tuple(shape),
                 value,
                 name="integer_conv2d",
-                attrs={
-                    ANCHOR: "integer_convolution",
-                    **window.notes(),
-                    "groups": self.groups,
-                    "channels_first": self.source.channels_first,
-                    "vectors": self.panels.vectors,
-                    **self.packed.notes(),
-                },
+                attrs=anchor_attributes(
+                    IntegerConvolutionAnchor(
+                        window,
+                        self.groups,
+                        self.source.channels_first,
+                        self.panels.vectors,
+                        self.packed.packing,
+                    )
+                ),
             )
 
         return conv2d

@@ -8,10 +8,10 @@ from typing import Any
 import tvm
 from tvm import relax, te, tirx
 
+from ingot.targets.cpu.kernels.anchors import MatmulAnchor, anchor_attributes
 from ingot.targets.cpu.kernels.tiling.tiles import Panels, choose_panels
 from ingot.targets.cpu.kernels.writing.emission import index
 from ingot.targets.cpu.selection.base import (
-    ANCHOR,
     OP_PATTERN,
     OUT_ELEMENTWISE_FUSABLE,
     Selection,
@@ -58,7 +58,7 @@ def _anchor(depth: int, panels: Panels) -> Any:
             (*rows.shape[:-1], index(panels.columns)),
             value,
             name="matmul",
-            attrs={ANCHOR: "matmul", "depth": depth, "vectors": panels.vectors},
+            attrs=anchor_attributes(MatmulAnchor(depth, panels.vectors, strides=())),
         )
 
     return matmul

@@ -9,9 +9,15 @@ import numpy as np
 import numpy.typing as npt
 from tvm import relax, te
 
+from ingot.targets.cpu.kernels.anchors import (
+    MaxPoolingAnchor,
+    SumPoolingAnchor,
+    WindowAnchor,
+    anchor_attributes,
+)
+from ingot.targets.cpu.kernels.tiling.axes import Window
 from ingot.targets.cpu.kernels.writing.emission import as_float, index
 from ingot.targets.cpu.selection.base import (
-    ANCHOR,
     OP_PATTERN,
     OUT_ELEMENTWISE_FUSABLE,
     Selection,
@@ -19,14 +25,14 @@ from ingot.targets.cpu.selection.base import (
 )
 from ingot.targets.cpu.selection.dimensions import shape_of
 from ingot.targets.cpu.selection.integer import dequantized_source
-from ingot.targets.cpu.selection.window import Window
+from ingot.targets.cpu.selection.window import read_under, taps_of, window_of
 
 
 def select_max_pooling(selection: Selection, call: relax.Call) -> relax.Expr | None:
     """Selects the kernel of a maximum over windows in NHWC."""
     if not _is_supported(call):
         return None
-    return _pool(selection, call, "max_pooling", -math.inf, te.max)
+    return _pool(selection, call, MaxPoolingAnchor, -math.inf, te.max)
 
 
 def select_average_pooling(selection: Selection, call: relax.Call) -> relax.Expr | None:
@@ -37,7 +43,7 @@ def select_average_pooling(selection: Selection, call: relax.Call) -> relax.Expr
     """
     if not _is_supported(call):
         return None
-    total = selection.builder.emit(_pool(selection, call, "sum_pooling", 0.0, te.sum))
+    total = selection.builder.emit(_pool(selection, call, SumPoolingAnchor, 0.0, te.sum))
     height, width = (_counts(call, axis) for axis in range(2))
     counts = (height[:, None] * width[None, :])[None, :, :, None]
     divisor = counts if np.ptp(counts) else counts.reshape(-1)[0]
@@ -53,7 +59,7 @@ def _is_supported(call: relax.Call) -> bool:
 
 
 def _pool(
-    selection: Selection, call: relax.Call, anchor: str, outside: float, reduce: Any
+    selection: Selection, call: relax.Call, anchor: type[WindowAnchor], outside: float, reduce: Any
 ) -> relax.Expr:
     window = _window(call)
     shape = [index(int(size)) for size in list(call.ty.shape)[1:]]
@@ -63,23 +69,23 @@ def _pool(
         centre = [relax.const(np.array([source.zero_point], np.float32))]
 
     def pool(image: te.Tensor, *centre: te.Tensor) -> te.Tensor:
-        taps = window.reduce_axes()
+        taps = taps_of(window)
 
         def value(n: Any, y: Any, x: Any, c: Any) -> Any:
             outer = outside if str(image.dtype) == "float32" else 0
-            read = as_float(window.read(image, n, y, x, c, taps, outer))
+            read = as_float(read_under(window, image, (n, y, x, c), taps, outer))
             for zero_point in centre:
                 read = read - zero_point(index(0))
             return reduce(read, axis=taps)
 
-        attrs = {ANCHOR: anchor, **window.notes()}
+        attrs = anchor_attributes(anchor(window))
         return te.compute((image.shape[0], *shape), value, name="pool", attrs=attrs)
 
     pooled = selection.builder.call_te(
         pool,
         call.args[0] if source is None else source.values,
         *centre,
-        primfunc_name_hint=anchor,
+        primfunc_name_hint=anchor.family,
         primfunc_attrs={OP_PATTERN: OUT_ELEMENTWISE_FUSABLE},
     )
     if source is None or source.scale == 1:
@@ -90,7 +96,7 @@ def _pool(
 
 def _window(call: relax.Call) -> Window:
     kernel_height, kernel_width = (int(size) for size in call.attrs.pool_size)
-    return Window.of(call, (kernel_height, kernel_width))
+    return window_of(call, (kernel_height, kernel_width))
 
 
 def _counts(call: relax.Call, axis: int) -> npt.NDArray[np.float32]:

@@ -7,9 +7,9 @@ from typing import Any
 
 from tvm import relax, te
 
+from ingot.targets.cpu.kernels.anchors import ColumnReductionAnchor, Reduction, anchor_attributes
 from ingot.targets.cpu.kernels.writing.emission import index
 from ingot.targets.cpu.selection.base import (
-    ANCHOR,
     OP_PATTERN,
     OUT_ELEMENTWISE_FUSABLE,
     Selection,
@@ -18,6 +18,13 @@ from ingot.targets.cpu.selection.base import (
 from ingot.targets.cpu.selection.dimensions import shape_of
 
 _REDUCE = {"sum": te.sum, "max": te.max, "min": te.min}
+# A mean is a sum, divided.
+_KINDS: dict[str, Reduction] = {
+    "relax.mean": "sum",
+    "relax.sum": "sum",
+    "relax.max": "max",
+    "relax.min": "min",
+}
 
 
 def select_reduction(selection: Selection, call: relax.Call) -> relax.Expr | None:
@@ -25,7 +32,7 @@ def select_reduction(selection: Selection, call: relax.Call) -> relax.Expr | Non
 
     Other axes may stand before those that are reduced, but none between them and the last.
     """
-    kind = str(call.op.name).rpartition(".")[2]
+    name = str(call.op.name)
     shape = shape_of(call.args[0])
     if not shape or len(shape) < 2 or not isinstance(shape[-1], int) or shape[-1] == 0:
         return None
@@ -35,8 +42,8 @@ def select_reduction(selection: Selection, call: relax.Call) -> relax.Expr | Non
     if not axes or axes != list(range(axes[0], len(shape) - 1)):
         return None
     reduced = shape[axes[0] : -1]
-    if kind != "mean":
-        return _reduce(selection, call, kind, len(shape), axes[0])
+    if name != "relax.mean":
+        return _reduce(selection, call, _KINDS[name], len(shape), axes[0])
     if not all(isinstance(size, int) for size in reduced):
         return None
     total = selection.builder.emit(_reduce(selection, call, "sum", len(shape), axes[0]))
@@ -44,7 +51,7 @@ def select_reduction(selection: Selection, call: relax.Call) -> relax.Expr | Non
 
 
 def _reduce(
-    selection: Selection, call: relax.Call, kind: str, rank: int, leading: int
+    selection: Selection, call: relax.Call, kind: Reduction, rank: int, leading: int
 ) -> relax.Expr:
     kept = bool(call.attrs.keepdims)
 
@@ -62,7 +69,7 @@ def _reduce(
             (*data.shape[:leading], *ones, data.shape[-1]),
             value,
             name=kind,
-            attrs={ANCHOR: "column_reduction", "reduce": kind, "leading": leading},
+            attrs=anchor_attributes(ColumnReductionAnchor(kind, leading)),
         )
 
     return selection.builder.call_te(
@@ -73,6 +80,4 @@ def _reduce(
     )
 
 
-REDUCTION_SELECTORS: dict[str, Selector] = {
-    f"relax.{kind}": select_reduction for kind in ("mean", "sum", "max", "min")
-}
+REDUCTION_SELECTORS: dict[str, Selector] = dict.fromkeys(_KINDS, select_reduction)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tvm import relax
 
+from ingot.targets.cpu.kernels.anchors import IntegerPacking
 from ingot.targets.cpu.kernels.integer.dot import GROUP, DotProduct, safe_depth
 from ingot.targets.cpu.kernels.tiling.tiles import Panels
 from ingot.targets.cpu.selection.base import Selection
@@ -92,8 +93,7 @@ class TestPackedWeights:
         kept = unpacked(packed.arrays[0], shape[2]).astype(np.int8)
         assert safe_depth(kept) >= packed.depth >= 1
         assert len(packed.arrays) == (5 if safe_depth(weights) == 0 else 2)
-        noted = {"weights": len(packed.arrays), "depth": packed.depth, "tile_groups": 0}
-        assert packed.notes() == noted
+        assert packed.packing == IntegerPacking(len(packed.arrays), packed.depth, tile_groups=0)
 
     def test_exact_instructions_need_none_of_this(self) -> None:
         weights = np.full((1, 8, 3), -128, np.int8)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from tvm import tirx
 
+from ingot.targets.cpu.kernels.anchors import ConvolutionAnchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
 from ingot.targets.cpu.kernels.tiling.axes import Axis, Segment, segments
 from ingot.targets.cpu.kernels.tiling.blocking import choose_blocking, part
@@ -60,7 +61,7 @@ class _Convolution:
     """A convolution while it is written; its panels are those of one group's columns."""
 
     emitter: Emitter
-    kernel: FusedKernel
+    kernel: FusedKernel[ConvolutionAnchor]
     cpu: CpuDescription
     height: Axis
     width: Axis
@@ -218,28 +219,15 @@ class _Convolution:
         return self.groups * self.panels.count
 
 
-def write_convolution(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
-    """Writes the code of a convolution and of its epilogue.
-
-    The anchor's annotations give ``strides``, ``padding`` (before), ``dilation``, ``groups``,
-    ``channels_first`` (how the image lies) and the panels' ``lanes`` and ``vectors``.
-    """
+def write_convolution(kernel: FusedKernel[ConvolutionAnchor], cpu: CpuDescription) -> tirx.PrimFunc:
+    """Writes the code of a convolution and of its epilogue."""
     emitter = Emitter()
-    notes = kernel.annotations
+    anchor = kernel.anchor
     image, weights = kernel.parameters[0], kernel.parameters[1]
-    batch, *_, columns = kernel.epilogue.result.shape
-    first = bool(notes["channels_first"])
-    height, width = (
-        Axis(
-            int(image.shape[axis + (2 if first else 1)]),
-            int(kernel.epilogue.result.shape[axis + 1]),
-            int(weights.shape[axis + 1]),
-            *(int(notes[name][axis]) for name in ("strides", "padding", "dilation")),
-        )
-        for axis in range(2)
-    )
-    groups = int(notes["groups"])
-    panels = Panels(int(columns) // groups, int(notes["lanes"]), int(notes["vectors"]))
+    batch, *results, columns = kernel.epilogue.result.shape
+    sizes = image.shape[2:4] if anchor.channels_first else image.shape[1:3]
+    height, width = anchor.window.axes(sizes, results)
+    panels = Panels(int(columns) // anchor.groups, anchor.lanes, anchor.vectors)
     convolution = _Convolution(
         emitter,
         kernel,
@@ -247,9 +235,9 @@ def write_convolution(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc
         height,
         width,
         int(weights.shape[3]),
-        groups,
+        anchor.groups,
         panels,
-        first,
+        anchor.channels_first,
     )
     operations = _write_tasks(convolution, batch)
     return prim_func(kernel.parameters, emitter.body(), family="convolution", operations=operations)

@@ -14,6 +14,7 @@ import dataclasses
 
 from tvm import tirx
 
+from ingot.targets.cpu.kernels.anchors import DepthwiseAnchor, MatmulAnchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
 from ingot.targets.cpu.kernels.tiling.blocking import part
 from ingot.targets.cpu.kernels.tiling.microkernel import Accumulators, each_panel
@@ -78,7 +79,7 @@ class ExpansionPlan:
 
 
 def plan_expansion(
-    expansion: FusedKernel, window: FusedKernel, cpu: CpuDescription
+    expansion: FusedKernel[MatmulAnchor], window: FusedKernel[DepthwiseAnchor], cpu: CpuDescription
 ) -> ExpansionPlan | None:
     """Plans the kernel of a 1x1 and of a depthwise convolution, or None where it does not fit.
 
@@ -88,22 +89,21 @@ def plan_expansion(
     fit all of its pixels (14x14 and 7x7 images were measured a tenth to a third slower).
     """
     source, result = expansion.parameters[0], window.epilogue.result
-    notes = expansion.annotations
     dimensions = [*source.shape, *result.shape]
     if not all(isinstance(size, tirx.IntImm) for size in dimensions):
         return None
-    if list(map(int, notes.get("strides", ()))) != [1, 1]:
+    if expansion.anchor.strides != (1, 1):
         return None
     shape = window_shape(window, cpu, weighted=True)
     if 4 * shape.height.size * shape.width.size * shape.channels <= cpu.core.l2_bytes:
         return None
     tile = choose_window_tile(shape, cpu)
-    panels = Panels(shape.channels, cpu.float_lanes, int(notes["vectors"]))
+    panels = Panels(shape.channels, cpu.float_lanes, expansion.anchor.vectors)
     group = tile.vectors * shape.lanes
     if panels.width % group or shape.channels % group:
         return None
     plans = [
-        ExpansionPlan(shape, tile, panels, int(notes["depth"]), blocks, cpu)
+        ExpansionPlan(shape, tile, panels, expansion.anchor.depth, blocks, cpu)
         for blocks in range(1, sum(run.count for run in runs_of(shape.height, tile.rows)) + 1)
     ]
     fitting = [plan for plan in plans if plan.scratch_bytes <= cpu.core.resident_bytes]
@@ -111,7 +111,9 @@ def plan_expansion(
 
 
 def write_expansion(
-    expansion: FusedKernel, window: FusedKernel, plan: ExpansionPlan
+    expansion: FusedKernel[MatmulAnchor],
+    window: FusedKernel[DepthwiseAnchor],
+    plan: ExpansionPlan,
 ) -> tirx.PrimFunc:
     """Writes the code of a 1x1 convolution and of the depthwise one that reads it.
 
@@ -184,7 +186,7 @@ def _source_rows(
 
 def _expand(
     emitter: Emitter,
-    expansion: FusedKernel,
+    expansion: FusedKernel[MatmulAnchor],
     plan: ExpansionPlan,
     scratch: tirx.Buffer,
     image: tirx.Expr,

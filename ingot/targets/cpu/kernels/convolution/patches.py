@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 
 from tvm import tirx
 
+from ingot.targets.cpu.kernels.anchors import OpenConvolutionAnchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
 from ingot.targets.cpu.kernels.matmul import decode_row, dynamic_blocks, row_extent
 from ingot.targets.cpu.kernels.rows.rows import Line, flat
@@ -174,27 +175,28 @@ def _tiles(
         yield row, 1
 
 
-def write_patches(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
-    """Writes the code of a convolution of an image of open size, and of its epilogue.
-
-    Weights are [group and panel][K][panel width]. The anchor's annotations give ``kernel``,
-    ``strides``, ``padding`` (before), ``dilation``, ``groups`` and the panels' ``vectors``.
-    """
+def write_patches(kernel: FusedKernel[OpenConvolutionAnchor], cpu: CpuDescription) -> tirx.PrimFunc:
+    """Writes the code of a convolution of an image of open size, and of its epilogue."""
     emitter = Emitter()
-    notes = kernel.annotations
+    window, groups = kernel.anchor.window, kernel.anchor.groups
     image, weights = kernel.parameters[0], kernel.parameters[1]
     leading = list(kernel.epilogue.result.shape[:-1])
-    groups, channels = int(notes["groups"]), int(image.shape[3])
+    channels = int(image.shape[3])
     columns = int(kernel.epilogue.result.shape[-1]) // groups
-    panels = Panels(columns, cpu.float_lanes, int(notes["vectors"]))
+    panels = Panels(columns, cpu.float_lanes, kernel.anchor.vectors)
 
     def decode(row: tirx.Expr) -> list[tirx.Expr]:
         return decode_row(row, leading)
 
     epilogue = kernel.epilogue.by_rows(emitter, decode)
-    names = ("kernel", "strides", "padding", "dilation")
     height, width = (
-        _Axis(image.shape[axis + 1], *(int(notes[name][axis]) for name in names))
+        _Axis(
+            image.shape[axis + 1],
+            window.kernel[axis],
+            window.strides[axis],
+            window.padding[axis],
+            window.dilation[axis],
+        )
         for axis in range(2)
     )
     source = flat(emitter, image)

@@ -8,23 +8,24 @@ gates in squeeze-and-excitation, blocks are written behind the kernel as the pla
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from tvm import s_tir, tirx
 from tvm.tirx import stmt as statements
 
+from ingot.targets.cpu.kernels.anchors import Anchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel, NotFusableError, take_apart
 from ingot.targets.cpu.kernels.plain.plain import write_blocks
 from ingot.targets.cpu.kernels.plain.structure import Plain, read_blocks
 from ingot.targets.cpu.kernels.writing.emission import Emitter, prim_func
 from ingot.targets.cpu.kernels.writing.narrowing import packs_bytes
 from ingot.targets.cpu.machine import CpuDescription
-from ingot.targets.cpu.selection.base import ANCHOR
 
-Family = Callable[[FusedKernel, CpuDescription], tirx.PrimFunc]
+Writer: TypeAlias = Callable[[FusedKernel[Any], CpuDescription], tirx.PrimFunc]
 
 
 def write_anchored(
-    function: tirx.PrimFunc, families: Mapping[str, Family], cpu: CpuDescription
+    function: tirx.PrimFunc, writers: Mapping[type[Anchor], Writer], cpu: CpuDescription
 ) -> tirx.PrimFunc | None:
     """Writes the code of a prim func that begins with an anchor; None where it does not.
 
@@ -39,10 +40,7 @@ def write_anchored(
             kernel = take_apart(head, packs=packs_bytes(cpu))
         except NotFusableError:
             continue
-        family = kernel.annotations.get(ANCHOR)
-        if family is None:
-            return None
-        written = families[str(family)](kernel, cpu)
+        written = writers[type(kernel.anchor)](kernel, cpu)
         if count == len(parts):
             return written
         return _with_rest(function, kernel.epilogue.result, written, parts[count:], cpu)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Generic, TypeVar
 
 import numpy as np
 import tvm_ffi
@@ -16,10 +16,13 @@ from tvm import ir, s_tir, tirx
 from tvm.tirx import stmt as statements
 
 from ingot.targets.cpu.floats import bindable
+from ingot.targets.cpu.kernels.anchors import Anchor, anchor_of
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, vector_at
 from ingot.targets.cpu.kernels.writing.narrowing import NARROWED_LANES, narrow, narrowed
 from ingot.targets.cpu.kernels.writing.rewriting import rewrite_loads, substitute
 from ingot.targets.cpu.machine import CACHE_LINE_BYTES
+
+AnyAnchor = TypeVar("AnyAnchor", bound=Anchor, covariant=True)
 
 
 class NotFusableError(Exception):
@@ -219,12 +222,12 @@ def matrix_view(emitter: Emitter, buffer: tirx.Buffer) -> tirx.Buffer:
 
 
 @dataclasses.dataclass(frozen=True)
-class FusedKernel:
+class FusedKernel(Generic[AnyAnchor]):
     """A fused prim func taken apart.
 
     Attributes:
         parameters: Its parameters.
-        anchor: The block that accumulates.
+        anchor: What the selection of its family says of it.
         epilogue: What follows it.
         prologue: Blocks that precede it.
         operands: The anchor's own parameters, in its order: those that it reads, and those that no
@@ -232,37 +235,33 @@ class FusedKernel:
     """
 
     parameters: tuple[tirx.Buffer, ...]
-    anchor: s_tir.SBlock
+    anchor: AnyAnchor
     epilogue: Epilogue
     prologue: tuple[s_tir.SBlock, ...] = ()
     operands: tuple[tirx.Buffer, ...] = ()
 
-    @property
-    def annotations(self) -> Mapping[str, Any]:
-        """What the selection of the anchor noted on its block."""
-        return dict(self.anchor.annotations)
 
-
-def take_apart(function: tirx.PrimFunc, *, packs: bool = False) -> FusedKernel:
+def take_apart(function: tirx.PrimFunc, *, packs: bool = False) -> FusedKernel[Anchor]:
     """Splits a fused prim func into its anchor, what precedes it, and its epilogue.
-
-    The anchor is the first block with annotations, or else the first of all.
 
     Args:
         function: The prim func.
         packs: Whether the processor narrows vectors to bytes as :mod:`narrowing` has it.
 
     Raises:
-        NotFusableError: A block behind the anchor is not element-wise on the anchor's result.
+        NotFusableError: No block has an anchor, or one behind it is not element-wise on its result.
     """
     blocks = _blocks(function.body)
-    at = next((at for at, block in enumerate(blocks) if block.annotations), 0)
-    anchor = blocks[at]
-    prologue = _read_by(anchor, blocks[:at])
+    anchors = [anchor_of(block) for block in blocks]
+    at = next((at for at, found in enumerate(anchors) if found is not None), None)
+    if at is None or (anchor := anchors[at]) is None:
+        raise NotFusableError("no block has an anchor")
+    accumulating = blocks[at]
+    prologue = _read_by(accumulating, blocks[:at])
     # What precedes the anchor and is none of its business belongs to the epilogue, such as the
     # dequantization of a residual.
     following = [block for block in blocks[:at] if block not in prologue] + blocks[at + 1 :]
-    result = anchor.writes[0].source
+    result = accumulating.writes[0].source
     shape = result.shape
     coordinates = tuple(tirx.Var(f"axis_{axis}", "int64") for axis in range(len(shape)))
     accumulator = tirx.Var("accumulated", str(result.ty.dtype))
@@ -283,8 +282,9 @@ def take_apart(function: tirx.PrimFunc, *, packs: bool = False) -> FusedKernel:
     if not any(result.same_as(parameter) for parameter in function.params):
         raise NotFusableError("its last block does not write the result")
     epilogue = Epilogue(accumulator, coordinates, tuple(steps), result, packs=packs)
-    operands = _operands(function, blocks, anchor)
-    return FusedKernel(tuple(function.params), anchor, epilogue, tuple(prologue), operands)
+    operands = _operands(function, blocks, accumulating)
+    parameters = tuple(function.params)
+    return FusedKernel(parameters, anchor, epilogue, tuple(prologue), operands)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,6 +20,7 @@ from typing import ClassVar, Literal
 from tvm import tirx
 from tvm.tirx import stmt as statements
 
+from ingot.targets.cpu.kernels.anchors import Anchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
 from ingot.targets.cpu.kernels.integer.dot import GROUP
 from ingot.targets.cpu.kernels.integer.weights import IntegerWeights
@@ -110,7 +111,7 @@ class TileSums:
     speed: ClassVar[int] = 12
 
     emitter: Emitter
-    kernel: FusedKernel
+    kernel: FusedKernel[Anchor]
     weights: IntegerWeights
     panels: Panels
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from tvm import tirx
 
+from ingot.targets.cpu.kernels.anchors import IntegerConvolutionAnchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
 from ingot.targets.cpu.kernels.integer.amx import TileSums
 from ingot.targets.cpu.kernels.integer.dot import GROUP, DotProduct
@@ -23,7 +24,6 @@ from ingot.targets.cpu.kernels.integer.padded_rows import PaddedImage, PaddedRow
 from ingot.targets.cpu.kernels.integer.tile import IntegerTile
 from ingot.targets.cpu.kernels.integer.tiled_convolution import TiledConvolution, bytes_beyond
 from ingot.targets.cpu.kernels.integer.weights import IntegerWeights
-from ingot.targets.cpu.kernels.tiling.axes import Axis
 from ingot.targets.cpu.kernels.tiling.blocking import choose_blocking, part
 from ingot.targets.cpu.kernels.tiling.microkernel import each_panel
 from ingot.targets.cpu.kernels.tiling.tiles import Panels, split_rows
@@ -122,28 +122,22 @@ class _Writer:
         return panel // index(panels) * index(self.image.channels // self.groups)
 
 
-def write_integer_convolution(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
+def write_integer_convolution(
+    kernel: FusedKernel[IntegerConvolutionAnchor], cpu: CpuDescription
+) -> tirx.PrimFunc:
     """Writes the code of an integer convolution and of its epilogue.
 
-    The anchor's annotations give ``kernel``, ``strides``, ``padding`` (before), ``dilation``,
-    ``groups``, ``channels_first`` (how the image lies), the panels' ``vectors``, and what
-    :class:`IntegerWeights` asks for. The operand behind the weights is the image's zero point.
+    The operand behind the weights is the image's zero point.
     """
     emitter = Emitter()
-    notes = kernel.annotations
+    anchor = kernel.anchor
     image, result = kernel.operands[0], kernel.epilogue.result
-    batch, *_, columns = result.shape
-    first = bool(notes["channels_first"])
-    height, width = (
-        Axis(
-            int(image.shape[axis + (2 if first else 1)]),
-            int(result.shape[axis + 1]),
-            *(int(notes[name][axis]) for name in ("kernel", "strides", "padding", "dilation")),
-        )
-        for axis in range(2)
-    )
-    panels = Panels(int(columns), cpu.float_lanes, int(notes["vectors"]))
-    weights, channels = IntegerWeights.of(kernel), int(image.shape[1 if first else 3])
+    batch, *results, columns = result.shape
+    first = anchor.channels_first
+    height, width = anchor.window.axes(image.shape[2:4] if first else image.shape[1:3], results)
+    panels = Panels(int(columns), cpu.float_lanes, anchor.vectors)
+    weights = IntegerWeights.of(kernel.operands, anchor.packing)
+    channels = int(image.shape[1 if first else 3])
     padded = PaddedImage(
         emitter,
         image,
@@ -152,7 +146,7 @@ def write_integer_convolution(kernel: FusedKernel, cpu: CpuDescription) -> tirx.
         width,
         channels,
         first,
-        emitter.bind("zero_point", load(kernel.operands[1 + int(notes["weights"])], 0)),
+        emitter.bind("zero_point", load(kernel.operands[1 + anchor.packing.arrays], 0)),
         # The last sum of a row may read up to three bytes beyond it.
         beyond_row=0 if weights.tile_groups else GROUP,
         beyond_rows=bytes_beyond(width, channels) if weights.tile_groups else 0,
@@ -162,7 +156,7 @@ def write_integer_convolution(kernel: FusedKernel, cpu: CpuDescription) -> tirx.
         writer = TiledConvolution(TileSums(emitter, kernel, weights, panels), padded)
     else:
         tile = IntegerTile(emitter, kernel, weights, panels, DotProduct.of(cpu))
-        writer = _Writer(tile, padded, int(notes["groups"]))
+        writer = _Writer(tile, padded, anchor.groups)
     per_image = _write_tasks(writer, batch)
     images = int(batch.value) if isinstance(batch, tirx.IntImm) else None
     operations = None if images is None else images * per_image

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from tvm import tirx
 
+from ingot.targets.cpu.kernels.anchors import IntegerMatmulAnchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
 from ingot.targets.cpu.kernels.integer.amx import TileSums
 from ingot.targets.cpu.kernels.integer.dot import GROUP, DotProduct
@@ -38,25 +39,22 @@ from ingot.targets.cpu.machine import CpuDescription
 _Rows = Callable[[tirx.Expr, tirx.Expr], tirx.Expr]
 
 
-def write_integer_matmul(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
-    """Writes the code of an integer matmul and of its epilogue.
-
-    The anchor's annotations give ``length`` (of the reduction), ``strides`` of a 1x1 convolution
-    that skips pixels, the panels' ``vectors``, and what :class:`IntegerWeights` asks for.
-    """
+def write_integer_matmul(
+    kernel: FusedKernel[IntegerMatmulAnchor], cpu: CpuDescription
+) -> tirx.PrimFunc:
+    """Writes the code of an integer matmul and of its epilogue."""
     emitter = Emitter()
-    notes = kernel.annotations
+    length, strides = kernel.anchor.depth, kernel.anchor.strides
     source, result = kernel.operands[0], kernel.epilogue.result
     leading, columns = list(result.shape[:-1]), int(result.shape[-1])
-    length = int(notes["length"])
-    strides = [int(stride) for stride in notes.get("strides", ())]
-    panels = Panels(columns, cpu.float_lanes, int(notes["vectors"]))
+    panels = Panels(columns, cpu.float_lanes, kernel.anchor.vectors)
 
     def decode(row: tirx.Expr) -> list[tirx.Expr]:
         return decode_row(row, leading)
 
     kernel = dataclasses.replace(kernel, epilogue=kernel.epilogue.by_rows(emitter, decode))
-    weights, element = IntegerWeights.of(kernel), row_loader(emitter, source, decode, strides)
+    weights = IntegerWeights.of(kernel.operands, kernel.anchor.packing)
+    element = row_loader(emitter, source, decode, strides)
     extent = row_extent(leading)
     if weights.tile_groups:
         sums = TileSums(emitter, kernel, weights, panels)

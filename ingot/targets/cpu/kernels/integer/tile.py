@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from tvm import tirx
 
+from ingot.targets.cpu.kernels.anchors import Anchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
 from ingot.targets.cpu.kernels.integer.dot import GROUP, DotProduct
 from ingot.targets.cpu.kernels.integer.weights import IntegerWeights
@@ -55,7 +56,7 @@ class IntegerTile:
     speed: ClassVar[int] = 2
 
     emitter: Emitter
-    kernel: FusedKernel
+    kernel: FusedKernel[Anchor]
     weights: IntegerWeights
     panels: Panels
     dot: DotProduct

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from tvm import tirx
 
-from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
+from ingot.targets.cpu.kernels.anchors import IntegerPacking
 from ingot.targets.cpu.kernels.tiling.blocking import MOST_SHARES
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index
 from ingot.targets.cpu.machine import CACHE_LINE_BYTES
@@ -35,11 +36,10 @@ class IntegerWeights:
     excess_bounds: tirx.Buffer | None = None
 
     @classmethod
-    def of(cls, kernel: FusedKernel) -> IntegerWeights:
-        """Returns the weights among a kernel's parameters, behind the first."""
-        packed, offsets, *excess = kernel.operands[1 : 1 + int(kernel.annotations["weights"])]
-        notes = kernel.annotations
-        return cls(packed, offsets, int(notes["depth"]), int(notes["tile_groups"]), *excess)
+    def of(cls, operands: Sequence[tirx.Buffer], packing: IntegerPacking) -> IntegerWeights:
+        """Returns the weights among a kernel's operands, behind the first."""
+        packed, offsets, *excess = operands[1 : 1 + packing.arrays]
+        return cls(packed, offsets, packing.groups_per_sum, packing.tile_groups, *excess)
 
     @property
     def taps(self) -> int:

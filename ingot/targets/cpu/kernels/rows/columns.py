@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from tvm import tirx
 
 from ingot.targets.cpu.floats import maximum, minimum
+from ingot.targets.cpu.kernels.anchors import ColumnReductionAnchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel, matrix_view
 from ingot.targets.cpu.kernels.tiling.microkernel import Accumulators
 from ingot.targets.cpu.kernels.window.tiles import vector_lanes
@@ -36,16 +36,13 @@ _COMBINED: dict[str, tuple[float, Callable[[tirx.Expr, tirx.Expr], tirx.Expr]]] 
 }
 
 
-def write_column_reduction(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
-    """Writes the code of a reduction over all axes between the leading ones and the last.
-
-    The anchor's annotations give ``reduce`` (sum, max or min), and ``leading``, the number of axes
-    before those that are reduced.
-    """
+def write_column_reduction(
+    kernel: FusedKernel[ColumnReductionAnchor], cpu: CpuDescription
+) -> tirx.PrimFunc:
+    """Writes the code of a reduction over all axes between the leading ones and the last."""
     emitter = Emitter()
-    notes: Mapping[str, Any] = kernel.annotations
-    data, leading = kernel.parameters[0], int(notes["leading"])
-    initial, combine = _COMBINED[str(notes["reduce"])]
+    data, leading = kernel.parameters[0], kernel.anchor.leading
+    initial, combine = _COMBINED[kernel.anchor.reduce]
     columns = int(data.shape[-1])
     matrices, rows = product(data.shape[:leading]), product(data.shape[leading:-1])
     lanes = vector_lanes(columns, cpu)

@@ -60,6 +60,45 @@ class Axis:
 
 
 @dataclasses.dataclass(frozen=True)
+class Window:
+    """What slides over an image: its two axes, height first.
+
+    Attributes:
+        kernel: Taps.
+        strides: Steps between outputs, in inputs.
+        padding: Elements before the image.
+        dilation: Distances of two taps.
+    """
+
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+
+    def axes(
+        self, sizes: Sequence[int | tirx.Expr], results: Sequence[int | tirx.Expr]
+    ) -> tuple[Axis, Axis]:
+        """Returns the axes of an image of known size, height first.
+
+        Args:
+            sizes: The image's height and width.
+            results: Those of the result.
+        """
+        height, width = (
+            Axis(
+                int(sizes[axis]),
+                int(results[axis]),
+                self.kernel[axis],
+                self.strides[axis],
+                self.padding[axis],
+                self.dilation[axis],
+            )
+            for axis in range(2)
+        )
+        return height, width
+
+
+@dataclasses.dataclass(frozen=True)
 class Segment:
     """Equal tiles of a row of the image in which the same taps fall on the input.
 

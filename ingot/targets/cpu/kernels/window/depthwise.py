@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from tvm import tirx
 
+from ingot.targets.cpu.kernels.anchors import DepthwiseAnchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
-from ingot.targets.cpu.kernels.window.sliding import schedule_sliding_window
+from ingot.targets.cpu.kernels.window.sliding import write_sliding_window
 from ingot.targets.cpu.machine import CpuDescription
 
 
-def write_depthwise(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
-    """Writes the code of a depthwise convolution and of its epilogue.
-
-    The anchor's annotations give ``kernel``, ``strides``, ``padding`` (before) and ``dilation``;
-    its weights are [kernel height, kernel width, channels].
-    """
-    return schedule_sliding_window(
+def write_depthwise(kernel: FusedKernel[DepthwiseAnchor], cpu: CpuDescription) -> tirx.PrimFunc:
+    """Writes the code of a depthwise convolution and of its epilogue."""
+    return write_sliding_window(
         kernel,
         cpu,
         family="depthwise",

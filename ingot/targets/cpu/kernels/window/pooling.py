@@ -7,14 +7,15 @@ import math
 from tvm import tirx
 
 from ingot.targets.cpu.floats import maximum
+from ingot.targets.cpu.kernels.anchors import MaxPoolingAnchor, SumPoolingAnchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
-from ingot.targets.cpu.kernels.window.sliding import schedule_sliding_window
+from ingot.targets.cpu.kernels.window.sliding import write_sliding_window
 from ingot.targets.cpu.machine import CpuDescription
 
 
-def write_max_pooling(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
+def write_max_pooling(kernel: FusedKernel[MaxPoolingAnchor], cpu: CpuDescription) -> tirx.PrimFunc:
     """Writes the code of a maximum over windows and of its epilogue."""
-    return schedule_sliding_window(
+    return write_sliding_window(
         kernel,
         cpu,
         family="max_pooling",
@@ -24,9 +25,9 @@ def write_max_pooling(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc
     )
 
 
-def write_sum_pooling(kernel: FusedKernel, cpu: CpuDescription) -> tirx.PrimFunc:
+def write_sum_pooling(kernel: FusedKernel[SumPoolingAnchor], cpu: CpuDescription) -> tirx.PrimFunc:
     """Writes the code of a sum over windows and of its epilogue, which divides by a count."""
-    return schedule_sliding_window(
+    return write_sliding_window(
         kernel,
         cpu,
         family="average_pooling",

@@ -15,11 +15,11 @@ and computes some of its neighbour's channels a second time, to the same bits.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from tvm import tirx
 
+from ingot.targets.cpu.kernels.anchors import WindowAnchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
 from ingot.targets.cpu.kernels.tiling.axes import Axis, Segment, segments
 from ingot.targets.cpu.kernels.tiling.blocking import part
@@ -64,7 +64,7 @@ class SlidingWindow:
     """
 
     emitter: Emitter
-    kernel: FusedKernel
+    kernel: FusedKernel[WindowAnchor]
     shape: WindowShape
     tile: WindowTile
     initial: float
@@ -214,24 +214,18 @@ def _users(segment: Segment, axis: Axis) -> dict[int, list[tuple[int, int]]]:
     return dict(sorted(users.items()))
 
 
-def window_shape(kernel: FusedKernel, cpu: CpuDescription, *, weighted: bool) -> WindowShape:
-    """Returns what the window of a kernel slides over, by its anchor's annotations."""
-    notes: Mapping[str, Any] = kernel.annotations
+def window_shape(
+    kernel: FusedKernel[WindowAnchor], cpu: CpuDescription, *, weighted: bool
+) -> WindowShape:
+    """Returns what the window of a kernel slides over."""
     image, result = kernel.operands[0], kernel.epilogue.result
-    height, width = (
-        Axis(
-            int(image.shape[axis + 1]),
-            int(result.shape[axis + 1]),
-            *(int(notes[name][axis]) for name in ("kernel", "strides", "padding", "dilation")),
-        )
-        for axis in range(2)
-    )
+    height, width = kernel.anchor.window.axes(image.shape[1:3], result.shape[1:3])
     channels = int(result.shape[3])
     return WindowShape(height, width, channels, vector_lanes(channels, cpu), weighted)
 
 
-def schedule_sliding_window(
-    kernel: FusedKernel,
+def write_sliding_window(
+    kernel: FusedKernel[WindowAnchor],
     cpu: CpuDescription,
     *,
     family: str,
@@ -240,8 +234,6 @@ def schedule_sliding_window(
     weighted: bool,
 ) -> tirx.PrimFunc:
     """Writes the code of a window operator and of its epilogue.
-
-    The anchor's annotations give ``kernel``, ``strides``, ``padding`` (before) and ``dilation``.
 
     Args:
         kernel: The kernel: an image [N, H, W, C], then weights [kernel height, kernel width, C]

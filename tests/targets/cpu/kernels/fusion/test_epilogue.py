@@ -12,6 +12,7 @@ import tvm
 import tvm_ffi
 from tvm import ir, te, tirx
 
+from ingot.targets.cpu.kernels.anchors import Anchor, MatmulAnchor, anchor_attributes
 from ingot.targets.cpu.kernels.fusion.epilogue import (
     Epilogue,
     FusedKernel,
@@ -25,6 +26,7 @@ from tests.targets.cpu.networks import normal
 
 LANES = 8
 DEPTH = 3
+ANCHOR = MatmulAnchor(DEPTH, vectors=1, strides=())
 NATIVE = describe_cpu("native", threads=2)
 
 # Makes the result of an anchor's result and of further operands.
@@ -48,7 +50,7 @@ def fused(shape: tuple[int, ...], steps: Steps, *operands: tuple[int, ...]) -> t
         tuple(map(index, shape)),
         lambda *at: te.sum(rows(*at[:-1], k) * weights[k, at[-1]], axis=[k]),
         name="anchor",
-        attrs={"family": "some"},
+        attrs=anchor_attributes(ANCHOR),
     )
     others = [tensor(*size, name=f"operand_{i}") for i, size in enumerate(operands)]
     return te.create_prim_func([rows, weights, *others, steps(anchor, *others)])
@@ -70,10 +72,9 @@ def silu(source: te.Tensor) -> te.Tensor:
 class TestTakingApart:
     """Fused prim funcs are split into an anchor and what follows it, or refused."""
 
-    def test_the_anchor_is_the_first_block(self) -> None:
+    def test_the_anchor_is_what_selection_said(self) -> None:
         kernel = take_apart(fused((4, 5), relu))
-        assert kernel.anchor.name_hint == "anchor"
-        assert str(kernel.annotations["family"]) == "some"
+        assert kernel.anchor == ANCHOR
         assert [buffer.name for buffer in kernel.parameters] == ["rows", "weights", "relu"]
         assert kernel.epilogue.result.same_as(kernel.parameters[-1])
 
@@ -123,6 +124,11 @@ class TestTakingApart:
         with pytest.raises(NotFusableError, match=reason):
             take_apart(fused((4, 4), steps))
 
+    def test_a_function_without_an_anchor_is_refused(self) -> None:
+        x = tensor(4, 5, name="x")
+        with pytest.raises(NotFusableError, match="no block has an anchor"):
+            take_apart(te.create_prim_func([x, relu(x)]))
+
     def test_a_result_that_nothing_returns_is_refused(self) -> None:
         function = fused((4, 5), relu)
         without_result = tirx.PrimFunc(list(function.params)[:-1], function.body)
@@ -136,7 +142,11 @@ def _row_sums(anchor: te.Tensor) -> te.Tensor:
 
 
 def store_tile(
-    kernel: FusedKernel, epilogue: Epilogue, emitter: Emitter, first: list[int], columns: int
+    kernel: FusedKernel[Anchor],
+    epilogue: Epilogue,
+    emitter: Emitter,
+    first: list[int],
+    columns: int,
 ) -> tirx.PrimFunc:
     """Stores one row of accumulators, which a further parameter holds, from a position on."""
     vectors = -(-columns // LANES)
@@ -157,7 +167,7 @@ def store_tile(
 
 
 def stored(
-    kernel: FusedKernel, first: list[int], values: np.ndarray, *operands: np.ndarray
+    kernel: FusedKernel[Anchor], first: list[int], values: np.ndarray, *operands: np.ndarray
 ) -> np.ndarray:
     """Runs such a function; elements that it does not store are NaN."""
     function = store_tile(kernel, kernel.epilogue, Emitter(), first, len(values))
