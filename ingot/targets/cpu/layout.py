@@ -17,6 +17,7 @@ from ingot.targets.cpu.broadcasting import align_operands
 from ingot.targets.cpu.image_rank import OPERATORS, images_of_two_axes
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.transposed_convolution import rewrite_transposed
+from ingot.targets.cpu.transposes import move_transposes
 from ingot.targets.relax.constants import fold_constant_layouts
 
 _LAYOUTS = {
@@ -45,7 +46,7 @@ def channels_last(module: tvm.IRModule, cpu: CpuDescription) -> tvm.IRModule:
     module = rewrite_transposed(module, cpu)
     if _has_call(module, OPERATORS):
         module = images_of_two_axes(module)
-    return relax.transform.CanonicalizeBindings()(module)
+    return move_transposes(relax.transform.CanonicalizeBindings()(module))
 
 
 @relax.expr_functor.mutator
