@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 import tvm
 from tvm import relax, tirx
 
+from ingot.runtime.cpu_quota import usable_cpus
 from ingot.runtime.manifest import KernelCost
 from ingot.runtime.program import Program
 from ingot.targets.cpu.called_functions import require_runtime_functions
 from ingot.targets.cpu.cost import kernel_costs
 from ingot.targets.cpu.floats import keep_floats
+from ingot.targets.cpu.kernel_cache import KernelCache, KernelCode, kernel_digests
 from ingot.targets.cpu.kernels.module import write_module
 from ingot.targets.cpu.layout import channels_last
 from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.machine_code import object_files
 from ingot.targets.cpu.merging import merge_expansions
 from ingot.targets.cpu.named_sizes import name_sizes, settle_names
 from ingot.targets.cpu.quantized import integer_arithmetic, materialize_quantized
 from ingot.targets.cpu.selection import select_kernels
 from ingot.targets.cpu.serial_loops import serial_loops
-from ingot.targets.cpu.tir_pipeline import TIR_PIPELINE
 from ingot.targets.cpu.unfusable import keep_numbers_apart
 from ingot.targets.relax.allocations import bounded_allocations
 from ingot.targets.relax.checks import without_check_results
@@ -44,16 +47,28 @@ class LoweredModule:
         weights: The weights by name, in the order in which ``main`` takes them.
         unscheduled: Names of the prim funcs that stay as plain loops.
         kernels: What each prim func computes and moves, by its name.
+        digests: What each prim func's machine code is kept by, by the prim func's name.
+        known: Machine code that was kept, by its digest: these prim funcs stay as loops.
     """
 
     module: tvm.IRModule
     weights: dict[str, npt.NDArray[np.generic]]
     unscheduled: list[str]
     kernels: dict[str, KernelCost]
+    digests: dict[str, str]
+    known: dict[str, KernelCode]
 
 
-def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
-    """Lowers a Relax module to scheduled prim funcs, its weights taken out."""
+def lower_module(
+    module: tvm.IRModule, cpu: CpuDescription, cache: KernelCache | None = None
+) -> LoweredModule:
+    """Lowers a Relax module to scheduled prim funcs, its weights taken out.
+
+    Args:
+        module: The module.
+        cpu: What it is lowered for.
+        cache: Where machine code may be known from; nothing is written for such kernels.
+    """
     with cpu.tvm_target():
         module = integer_arithmetic(host_region_calls(module))
         module = channels_last(fold_constant_layouts(module), cpu)
@@ -88,10 +103,43 @@ def lower_module(module: tvm.IRModule, cpu: CpuDescription) -> LoweredModule:
         module = relax.transform.DeadCodeElimination(["main"])(module)
         require_runtime_functions(module)
         kernels = kernel_costs(module)
-        module, unscheduled = write_module(module, cpu)
-        if cpu.thread_counts == (1,):
-            module = serial_loops(module)
-    return LoweredModule(module, weights, unscheduled, kernels)
+        return _written(LoweredModule(module, weights, [], kernels, {}, {}), cpu, cache)
+
+
+def _written(
+    lowered: LoweredModule, cpu: CpuDescription, cache: KernelCache | None
+) -> LoweredModule:
+    """Writes the prim funcs whose machine code is not known."""
+    digests = _digests(_prim_funcs(lowered.module), cpu)
+    known = _known(digests.values(), cache)
+    done = {name for name, digest in digests.items() if digest in known}
+    module, plain = write_module(lowered.module, cpu, done)
+    if cpu.thread_counts == (1,):
+        module = serial_loops(module)
+    plain += [name for name in done if not known[digests[name]].scheduled]
+    unscheduled = [name for name in digests if name in plain]
+    return dataclasses.replace(
+        lowered, module=module, unscheduled=unscheduled, digests=digests, known=known
+    )
+
+
+def _digests(functions: dict[str, tirx.PrimFunc], cpu: CpuDescription) -> dict[str, str]:
+    return dict(zip(functions, kernel_digests(functions.values(), cpu), strict=True))
+
+
+def _prim_funcs(module: tvm.IRModule) -> dict[str, tirx.PrimFunc]:
+    return {
+        variable.name_hint: function
+        for variable, function in module.functions_items()
+        if isinstance(function, tirx.PrimFunc)
+    }
+
+
+def _known(digests: Iterable[str], cache: KernelCache | None) -> dict[str, KernelCode]:
+    if cache is None:
+        return {}
+    found = {digest: cache.load(digest) for digest in digests}
+    return {digest: code for digest, code in found.items() if code is not None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,29 +147,49 @@ class BuiltModule:
     """Machine code that is not linked.
 
     Attributes:
-        library: The kernels; None where there are none.
-        program: How they are used.
+        kernels: The symbol of each kernel's code by the kernel's name, in the order of first use.
+        objects: The object file that defines a symbol.
+        program: How kernels are used.
     """
 
-    library: tvm.runtime.Module | None
+    kernels: dict[str, str]
+    objects: dict[str, bytes]
     program: Program
 
 
-def build_module(lowered: LoweredModule, cpu: CpuDescription) -> BuiltModule:
-    """Builds a lowered module: plans its memory and generates machine code."""
+def build_module(
+    lowered: LoweredModule, cpu: CpuDescription, cache: KernelCache | None = None
+) -> BuiltModule:
+    """Builds a lowered module: plans its memory and generates machine code.
+
+    Args:
+        lowered: The module.
+        cpu: What it was lowered for.
+        cache: Where the machine code is kept.
+    """
     target = cpu.tvm_target()
     with target:
         module, program = _planned(lowered)
-    kernels = {
-        variable: function
-        for variable, function in module.functions.items()
-        if isinstance(function, tirx.PrimFunc)
+    functions = _prim_funcs(module)
+    # Planning adds functions that compute with shapes.
+    added = {name: each for name, each in functions.items() if name not in lowered.digests}
+    digests = {**lowered.digests, **_digests(added, cpu)}
+    kernels = {name: digests[name] for name in program.kernels}
+    known = {**lowered.known, **_known((digests[name] for name in added), cache)}
+    missing = {digest: functions[name] for name, digest in kernels.items() if digest not in known}
+    plain = {digests[name] for name in lowered.unscheduled}
+
+    def keep(digest: str, file: bytes) -> None:
+        if cache is not None:
+            cache.store(digest, KernelCode(file, digest not in plain))
+
+    made = object_files(missing, target, usable_cpus(), keep)
+    if cache is not None:
+        cache.tidy()
+    objects = {
+        each: made[each] if each in made else known[each].object for each in kernels.values()
     }
-    library = None
-    if kernels:
-        module = tvm.IRModule(kernels, attrs=module.attrs)
-        library = tvm.tirx.build(module, target, pipeline=TIR_PIPELINE)
-    return BuiltModule(library, program)
+    return BuiltModule(kernels, objects, program)
 
 
 def check_module(lowered: LoweredModule, cpu: CpuDescription) -> None:

@@ -16,6 +16,7 @@ from ingot.errors import CompilationError, IngotError
 from ingot.runtime.cpu_quota import usable_cpus
 from ingot.runtime.manifest import TargetInfo
 from ingot.targets.base import Lowered, Target, TargetOptions, Unsupported
+from ingot.targets.cpu.kernel_cache import KernelCache
 from ingot.targets.cpu.kernels.integer.dot import DotProduct
 from ingot.targets.cpu.lowering import build_module, check_module, lower_module
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
@@ -123,15 +124,16 @@ class CpuTarget(Target):
         """
         # Folding constants runs kernels: the first of them makes this thread's pool, for good.
         use_threads(usable_cpus())
+        cache = KernelCache.of_user()
         marks = [time.perf_counter()]
         with _errors_named(model):
             module = import_graph(model)
             marks.append(time.perf_counter())
-            lowered = lower_module(module, self.cpu)
+            lowered = lower_module(module, self.cpu, cache)
             marks.append(time.perf_counter())
-            built = build_module(lowered, self.cpu)
+            built = build_module(lowered, self.cpu, cache)
             marks.append(time.perf_counter())
-        code = link_code(built.library, built.program, self.cpu.architecture)
+        code = link_code(built.kernels, built.objects, built.program, self.cpu.architecture)
         marks.append(time.perf_counter())
         nodes = sum(node.domain != REGION_DOMAIN for node in model.graph.all_nodes())
         return Lowered(

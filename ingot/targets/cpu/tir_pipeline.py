@@ -205,7 +205,6 @@ def _lower() -> tvm.transform.Pass:
             _hidden_vectors,
             tirx.transform.FP8ComputeLegalize(),
             tirx.transform.VerifyMemory(),
-            tirx.transform.AnnotateEntryFunc(),
             tirx.transform.SplitHostDevice(),
             tirx.transform.MakePackedAPI(),
             # Of arguments' kinds and shapes: kilobytes a kernel, run at each call. The session

@@ -20,6 +20,7 @@ from ingot.errors import (
 )
 from ingot.runtime.npu.region import Configuration, Region
 from ingot.targets.base import Unsupported
+from ingot.targets.cpu.kernel_cache import KernelCache
 from ingot.targets.cpu.lowering import build_module, check_module, lower_module
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.npu.byoc import RegionFunction, converters, partition
@@ -162,11 +163,12 @@ def _with_refused(
 
 def build_host(module: tvm.IRModule, cpu: CpuDescription) -> HostCode:
     """Builds the CPU's part, as the target ``cpu`` builds a whole model."""
+    cache = KernelCache.of_user()
     with _errors_named():
-        lowered = lower_module(module, cpu)
-        built = build_module(lowered, cpu)
+        lowered = lower_module(module, cpu, cache)
+        built = build_module(lowered, cpu, cache)
     kernels = {name: dataclasses.asdict(cost) for name, cost in lowered.kernels.items()}
-    code = link_code(built.library, built.program, cpu.architecture)
+    code = link_code(built.kernels, built.objects, built.program, cpu.architecture)
     return HostCode(code, lowered.weights, kernels)
 
 

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import tvm
 
 from ingot.errors import IngotError, first_line
 from ingot.files import can_write_in, user_cache
-from ingot.runtime.program import PROGRAM_SYMBOL, RAISE_POINTER, Program
+from ingot.runtime.program import KERNEL_PREFIX, PROGRAM_SYMBOL, RAISE_POINTER, Program
 
 _CACHE_VARIABLE = "ZIG_GLOBAL_CACHE_DIR"
 _LONGEST_SECONDS = 600.0
-# What TVM calls the object files of an executable: of its code, and of what it carries along.
-_OBJECTS = ("lib0.o", "devc.o")
 
-
-_PROGRAM, _CARRIER = "program.json", "carrier.c"
+_PROGRAM, _CARRIER, _LIBRARY = "program.json", "carrier.c", "lib.so"
 # The program's text, and what TVM's code expects of the process that loads it: the one function
 # that it does not call by a pointer which the loader sets.
 _CARRIER_SOURCE = f"""
@@ -35,50 +29,34 @@ void TVMFFIErrorSetRaisedFromCStrParts(const char *kind, const char **parts, int
 __asm__(".section .rodata\\n.globl {PROGRAM_SYMBOL}\\n{PROGRAM_SYMBOL}:\\n"
         ".incbin \\"{_PROGRAM}\\"\\n.byte 0\\n.text\\n");
 """
+_JUMP = {"x86_64": "jmp", "aarch64": "b"}
 
 
-def link_code(library: tvm.runtime.Module | None, program: Program, architecture: str) -> bytes:
+def link_code(
+    kernels: Mapping[str, str], objects: Mapping[str, bytes], program: Program, architecture: str
+) -> bytes:
     """Links kernels and the program that uses them; returns the bytes of the shared library.
 
     Args:
-        library: The kernels that TVM built; None where there are none.
-        program: How they are used.
+        kernels: The symbol of each kernel's code by the kernel's name; several may have one.
+        objects: The object file that defines a symbol, linked in this order.
+        program: How kernels are used.
         architecture: ``x86_64`` or ``aarch64``; links for either on either.
 
     Raises:
         IngotError: The linker failed; the message has its last line.
     """
-
-    def link(output: str, objects: list[str], **_: object) -> None:
-        for file in objects:
-            _to_disk(Path(file))
-        # Symbols of the TVM runtime stay undefined: the process that loads it provides them.
-        command = [
-            sys.executable, "-m", "ziglang", "cc", "-shared", "-fPIC", "-s",
-            "-target", f"{architecture}-linux-gnu", "-Wl,--build-id=none",
-            "-o", output, *sorted(objects), _CARRIER,
-        ]  # fmt: skip
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", check=False, cwd=folder,
-                timeout=_LONGEST_SECONDS, env={**os.environ, _CACHE_VARIABLE: str(_cache())},
-            )  # fmt: skip
-        except subprocess.TimeoutExpired as error:
-            raise IngotError(f"linking the compiled code failed: {first_line(error)}") from error
-        if done.returncode != 0:
-            lines = done.stderr.strip().splitlines() or ["no message"]
-            raise IngotError(f"linking the compiled code failed: {lines[-1]}")
-
     try:
-        with tempfile.TemporaryDirectory(prefix="ingot-") as folder, _objects_in_memory(folder):
-            path = Path(folder) / "lib.so"
-            (Path(folder) / _CARRIER).write_text(_CARRIER_SOURCE, encoding="ascii")
-            (Path(folder) / _PROGRAM).write_text(program.to_json(), encoding="utf-8")
-            if library is None:
-                link(str(path), [])
-            else:
-                library.export_library(str(path), fcompile=link, workspace_dir=folder)
-            return path.read_bytes()
+        with tempfile.TemporaryDirectory(prefix="ingot-") as name:
+            folder = Path(name)
+            files = [f"{index}.o" for index in range(len(objects))]
+            for file, content in zip(files, objects.values(), strict=True):
+                (folder / file).write_bytes(content)
+            carrier = _CARRIER_SOURCE + _entries(kernels, architecture)
+            (folder / _CARRIER).write_text(carrier, encoding="ascii")
+            (folder / _PROGRAM).write_text(program.to_json(), encoding="utf-8")
+            _link(folder, files, architecture)
+            return (folder / _LIBRARY).read_bytes()
     except OSError as error:
         raise IngotError(
             f"linking the compiled code failed: {error.strerror or error}; free space in "
@@ -86,23 +64,34 @@ def link_code(library: tvm.runtime.Module | None, program: Program, architecture
         ) from error
 
 
-@contextlib.contextmanager
-def _objects_in_memory(folder: str) -> Iterator[None]:
-    """Has object files written to memory: LLVM ends the process where a disk is full."""
-    with contextlib.ExitStack() as stack:
-        for name in _OBJECTS:
-            memory = os.memfd_create(name)
-            stack.callback(os.close, memory)
-            (Path(folder) / name).symlink_to(f"/proc/self/fd/{memory}")
-        yield
+def _entries(kernels: Mapping[str, str], architecture: str) -> str:
+    """Code that makes kernels, which have symbols of their content, known by their names."""
+    lines = [".text"]
+    for name, symbol in kernels.items():
+        entry, code = KERNEL_PREFIX + name, KERNEL_PREFIX + symbol
+        lines += [f".hidden {code}", f".globl {entry}", f".type {entry}, @function", f"{entry}:"]
+        lines += [f"{_JUMP[architecture]} {code}"]
+    return "".join(f'__asm__("{line}");\n' for line in lines)
 
 
-def _to_disk(path: Path) -> None:
-    """Makes a file of an object that lies in memory, for the linker, which is another process."""
-    if path.is_symlink():
-        data = path.read_bytes()
-        path.unlink()
-        path.write_bytes(data)
+def _link(folder: Path, objects: Sequence[str], architecture: str) -> None:
+    # Symbols of the TVM runtime stay undefined: the process that loads it provides them. Each
+    # object has the same few functions of TVM's, of which one is kept.
+    command = [
+        sys.executable, "-m", "ziglang", "cc", "-shared", "-fPIC", "-s",
+        "-target", f"{architecture}-linux-gnu", "-Wl,--build-id=none", "-Wl,--gc-sections",
+        "-o", _LIBRARY, *objects, _CARRIER,
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", check=False, cwd=folder,
+            timeout=_LONGEST_SECONDS, env={**os.environ, _CACHE_VARIABLE: str(_cache())},
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise IngotError(f"linking the compiled code failed: {first_line(error)}") from error
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        raise IngotError(f"linking the compiled code failed: {lines[-1]}")
 
 
 def _cache() -> Path:

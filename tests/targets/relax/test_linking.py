@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import onnx
 import pytest
 
 from ingot.compiler.build import compile_model
 from ingot.errors import IngotError
+from ingot.runtime.cpu_features import machine_architecture
 from ingot.runtime.interface import Interface
-from ingot.runtime.program import Program
+from ingot.runtime.program import KERNEL_PREFIX, Program
 from ingot.targets.relax import linking
 from ingot.targets.relax.linking import link_code
 
@@ -34,28 +35,55 @@ except IngotError as error:
 NO_PROGRAM = Program(1, Interface((), (), ()), (), (), (), (), (), 0, 0, 0, 0, (), ())
 
 
-class Written:
-    """What stands for kernels: it writes an object where it is told to, and has it linked."""
-
-    def export_library(self, output: str, *, fcompile: Any, workspace_dir: str) -> None:
-        place = Path(workspace_dir) / "lib0.o"
-        place.write_bytes(b"object")
-        assert place.readlink().parent == Path("/proc/self/fd")
-        fcompile(output, [str(place)])
-
-
-def full(path: Path) -> None:
+def full(path: Path, _: bytes) -> int:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
-def test_objects_lie_in_memory_until_there_is_room_for_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(linking, "_to_disk", full)
+def test_no_room_for_objects_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(
         IngotError, match="linking the compiled code failed: No space left on device; free"
     ):
-        link_code(Written(), NO_PROGRAM, "x86_64")
+        link_code({}, {"symbol": b"object"}, NO_PROGRAM, "x86_64")
+
+
+RETURNS = {
+    "x86_64": "mov ${0}, %eax\nret",
+    "aarch64": "mov w0, #{0}\nret",
+}
+
+
+def assembled(symbol: str, number: int, architecture: str, folder: Path) -> bytes:
+    """An object file that defines a kernel which returns a number."""
+    source, made = folder / "kernel.s", folder / "kernel.o"
+    lines = RETURNS[architecture].format(number)
+    source.write_text(f".globl {KERNEL_PREFIX}{symbol}\n{KERNEL_PREFIX}{symbol}:\n{lines}\n")
+    command = [sys.executable, "-m", "ziglang", "cc", "-c", "-target", f"{architecture}-linux-gnu"]
+    subprocess.run([*command, "-o", str(made), str(source)], check=True)
+    return made.read_bytes()
+
+
+def test_kernels_are_known_by_their_names_alone(tmp_path: Path) -> None:
+    architecture = machine_architecture()
+    objects = {
+        symbol: assembled(symbol, number, architecture, tmp_path)
+        for symbol, number in {"1a": 7, "2b": 8}.items()
+    }
+    names = {"first": "2b", "second": "1a", "third": "2b"}
+    library = tmp_path / "lib.so"
+    library.write_bytes(link_code(names, objects, NO_PROGRAM, architecture))
+    loaded = ctypes.CDLL(str(library))
+    assert [getattr(loaded, KERNEL_PREFIX + name)() for name in names] == [8, 7, 8]
+    assert not hasattr(loaded, KERNEL_PREFIX + "1a")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", RETURNS)
+def test_kernels_are_linked_for_either_architecture(architecture: str, tmp_path: Path) -> None:
+    objects = {"1a": assembled("1a", 7, architecture, tmp_path)}
+    library = link_code({"first": "1a"}, objects, NO_PROGRAM, architecture)
+    assert library.startswith(b"\x7fELF")
+    assert f"{KERNEL_PREFIX}first\0".encode() in library
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import tvm
 from tvm import s_tir, tirx
 
@@ -15,8 +17,15 @@ from ingot.targets.cpu.machine import CpuDescription
 _WRITERS = {family.anchor: family.write for family in FAMILIES}
 
 
-def write_module(module: tvm.IRModule, cpu: CpuDescription) -> tuple[tvm.IRModule, list[str]]:
+def write_module(
+    module: tvm.IRModule, cpu: CpuDescription, done: Collection[str] = ()
+) -> tuple[tvm.IRModule, list[str]]:
     """Writes the code of every prim func of a module.
+
+    Args:
+        module: The module.
+        cpu: What code is written for.
+        done: Names of prim funcs whose machine code is there already: they are left as they are.
 
     Returns:
         The module, and the names of the prim funcs that no kernel fits: they stay as plain loops,
@@ -24,6 +33,8 @@ def write_module(module: tvm.IRModule, cpu: CpuDescription) -> tuple[tvm.IRModul
     """
     unscheduled = []
     for name, function in module.functions_items():
+        if name.name_hint in done:
+            continue
         if isinstance(function, tirx.PrimFunc) and _can_be_scheduled(function):
             try:
                 module[name] = write_function(function, cpu)
