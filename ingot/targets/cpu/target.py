@@ -113,8 +113,11 @@ class CpuTarget(Target):
         """Lowers a graph for the sake of the errors alone; nothing is linked."""
         use_threads(usable_cpus())
         with _errors_named(model):
-            lowered = lower_module(import_graph(model), self.cpu)
-            (build_module if machine_code else check_module)(lowered, self.cpu)
+            if machine_code:
+                cache = KernelCache.of_user()
+                build_module(lower_module(import_graph(model), self.cpu, cache), self.cpu, cache)
+            else:
+                check_module(lower_module(import_graph(model), self.cpu), self.cpu)
 
     def lower(self, model: ir.Model) -> Lowered:
         """Lowers a graph through Relax and LLVM to a linked library.
