@@ -11,10 +11,10 @@ from ingot.targets.registry import parse_target
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        ("cpu:mcpu=znver4", "cpu:mcpu=znver4"),
-        ("cpu:mcpu=znver4,threads=2", "cpu:mcpu=znver4,threads=2"),
-        ("cpu: mcpu = znver4 , threads = 2", "cpu:mcpu=znver4,threads=2"),
-        ({"kind": "cpu", "mcpu": "haswell"}, "cpu:mcpu=haswell"),
+        ("cpu:mcpu=znver4", "cpu:mcpu=znver4,l1d=32K,l2=1M,l3=4M,cores=8"),
+        ("cpu:mcpu=znver4,threads=2", "cpu:mcpu=znver4,threads=2,l1d=32K,l2=1M,l3=4M"),
+        ("cpu: mcpu = znver4 , threads = 2", "cpu:mcpu=znver4,threads=2,l1d=32K,l2=1M,l3=4M"),
+        ({"kind": "cpu", "mcpu": "haswell"}, "cpu:mcpu=haswell,l1d=32K,l2=256K,l3=2M,cores=8"),
     ],
 )
 def test_a_spec_comes_back_with_its_defaults(spec: str | dict[str, str], expected: str) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import tvm
 from tvm.target import codegen
 
 from ingot.errors import UsageError
 from ingot.runtime.cpu_features import machine_architecture, machine_features
+from ingot.runtime.cpu_quota import usable_cpus
 from ingot.targets.cpu.microarchitecture.description import Microarchitecture
+from ingot.targets.cpu.microarchitecture.host import cache_shares
+from ingot.targets.cpu.microarchitecture.presets import preset_of, presets
 
 # LLVM's names of the features that generated code can use, and the kernel's names for the same.
 _KERNEL_NAMES = {
@@ -33,15 +36,13 @@ _KERNEL_NAMES = {
 }  # fmt: skip
 
 _GENERIC_CPU = {"x86_64": "x86-64-v2", "aarch64": "generic"}
-# The first processor with AMX.
-_FIRST_WITH_TILES = "sapphirerapids"
-# Where it is not said how many threads will run: none of these should wait for one of them.
-_ANY_THREADS = (1, 2, 4, 8)
+_CORES = 8
+"""Of a named processor: of how many it has nothing is known, and loops are cut for any number."""
+
+_LEVELS = {1: "l1d", 2: "l2", 3: "l3"}
+
 CACHE_LINE_BYTES = 64
 """Of every processor that code is written for."""
-
-_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
-_KIB = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,8 @@ class CpuDescription:
         vector_bytes: Width of a vector register in bytes.
         vector_registers: Number of vector registers.
         core: What its cores, caches and threads can do.
-        thread_counts: The numbers of threads that parallel loops are cut for; (1,) makes none.
+        cores: Cores that there are to share work; as many as threads, where these are said.
+        threads: How many threads parallel loops are cut for, 1 for none; None for any number.
     """
 
     architecture: str
@@ -66,12 +68,22 @@ class CpuDescription:
     vector_bytes: int
     vector_registers: int
     core: Microarchitecture
-    thread_counts: tuple[int, ...]
+    cores: int
+    threads: int | None
 
     @property
     def float_lanes(self) -> int:
         """Number of float32 values in a vector register."""
         return self.vector_bytes // 4
+
+    @functools.cached_property
+    def thread_counts(self) -> tuple[int, ...]:
+        """The numbers of threads none of which should wait for one of them; (1,) for no loops."""
+        if self.threads is not None:
+            return (self.threads,)
+        # Code that is made on a machine of one core seldom stays there.
+        most = max(self.cores, 2)
+        return tuple(sorted({1 << power for power in range(most.bit_length())} | {most}))
 
     @property
     def operations_per_cycle(self) -> float:
@@ -84,7 +96,15 @@ class CpuDescription:
 
         A loop of fewer is not worth to be shared.
         """
-        return int(self.core.launch_operations)
+        return int(self.core.launch_cycles * self.operations_per_cycle)
+
+    @property
+    def operations_of_a_byte(self) -> int:
+        """Operations that one core does in the time in which it reads or writes a byte.
+
+        Where the next kernel finds it, most are in the third-level cache.
+        """
+        return max(1, round(self.operations_per_cycle / self.core.busy_l3_bytes_per_cycle))
 
     def tvm_target(self) -> tvm.target.Target:
         """Returns the TVM target that generates code for this CPU."""
@@ -99,15 +119,28 @@ class CpuDescription:
         return tvm.target.Target(config)
 
 
-def describe_cpu(mcpu: str, threads: int | None) -> CpuDescription:
+def describe_cpu(
+    mcpu: str,
+    threads: int | None,
+    *,
+    cores: int | None = None,
+    without: Sequence[str] = (),
+    changes: Mapping[str, float] | None = None,
+) -> CpuDescription:
     """Returns the description of a CPU by LLVM's name; ``native`` is this machine.
+
+    What a named processor is described by depends on its name alone; ``native`` takes the preset of
+    this machine's processor, and its caches and cores as the kernel tells them.
 
     Args:
         mcpu: ``native``, ``generic`` or a name that LLVM knows for this architecture.
         threads: How many threads parallel loops are cut for; ``None`` cuts them for any number.
+        cores: Cores that there are to share work, by default this machine's or eight.
+        without: LLVM's names of features that are not to be used.
+        changes: Fields of :class:`Microarchitecture` that are otherwise than in the preset.
 
     Raises:
-        UsageError: LLVM does not know the name.
+        UsageError: LLVM does not know the name, or the processor has no such feature.
     """
     architecture = machine_architecture()
     if architecture not in _KERNEL_NAMES:
@@ -117,52 +150,46 @@ def describe_cpu(mcpu: str, threads: int | None) -> CpuDescription:
         mcpu = _this_processor(architecture)
     elif mcpu == "generic":
         mcpu = _GENERIC_CPU[architecture]
-    implied = _implied_features(architecture, mcpu)
     names = _KERNEL_NAMES[architecture]
-    usable = {name for name in implied if name in names}
-    disabled: set[str] = set()
+    usable = {name for name in _implied_features(architecture, mcpu) if name in names}
+    disabled = set(without)
+    if unknown := sorted(disabled - set(names)):
+        raise UsageError(f"no feature of {architecture} is called {unknown[0]!r}")
     if native:
-        disabled = {name for name in usable if names[name] not in machine_features()}
-        usable -= disabled
+        disabled |= {name for name in usable if names[name] not in machine_features()}
+    disabled &= usable
+    usable -= disabled
+    features = tuple(sorted(names[name] for name in usable))
+    core = preset_of(mcpu, architecture, features).core
+    cores = cores or (usable_cpus() if native else _CORES)
+    if native:
+        caches = {f"{_LEVELS[level]}_bytes": share for level, share in cache_shares().items()}
+        core = dataclasses.replace(core, **caches)
     return CpuDescription(
         architecture=architecture,
         mcpu=mcpu,
         disabled=tuple(sorted(disabled)),
-        features=tuple(sorted(names[name] for name in usable)),
+        features=features,
         vector_bytes=_vector_bytes(architecture, usable),
         vector_registers=32 if architecture == "aarch64" or "avx512f" in usable else 16,
-        core=_core(),
-        thread_counts=_ANY_THREADS if threads is None else (threads,),
-    )
-
-
-def _core() -> Microarchitecture:
-    return Microarchitecture(
-        multiply_adds_per_cycle=2.0,
-        multiply_add_latency=4.0,
-        loads_per_cycle=2.0,
-        instructions_per_cycle=6.0,
-        threads_per_core=2,
-        l1d_bytes=cache_bytes(level=1, default=32 * _KIB),
-        l2_bytes=cache_bytes(level=2, default=512 * _KIB),
-        l3_bytes=4 * 1024 * _KIB,
-        l2_bytes_per_cycle=64.0,
-        l3_bytes_per_cycle=16.0,
-        dram_bytes_per_cycle=4.0,
-        launch_cycles=15_000.0,
-        launch_operations=600_000.0,
-        cores=8,
+        core=dataclasses.replace(core, **(changes or {})),  # type: ignore[arg-type]
+        cores=cores if threads is None else threads,
+        threads=threads,
     )
 
 
 def _this_processor(architecture: str) -> str:
     """LLVM's name of this machine's processor.
 
-    LLVM goes by the model number, which a virtual machine may give as an older processor's.
+    LLVM goes by the model number, which a virtual machine may give as an older processor's: one
+    with tiles is at least as new as the first that had them.
     """
     name: str = codegen.llvm_get_system_cpu()
-    if "amx_int8" in machine_features() and "amx-int8" not in _implied_features(architecture, name):
-        return _FIRST_WITH_TILES
+    tiles = "amx-int8"
+    if "amx_int8" in machine_features() and tiles not in _implied_features(architecture, name):
+        known = set(known_processors(architecture))
+        names = (name for preset in presets() for name in preset.names if name in known)
+        return next(name for name in names if tiles in _implied_features(architecture, name))
     return name
 
 
@@ -191,13 +218,3 @@ def _vector_bytes(architecture: str, features: set[str]) -> int:
         if "avx" in features:
             return 32
     return 16
-
-
-@functools.cache
-def cache_bytes(level: int, default: int) -> int:
-    """Returns the size of this machine's data cache of a level, or a common default."""
-    for index in sorted(_CACHES.glob("index*")):
-        kind = (index / "type").read_text().strip()
-        if kind != "Instruction" and int((index / "level").read_text()) == level:
-            return int((index / "size").read_text().strip().rstrip("K")) * _KIB
-    return default

@@ -18,7 +18,8 @@ import tvm
 
 from ingot.runtime.threads import resolve_threads
 from ingot.targets.cpu.kernels.integer.dot import GROUP
-from ingot.targets.cpu.machine import CpuDescription, cache_bytes, describe_cpu
+from ingot.targets.cpu.machine import CpuDescription, describe_cpu
+from ingot.targets.cpu.microarchitecture.host import cache_bytes
 from ingot.targets.cpu.probe_kernels import (
     accumulators,
     integer_accumulators,
@@ -118,7 +119,7 @@ class Probe:
             threads: Number of threads, by default as many as this process may run at once.
         """
         threads = resolve_threads(threads)
-        l2, l3 = self._cpu.core.l2_bytes * threads, cache_bytes(level=3, default=0)
+        l2, l3 = self._cpu.core.l2_bytes * threads, cache_bytes(level=3)
         streamed = min(max(_CACHES_STREAMED * l3, _LEAST_STREAM), _MOST_STREAM)
         dram = self._read_gbs(threads, streamed)
         in_l3 = min(_BEYOND * l2, int(_RESIDENT_PART * l3))

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import onnx_ir as ir
-import pydantic
 
 from ingot.errors import CompilationError, IngotError
 from ingot.runtime.cpu_quota import usable_cpus
@@ -19,7 +18,8 @@ from ingot.targets.base import Lowered, Target, TargetOptions, Unsupported
 from ingot.targets.cpu.kernel_cache import KernelCache
 from ingot.targets.cpu.kernels.integer.dot import DotProduct
 from ingot.targets.cpu.lowering import build_module, check_module, lower_module
-from ingot.targets.cpu.machine import CpuDescription, describe_cpu
+from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.options import ProcessorOptions, processor_spec
 from ingot.targets.relax.importer import has_lowering, import_graph, refused_nodes
 from ingot.targets.relax.linking import link_code
 from ingot.targets.relax.regions import DOMAIN as REGION_DOMAIN
@@ -27,17 +27,8 @@ from ingot.targets.relax.tvm_internals import plain_reason
 from ingot.targets.relax.tvm_threads import use_threads
 
 
-class CpuOptions(TargetOptions):
-    """Options of the CPU target.
-
-    Attributes:
-        mcpu: LLVM's name of the processor, ``native`` for this machine's or ``generic``.
-        threads: How many threads parallel loops are cut for; 1 makes none. By default they are cut
-            for any number. How many threads run is the session's choice.
-    """
-
-    mcpu: str = "native"
-    threads: int | None = pydantic.Field(default=None, ge=1)
+class CpuOptions(ProcessorOptions):
+    """Options of the CPU target: the processor."""
 
 
 @contextlib.contextmanager
@@ -81,13 +72,12 @@ class CpuTarget(Target):
     @functools.cached_property
     def cpu(self) -> CpuDescription:
         """The processor that code is made for."""
-        return describe_cpu(self.options.mcpu, self.options.threads)
+        return self.options.describe()
 
     @property
     def spec(self) -> str:
-        """The target as one string, the processor's name resolved."""
-        threads = f",threads={self.options.threads}" if self.options.threads else ""
-        return f"cpu:mcpu={self.cpu.mcpu}{threads}"
+        """The target as one string: the same on any machine makes the same code."""
+        return f"cpu:{processor_spec(self.cpu)}"
 
     @property
     def info(self) -> TargetInfo:

@@ -15,14 +15,15 @@ from ingot.runtime.cpu_quota import usable_cpus
 from ingot.runtime.manifest import RegionInfo, TargetInfo, TensorSpec
 from ingot.runtime.npu.region import Configuration, Region, RegionTensor
 from ingot.targets.base import Lowered, Target, TargetOptions, Unsupported
-from ingot.targets.cpu.machine import CpuDescription, describe_cpu
+from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.options import ProcessorOptions, processor_spec
 from ingot.targets.npu.configuration import configure, require_extra
 from ingot.targets.relax.importer import has_lowering
 from ingot.targets.relax.tvm_threads import use_threads
 
 
-class NpuOptions(TargetOptions):
-    """Options of the NPU target.
+class NpuOptions(ProcessorOptions):
+    """Options of the NPU target, and of the processor beside the NPU.
 
     Attributes:
         accelerator: ``ethos-u55-256`` and so on; given without its key.
@@ -30,8 +31,6 @@ class NpuOptions(TargetOptions):
         memory_mode: Vela's memory mode; the product's default if not given.
         sram: Bytes of fast memory to stay below; what the memory mode says if not given.
         fallback: Whether operators that the NPU lacks may run on the CPU.
-        mcpu: The processor beside the NPU; see the target ``cpu``.
-        threads: Cores of it; see the target ``cpu``.
     """
 
     accelerator: str
@@ -39,8 +38,6 @@ class NpuOptions(TargetOptions):
     memory_mode: str | None = None
     sram: int | None = pydantic.Field(default=None, ge=1)
     fallback: bool = True
-    mcpu: str = "native"
-    threads: int | None = pydantic.Field(default=None, ge=1)
 
 
 class NpuTarget(Target):
@@ -70,7 +67,7 @@ class NpuTarget(Target):
     @functools.cached_property
     def cpu(self) -> CpuDescription:
         """The processor beside the NPU."""
-        return describe_cpu(self.options.mcpu, self.options.threads)
+        return self.options.describe()
 
     @property
     def spec(self) -> str:
@@ -83,9 +80,7 @@ class NpuTarget(Target):
         ]
         parts += [] if options.sram is None else [f"sram={options.sram}"]
         parts += [] if options.fallback else ["fallback=false"]
-        parts += [f"mcpu={self.cpu.mcpu}"]
-        parts += [] if options.threads is None else [f"threads={options.threads}"]
-        return f"npu:{','.join(parts)}"
+        return f"npu:{','.join([*parts, processor_spec(self.cpu)])}"
 
     @property
     def info(self) -> TargetInfo:

@@ -13,7 +13,7 @@ def _with_caches(cpu: CpuDescription) -> CpuDescription:
 
 
 SSE = _with_caches(describe_cpu("x86-64", threads=None))
-AVX2 = _with_caches(describe_cpu("haswell", threads=None))
+AVX2 = _with_caches(describe_cpu("znver3", threads=None))
 AVX512 = _with_caches(describe_cpu("znver4", threads=None))
 NEON = dataclasses.replace(SSE, architecture="aarch64", mcpu="generic", vector_registers=32)
 PROCESSORS = {"sse": SSE, "avx2": AVX2, "avx512": AVX512, "neon": NEON}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,12 +23,11 @@ class Microarchitecture:
         l2_bytes: Second-level cache of a core, or its share of one, in bytes.
         l3_bytes: A core's share of the third-level cache, in bytes; 0 where there is none.
         l2_bytes_per_cycle: Bytes that a core reads from its second-level cache in a cycle.
-        l3_bytes_per_cycle: Bytes that a core reads from the third-level cache in a cycle.
+        l3_bytes_per_cycle: Bytes that a core reads from the third-level cache in a cycle, or from
+            memory where there is none.
         dram_bytes_per_cycle: Bytes that a core reads from memory in a cycle.
         launch_cycles: Cycles from a parallel loop's start until all threads work on it, and from
             the last one's end until the loop's end.
-        launch_operations: Operations that one core does meanwhile, in kernels as they are.
-        cores: Cores that are there to share work among.
     """
 
     multiply_adds_per_cycle: float
@@ -42,13 +42,33 @@ class Microarchitecture:
     l3_bytes_per_cycle: float
     dram_bytes_per_cycle: float
     launch_cycles: float
-    launch_operations: float
-    cores: int
 
     @property
     def instructions_of_a_thread(self) -> float:
         """Instructions that a thread gets of its core per cycle, where the others take theirs."""
         return self.instructions_per_cycle / self.threads_per_core
+
+    @property
+    def chains(self) -> int:
+        """Sums that hide each other's latency: while one waits, the units add to the others."""
+        return math.ceil(self.multiply_add_latency * self.multiply_adds_per_cycle)
+
+    def multiply_adds_of(self, count: int, rate: float) -> int:
+        """Returns how many multiply-adds a core does while so many bytes come, one at least.
+
+        Args:
+            count: Bytes.
+            rate: How many come in a cycle.
+        """
+        return max(1, round(count / rate * self.multiply_adds_per_cycle))
+
+    @property
+    def busy_l3_bytes_per_cycle(self) -> float:
+        """Bytes that come from the third-level cache in a cycle while a kernel computes.
+
+        Half of what a core can read: results go the same way, and other cores read too.
+        """
+        return self.l3_bytes_per_cycle / 2
 
     @property
     def resident_bytes(self) -> int:

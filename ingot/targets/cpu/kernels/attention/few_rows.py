@@ -42,8 +42,6 @@ _FEWEST_LANES = 4
 _MOST_VECTORS = 16
 # Keys whose values stay in the first-level cache while all rows read them.
 _KEYS_AT_A_TIME = 32
-# Independent sums hide the latency of multiply-adds.
-_SUMS = 8
 
 
 def takes_few_rows(problem: Attention, cpu: CpuDescription) -> bool:
@@ -247,7 +245,7 @@ class _FewRows:
         emitter, lanes, width = self.emitter, self.value_lanes, self.problem.value_features
         starts = range(0, width, lanes)
         # As many keys side by side as it takes for enough sums.
-        together = max(1, _SUMS // self.value_vectors)
+        together = max(1, self.cpu.core.chains // self.value_vectors)
         running = [emitter.allocate("running", (width,)) for _ in range(together)]
         for number, buffer in enumerate(running):
             for start in starts:

@@ -19,8 +19,8 @@ from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, pri
 from ingot.targets.cpu.kernels.writing.tasks import share_tasks
 from ingot.targets.cpu.machine import CpuDescription
 
-# What copying an element takes, in operations at the rate of multiply-adds.
-_COPY_WORK = 16
+# Of the widest type.
+_ELEMENT_BYTES = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +90,9 @@ def interleave(problem: Interleaving, cpu: CpuDescription) -> tirx.PrimFunc:
     writer = _Writer(emitter, problem, [flat(emitter, each) for each in sources])
     writer.target = flat(emitter, result)
     rows = product(shape[:-2])
-    share_tasks(emitter, rows, product(shape) * _COPY_WORK, writer.row, cpu)
+    share_tasks(
+        emitter, rows, product(shape) * _ELEMENT_BYTES * cpu.operations_of_a_byte, writer.row, cpu
+    )
     return prim_func([*sources, result], emitter.body(), family="interleave", operations=0)
 
 

@@ -30,8 +30,8 @@ Known = Mapping[tirx.Var, tirx.Expr]
 
 # Tasks that a loop is cut into at most: enough to be shared evenly, few enough to stay coarse.
 _TASKS = 64
-# What things take, in operations at the rate of multiply-adds.
-_WORK_OF_A_BYTE = 4
+# What things take, in operations at the rate of multiply-adds: a function is some twenty
+# multiply-adds and more of what only one unit does, a division keeps its unit for several cycles.
 _WORK_OF_A_FUNCTION = 64
 _WORK_OF_A_DIVISION = 16
 _MOST_VECTORS_AT_A_TIME = 4
@@ -61,7 +61,7 @@ def write_elements(
             store_values(emitter, nest, targets, {**known, inner.variable: at + lane})
 
     row = Row(emitter, inner.extent, lanes, lanes * _vectors_at_a_time(nest))
-    share_rows(emitter, outer, row, element_work(nest), vector, cpu)
+    share_rows(emitter, outer, row, element_work(nest, cpu), vector, cpu)
 
 
 def share_rows(
@@ -344,7 +344,7 @@ def _count(nest: Nest) -> tuple[int, int]:
     return functions, operations
 
 
-def element_work(nest: Nest) -> int:
+def element_work(nest: Nest, cpu: CpuDescription) -> int:
     """Estimates what an element takes, in operations at the rate of multiply-adds."""
     moved = sum(_bytes_of(node.ty) for node in nest.loads())
     moved += sum(_bytes_of(value.ty) for value in nest.chain.values)
@@ -358,7 +358,7 @@ def element_work(nest: Nest) -> int:
     for expression in nest.chain.expressions:
         tvm_ffi.structural_walk(expression, (tirx.Div, divided))
     return (
-        moved * _WORK_OF_A_BYTE
+        moved * cpu.operations_of_a_byte
         + operations * 2
         + functions * _WORK_OF_A_FUNCTION
         + divisions * _WORK_OF_A_DIVISION

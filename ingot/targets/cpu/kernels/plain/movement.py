@@ -113,7 +113,7 @@ def write_turned(
     outer = [loop for loop in outer if loop is not turn.across]
     side = max(1, CACHE_LINE_BYTES // (4 * lanes))
     down = Loop(tirx.Var("down", "int64"), _blocks(turn.across.extent, lanes * side))
-    work = volume(nest.loops) * element_work(nest) * _WORK_OF_TURNING
+    work = volume(nest.loops) * element_work(nest, cpu) * _WORK_OF_TURNING
 
     def strip(known: Known) -> None:
         for number in range(side):

@@ -108,7 +108,7 @@ def write_reduction(emitter: Emitter, reduction: Reduction, cpu: CpuDescription)
     reduction = dataclasses.replace(reduction, nest=with_selects(reduction.nest))
     nest = reduction.nest
     lanes = vector_lanes(nest, cpu)
-    work = volume(nest.reduced) * element_work(nest)
+    work = volume(nest.reduced) * element_work(nest, cpu)
     if nest.loops and _goes_in_vectors(nest, nest.loops[-1], lanes):
         _write_tiles(emitter, reduction, lanes, work, cpu)
         return

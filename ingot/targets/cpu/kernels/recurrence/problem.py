@@ -16,8 +16,6 @@ from ingot.targets.relax.recurrence import Recurrence
 TALLEST = 6
 """Sequences of a tile at most: it takes four vectors of weights with 32 registers, two with 16."""
 
-# Accumulators of one row that hide the latency of a multiply-add.
-_CHAINS = 8
 # Vectors of units side by side; LLVM takes values of three vectors apart.
 _VECTORS = (4, 2, 1)
 
@@ -55,7 +53,10 @@ class Units:
             count
             for count in _VECTORS
             if vectors % count == 0
-            and (count == 1 or (min(gates) * count <= _CHAINS and max(gates) * count <= widest))
+            and (
+                count == 1
+                or (min(gates) * count <= cpu.core.chains and max(gates) * count <= widest)
+            )
         )
         return cls(hidden, cpu.float_lanes, next(fitting))
 

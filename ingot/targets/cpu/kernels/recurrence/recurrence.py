@@ -40,10 +40,6 @@ OPTIONAL = ("lengths", "initial_h", "initial_c", "peepholes", "reset_bias")
 """The operands that may be left out, in the order in which the kernel takes them."""
 
 _VECTORS_OF_GATES = 2
-# Multiply-adds of a vector in the time that it takes to come from the second-level cache, and from
-# the third.
-_ROWS_WITH_L2 = 2
-_ROWS_WITH_L3 = 4
 
 
 def recurrence(problem: Problem, cpu: CpuDescription) -> tirx.PrimFunc:
@@ -114,7 +110,10 @@ class _Kernel:
         the multiply-adds of so many rows.
         """
         weights = 4 * self.cell.gates * self.units.hidden * self.units.padded
-        return _ROWS_WITH_L2 if weights <= self.cpu.core.resident_bytes else _ROWS_WITH_L3
+        core = self.cpu.core
+        near = weights <= core.resident_bytes
+        rate = core.l2_bytes_per_cycle if near else core.l3_bytes_per_cycle
+        return core.multiply_adds_of(self.cpu.vector_bytes, rate)
 
     def function(self) -> tirx.PrimFunc:
         operations = self.problem.operations()

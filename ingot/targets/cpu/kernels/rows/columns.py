@@ -26,8 +26,7 @@ from ingot.targets.cpu.machine import CpuDescription
 _ACCUMULATORS = 8
 # Jumping from row to row takes as long as reading so many columns.
 _COLUMNS_OF_A_JUMP = 8.0
-# An element takes as long to read as so many operations on registers.
-_OPERATIONS_OF_AN_ELEMENT = 8
+_ELEMENT_BYTES = 4
 
 _COMBINED: dict[str, tuple[float, Callable[[tirx.Expr, tirx.Expr], tirx.Expr]]] = {
     "sum": (0.0, lambda total, value: total + value),
@@ -76,7 +75,8 @@ def write_column_reduction(
         accumulators.store(kernel.epilogue, lambda _: place, column, width)
 
     operations = matrices * rows * columns
-    work = operations * _OPERATIONS_OF_AN_ELEMENT
+    # Whole rows are read one after the other, which is what prefetchers are made for.
+    work = operations * max(1, _ELEMENT_BYTES * cpu.operations_of_a_byte // 2)
     share_tasks(emitter, matrices * groups, work, emit_task, cpu)
     return prim_func(
         kernel.parameters,

@@ -13,9 +13,7 @@ from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, pri
 from ingot.targets.cpu.kernels.writing.tasks import share_tasks
 from ingot.targets.cpu.machine import CpuDescription
 
-# What copying an element takes, in operations at the rate of multiply-adds: rows of a large table
-# come from memory, at a few bytes per nanosecond.
-_COPY_WORK = 32
+_ELEMENT_BYTES = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +62,9 @@ def gather(problem: Gather, cpu: CpuDescription) -> tirx.PrimFunc:
         line.each(copy)
 
     count = product(problem.indices)
-    share_tasks(emitter, count, count * width * _COPY_WORK, emit_row, cpu)
+    # Rows of a large table come from memory.
+    work = round(_ELEMENT_BYTES * cpu.operations_per_cycle / cpu.core.dram_bytes_per_cycle)
+    share_tasks(emitter, count, count * width * work, emit_row, cpu)
     operations = 0 if isinstance(count, int) else None
     return prim_func(
         [table, indices, result], emitter.body(), family="gather", operations=operations

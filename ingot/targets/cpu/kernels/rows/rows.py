@@ -35,9 +35,8 @@ from ingot.targets.cpu.machine import CpuDescription
 # AVX2: four independent additions hide the latency of one, and more would wait for loads.
 _CHAINS = 2
 _LANES = 16
-# What an element takes, in operations at the rate of multiply-adds.
-_SOFTMAX_WORK = 48
-_NORM_WORK = 36
+# An element is read and written.
+_ELEMENT_BYTES = 8
 # Operations of an element: a maximum, a difference, an exponential (16), a sum, a product.
 _SOFTMAX_OPERATIONS = 20
 # A sum, a difference, a square and its sum, a difference and two products and a sum.
@@ -95,7 +94,7 @@ def softmax(shape: Sequence[Dim], cpu: CpuDescription) -> tirx.PrimFunc:
         line.each(divide)
 
     elements = rows * width
-    share_tasks(emitter, rows, elements * _SOFTMAX_WORK, emit_row, cpu)
+    share_tasks(emitter, rows, elements * _work(_SOFTMAX_OPERATIONS, cpu), emit_row, cpu)
     return prim_func(
         [source, result],
         emitter.body(),
@@ -148,7 +147,7 @@ def norm(problem: Norm, cpu: CpuDescription) -> tirx.PrimFunc:
         line.each(normalize)
 
     elements = rows * width
-    share_tasks(emitter, rows, elements * _NORM_WORK, emit_row, cpu)
+    share_tasks(emitter, rows, elements * _work(_NORM_OPERATIONS, cpu), emit_row, cpu)
     columns = [factors] * problem.scaled + [summands] * problem.shifted
     return prim_func(
         [source, *columns, result],
@@ -156,6 +155,11 @@ def norm(problem: Norm, cpu: CpuDescription) -> tirx.PrimFunc:
         family="norm",
         operations=elements * _NORM_OPERATIONS if isinstance(elements, int) else None,
     )
+
+
+def _work(operations: int, cpu: CpuDescription) -> int:
+    """What an element takes, in operations at the rate of multiply-adds."""
+    return operations + _ELEMENT_BYTES * cpu.operations_of_a_byte
 
 
 class Line:

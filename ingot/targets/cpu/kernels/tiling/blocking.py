@@ -14,10 +14,6 @@ MOST_SHARES = 64
 """Weights are asked for a panel ahead where at most so many tiles use a panel: with more of them,
 the time that the first of them waits does not count."""
 
-# What of the third-level cache's rate is left for a block's operands beside the results, which go
-# the same way, and the other cores.
-_SHARE_OF_L3_RATE = 0.5
-
 
 @dataclasses.dataclass(frozen=True)
 class Blocking:
@@ -60,7 +56,6 @@ def choose_blocking(
         cpu: The processor.
     """
     compute = operations / cpu.operations_per_cycle
-    rate = _SHARE_OF_L3_RATE * cpu.core.l3_bytes_per_cycle
     small = operations < cpu.launch_operations
 
     def cycles(blocking: Blocking) -> float:
@@ -69,7 +64,7 @@ def choose_blocking(
         again = 1.0 if rows <= cpu.core.resident_bytes else group
         traffic = blocking.tasks * (rows * again + group * panel_bytes)
         waste = 1.0 if small else _imbalance(blocking, row_units, panels, cpu.thread_counts)
-        return compute * waste + traffic / rate
+        return compute * waste + traffic / cpu.core.busy_l3_bytes_per_cycle
 
     candidates = [
         Blocking(row_blocks, panel_groups)
