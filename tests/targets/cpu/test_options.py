@@ -1,4 +1,4 @@
-"""A target's string says all that code depends on: read anywhere, it describes the same processor."""
+"""A target's string says all that code depends on: anywhere, it describes the same processor."""
 
 from __future__ import annotations
 
