@@ -1,13 +1,13 @@
-"""The families of kernels whose problem is an anchor: what writes the code of each.
+"""The table of families of kernels: what selects the kernels of each, and what writes their code.
 
-What a kernel costs is no column of the table: it is read from the loops that a selection leaves
-beside its anchor, which spell its problem out (``cost.py``).
+A kernel's cost is no column of the table: it is read from the loops that a selection leaves beside
+the anchor, which spell the problem out (``cost.py``).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from tvm import tirx
@@ -34,6 +34,26 @@ from ingot.targets.cpu.kernels.rows.columns import write_column_reduction
 from ingot.targets.cpu.kernels.window.depthwise import write_depthwise
 from ingot.targets.cpu.kernels.window.pooling import write_max_pooling, write_sum_pooling
 from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.cpu.selection.attention import ATTENTION_SELECTORS
+from ingot.targets.cpu.selection.base import Selector, first_of
+from ingot.targets.cpu.selection.channel_norms import CHANNEL_NORM_SELECTORS
+from ingot.targets.cpu.selection.convolution import ConvolutionRule, convolution_selector
+from ingot.targets.cpu.selection.depthwise import select_depthwise
+from ingot.targets.cpu.selection.direct_convolution import select_direct
+from ingot.targets.cpu.selection.fourier import FOURIER_SELECTORS
+from ingot.targets.cpu.selection.integer import (
+    select_integer_convolution,
+    select_integer_matmul,
+    select_integer_pointwise,
+)
+from ingot.targets.cpu.selection.matmul import select_matmul
+from ingot.targets.cpu.selection.open_convolution import select_open_convolution
+from ingot.targets.cpu.selection.pointwise import select_pointwise
+from ingot.targets.cpu.selection.pooling import select_average_pooling, select_max_pooling
+from ingot.targets.cpu.selection.quantization import QUANTIZATION_SELECTORS
+from ingot.targets.cpu.selection.recurrent import RECURRENT_SELECTORS
+from ingot.targets.cpu.selection.reductions import REDUCTION_SELECTORS
+from ingot.targets.cpu.selection.rows import ROW_SELECTORS
 
 OneAnchor = TypeVar("OneAnchor", bound=Anchor)
 
@@ -45,20 +65,63 @@ class Family(Generic[OneAnchor]):
     Attributes:
         anchor: What a selection tells the writer.
         write: Writes the code of a kernel and of what is fused with it.
+        calls: Rules that select its kernels, by the operator of the calls that they take.
+        convolutions: A rule that takes or declines convolutions.
     """
 
     anchor: type[OneAnchor]
     write: Callable[[FusedKernel[OneAnchor], CpuDescription], tirx.PrimFunc]
+    calls: Mapping[str, Selector] = dataclasses.field(default_factory=dict)
+    convolutions: ConvolutionRule | None = None
 
 
+# What several families could compute goes to the first of them.
 FAMILIES: tuple[Family[Any], ...] = (
-    Family(ColumnReductionAnchor, write_column_reduction),
-    Family(ConvolutionAnchor, write_convolution),
-    Family(DepthwiseAnchor, write_depthwise),
-    Family(IntegerConvolutionAnchor, write_integer_convolution),
-    Family(IntegerMatmulAnchor, write_integer_matmul),
-    Family(MatmulAnchor, write_matmul),
-    Family(MaxPoolingAnchor, write_max_pooling),
-    Family(OpenConvolutionAnchor, write_patches),
-    Family(SumPoolingAnchor, write_sum_pooling),
+    Family(ColumnReductionAnchor, write_column_reduction, REDUCTION_SELECTORS),
+    Family(MaxPoolingAnchor, write_max_pooling, {"relax.nn.max_pool2d": select_max_pooling}),
+    Family(SumPoolingAnchor, write_sum_pooling, {"relax.nn.avg_pool2d": select_average_pooling}),
+    Family(
+        IntegerMatmulAnchor,
+        write_integer_matmul,
+        {"relax.matmul": select_integer_matmul},
+        select_integer_pointwise,
+    ),
+    Family(
+        IntegerConvolutionAnchor,
+        write_integer_convolution,
+        convolutions=select_integer_convolution,
+    ),
+    Family(MatmulAnchor, write_matmul, {"relax.matmul": select_matmul}, select_pointwise),
+    Family(DepthwiseAnchor, write_depthwise, convolutions=select_depthwise),
+    Family(ConvolutionAnchor, write_convolution, convolutions=select_direct),
+    Family(OpenConvolutionAnchor, write_patches, convolutions=select_open_convolution),
 )
+
+CONVOLUTIONS: tuple[tuple[str, ConvolutionRule], ...] = tuple(
+    (family.anchor.family, family.convolutions)
+    for family in FAMILIES
+    if family.convolutions is not None
+)
+"""The families that take convolutions, in order."""
+
+
+def _calls() -> dict[str, Selector]:
+    """The rules of all families by operator."""
+    rules: dict[str, list[Selector]] = {"relax.nn.conv2d": [convolution_selector(CONVOLUTIONS)]}
+    for family in FAMILIES:
+        for operator, rule in family.calls.items():
+            rules.setdefault(operator, []).append(rule)
+    return {operator: first_of(found) for operator, found in rules.items()}
+
+
+PHASES: tuple[Mapping[str, Selector], ...] = (
+    {**FOURIER_SELECTORS, **RECURRENT_SELECTORS},
+    *ATTENTION_SELECTORS,
+    QUANTIZATION_SELECTORS,
+    {**CHANNEL_NORM_SELECTORS, **ROW_SELECTORS, **_calls()},
+)
+"""The rules of selection, those of kernels that are written at once included.
+
+Patterns of several calls come before rules for single ones, which would take them apart, and what
+leaves calls to other rules comes before these.
+"""

@@ -15,6 +15,7 @@ from ingot.runtime.manifest import KernelCost
 from ingot.runtime.program import Program
 from ingot.targets.cpu.called_functions import require_runtime_functions
 from ingot.targets.cpu.cost import kernel_costs
+from ingot.targets.cpu.families import PHASES
 from ingot.targets.cpu.floats import keep_floats
 from ingot.targets.cpu.kernel_cache import KernelCache, KernelCode, kernel_digests
 from ingot.targets.cpu.kernels.module import write_module
@@ -24,7 +25,7 @@ from ingot.targets.cpu.machine_code import object_files
 from ingot.targets.cpu.merging import merge_expansions
 from ingot.targets.cpu.named_sizes import name_sizes, settle_names
 from ingot.targets.cpu.quantized import integer_arithmetic, materialize_quantized
-from ingot.targets.cpu.selection import select_kernels
+from ingot.targets.cpu.selection.selector import select_kernels
 from ingot.targets.cpu.serial_loops import serial_loops
 from ingot.targets.cpu.unfusable import keep_numbers_apart
 from ingot.targets.relax.allocations import bounded_allocations
@@ -79,7 +80,7 @@ def lower_module(
             ]
         )(module)
         module, names = name_sizes(module)
-        module = select_kernels(module, cpu)
+        module = select_kernels(module, cpu, PHASES)
         module = tvm.transform.Sequential(
             [
                 relax.backend.DispatchSampling(),

@@ -58,6 +58,16 @@ class Selection:
 Selector: TypeAlias = Callable[[Selection, relax.Call], "relax.Expr | None"]
 
 
+def first_of(rules: Sequence[Selector]) -> Selector:
+    """Returns the rule that gives what the first of several gives that takes a call."""
+
+    def select(selection: Selection, call: relax.Call) -> relax.Expr | None:
+        found = (rule(selection, call) for rule in rules)
+        return next((selected for selected in found if selected is not None), None)
+
+    return select
+
+
 def is_call(call: relax.Expr | None, *operators: str) -> TypeGuard[relax.Call]:
     """Whether an expression is a call of one of these operators."""
     return isinstance(call, relax.Call) and getattr(call.op, "name", "") in operators

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,6 @@ from ingot.targets.cpu.kernels.integer.dot import (
     safe_depth,
     split_excess,
 )
-from ingot.targets.cpu.kernels.tiling.axes import Window
 from ingot.targets.cpu.kernels.tiling.tiles import Panels, choose_panels
 from ingot.targets.cpu.kernels.writing.emission import index
 from ingot.targets.cpu.machine import CpuDescription
@@ -34,7 +34,8 @@ from ingot.targets.cpu.selection.base import (
     OUT_ELEMENTWISE_FUSABLE,
     Selection,
 )
-from ingot.targets.cpu.selection.window import read_under, taps_of, window_of
+from ingot.targets.cpu.selection.convolution import Convolution, ConvolutionLoops, Declined
+from ingot.targets.cpu.selection.window import in_terms_of
 
 _NCHW_TO_NHWC = [0, 2, 3, 1]
 _FEW_CHANNELS = 4
@@ -240,44 +241,54 @@ def _excess(packed: Bytes) -> list[npt.NDArray[np.generic]]:
     return [flat[panel, group], group.astype(np.int32), bounds.astype(np.int32)]
 
 
-def select_integer_convolution(selection: Selection, call: relax.Call) -> relax.Expr | None:
-    """Selects the kernel of a convolution of centred 8-bit values, in NHWC, weights HWIO."""
-    weights = call.args[1]
-    shape = call.args[0].ty.shape
-    known = shape is not None and all(isinstance(size, tirx.IntImm) for size in list(shape)[1:])
-    if not (isinstance(weights, tvm.ir.GenericConst) and known):
-        return None
-    source = quantized_source(selection, call.args[0])
+def select_integer_convolution(
+    selection: Selection, convolution: Convolution
+) -> relax.Expr | Declined:
+    """Selects the kernel of a convolution of 8-bit integers of an image of known size."""
+    problem = convolution.problem
+    if not problem.integer:
+        return Declined("it is not of integers")
+    if problem.size is None:
+        return Declined("its image's size is open")
+    source = quantized_source(selection, convolution.image)
     if source is None:
-        return None
-    array = weights.value.numpy().astype(np.int8)
-    kernel_height, kernel_width, channels, columns = array.shape
-    groups = int(call.attrs.groups)
-    padding = list(map(int, call.attrs.padding))
-    window = window_of(call, (kernel_height, kernel_width))
-    pointwise = (kernel_height, kernel_width, groups) == (1, 1, 1) and not any(padding)
-    if pointwise and not source.channels_first:
-        return _pointwise(selection, call, source, array, window)
-    joined = groups == 1 and window.dilation[1] == 1
-    height, width = (int(size) for size in list(call.ty.shape)[1:3])
+        return Declined("its image was not made of 8-bit integers")
+    groups, (height, width) = problem.groups, problem.size
+    kernel_height, kernel_width = problem.window.kernel
+    joined = groups == 1 and problem.window.dilation[1] == 1
     if joined:
-        of_tap = -(-kernel_width * channels // GROUP)
+        of_tap = -(-kernel_width * problem.channels // GROUP)
         chosen = Multiplication.choose(
-            columns, of_tap, height * width, selection.cpu, of_image=width
+            problem.columns, of_tap, height * width, selection.cpu, of_image=width
         )
     else:
-        chosen = Multiplication.in_vectors(columns // groups, width, selection.cpu)
-    if groups > 1 and (chosen.panels.last_columns or channels % GROUP):
-        return None
-    panels = dataclasses.replace(chosen.panels, columns=columns)
+        chosen = Multiplication.in_vectors(problem.filters, width, selection.cpu)
+    if groups > 1 and (chosen.panels.last_columns or problem.channels % GROUP):
+        return Declined("its groups are not whole vectors of columns and whole words of channels")
+    panels = dataclasses.replace(chosen.panels, columns=problem.columns)
     chosen = dataclasses.replace(chosen, panels=panels)
-    taps = array.reshape(kernel_height, -1, columns) if joined else array
+    array = convolution.weights.astype(np.int8)
+    taps = array.reshape(kernel_height, -1, problem.columns) if joined else array
     missing = [(0, 0)] * (taps.ndim - 2) + [(0, -taps.shape[-2] % GROUP), (0, 0)]
-    taps = np.pad(taps, missing).reshape(kernel_height, -1, columns)
+    taps = np.pad(taps, missing).reshape(kernel_height, -1, problem.columns)
     packed = PackedWeights.pack(taps, source.zero_point, chosen)
-    anchor = _Convolution(window, tuple(array.shape), groups, source, panels, packed, joined)
+    anchor = IntegerConvolutionAnchor(
+        problem.window, groups, source.channels_first, panels.vectors, packed.packing
+    )
+    loops = ConvolutionLoops(
+        problem, anchor, convolution.shape, source.values, "integer_conv2d", source.channels_first
+    )
+    channels_of_tap = problem.channels if joined else -(-problem.channels // GROUP) * GROUP
+
+    def conv2d(image: te.Tensor, *arrays: te.Tensor) -> te.Tensor:
+        def weight(taps: Sequence[Any], k: Any, column: Any) -> Any:
+            at = taps[1] * index(channels_of_tap) + k
+            return _weight(arrays, panels, taps[0], at, column)
+
+        return loops.sums(image, weight, lambda value: tirx.Cast("int32", value))
+
     return selection.builder.call_te(
-        anchor.direct(list(call.ty.shape)),
+        conv2d,
         source.values,
         *packed.constants(),
         # Not part of the code, or layers that differ in nothing else would be compiled one by one.
@@ -287,20 +298,33 @@ def select_integer_convolution(selection: Selection, call: relax.Call) -> relax.
     )
 
 
-def _pointwise(
-    selection: Selection, call: relax.Call, source: Quantized, array: Bytes, window: Window
-) -> relax.Expr:
-    channels = array.shape[2]
-    result = list(call.ty.shape)
-    pixels = int(result[1]) * int(result[2])
-    packed, panels = _pack_matrix(array[0, 0], source, pixels, selection)
-    stride_y, stride_x = window.strides
+def select_integer_pointwise(
+    selection: Selection, convolution: Convolution
+) -> relax.Expr | Declined:
+    """Selects the kernel of a 1x1 convolution of 8-bit integers: that of a matmul."""
+    problem = convolution.problem
+    if not problem.integer:
+        return Declined("it is not of integers")
+    if problem.size is None:
+        return Declined("its image's size is open")
+    if not problem.pointwise:
+        return Declined("it is more than a product with each pixel")
+    source = quantized_source(selection, convolution.image)
+    if source is None:
+        return Declined("its image was not made of 8-bit integers")
+    if source.channels_first:
+        return Declined("its image lies channels first")
+    matrix = convolution.weights[0, 0].astype(np.int8)
+    height, width = problem.size
+    packed, panels = _pack_matrix(matrix, source, height * width, selection)
+    strides = problem.window.strides
 
     def conv2d(image: te.Tensor, *weights: te.Tensor) -> te.Tensor:
         def read(n: Any, y: Any, x: Any, k: Any) -> Any:
-            return image(n, y * stride_y, x * stride_x, k)
+            return image(n, y * strides[0], x * strides[1], k)
 
-        return _matmul(result, read, weights, channels, panels, packed, window.strides)
+        shape = in_terms_of(convolution.shape, source.values.ty.shape, image.shape)
+        return _matmul(shape, read, weights, problem.channels, panels, packed, strides)
 
     return selection.builder.call_te(
         conv2d,
@@ -314,7 +338,7 @@ def _pointwise(
 def select_integer_matmul(selection: Selection, call: relax.Call) -> relax.Expr | None:
     """Selects the kernel of a product of centred 8-bit values with a constant matrix."""
     rows, weights = call.args
-    if not isinstance(weights, tvm.ir.GenericConst):
+    if str(rows.ty.dtype) != "int16" or not isinstance(weights, tvm.ir.GenericConst):
         return None
     array = weights.value.numpy().astype(np.int8)
     shape = rows.ty.shape
@@ -385,54 +409,3 @@ def _weight(weights: tuple[te.Tensor, ...], panels: Panels, tap: Any, at: Any, c
     width = index(panels.width)
     place = column % width * index(GROUP) + at % index(GROUP)
     return tirx.Cast("int32", weights[0](column // width, tap, at // index(GROUP), place))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Convolution:
-    """The convolution as loops over the packed weights alone, as in ``_matmul``."""
-
-    window: Window
-    shape: tuple[int, ...]
-    groups: int
-    source: Quantized
-    panels: Panels
-    packed: PackedWeights
-    joined: bool
-
-    def direct(self, shape: list[Any]) -> Any:
-        """Returns the function of the image and the packed arrays."""
-        channels, columns = self.shape[2:]
-        per_group = columns // self.groups
-        window = self.window
-
-        def conv2d(image: te.Tensor, *weights: te.Tensor) -> te.Tensor:
-            tap_y, tap_x = taps_of(window)
-            k = te.reduce_axis((index(0), index(channels)), "k")
-            of_tap = channels if self.joined else -(-channels // GROUP) * GROUP
-
-            def value(n: Any, y: Any, x: Any, c: Any) -> Any:
-                channel = k if self.groups == 1 else c // index(per_group) * index(channels) + k
-                read = read_under(
-                    window, image, (n, y, x, channel), (tap_y, tap_x), 0,
-                    channels_first=self.source.channels_first,
-                )  # fmt: skip
-                at = tap_x * index(of_tap) + k
-                weight = _weight(weights, self.panels, tap_y, at, c)
-                return te.sum(tirx.Cast("int32", read) * weight, axis=[tap_y, tap_x, k])
-
-            return te.compute(
-                tuple(shape),
-                value,
-                name="integer_conv2d",
-                attrs=anchor_attributes(
-                    IntegerConvolutionAnchor(
-                        window,
-                        self.groups,
-                        self.source.channels_first,
-                        self.panels.vectors,
-                        self.packed.packing,
-                    )
-                ),
-            )
-
-        return conv2d

@@ -15,17 +15,13 @@ from ingot.targets.cpu.selection.base import (
     OP_PATTERN,
     OUT_ELEMENTWISE_FUSABLE,
     Selection,
-    Selector,
 )
-from ingot.targets.cpu.selection.integer import select_integer_matmul
 from ingot.targets.cpu.selection.packing import pack_panels
 
 
 def select_matmul(selection: Selection, call: relax.Call) -> relax.Expr | None:
     """Selects the kernel of a product with a constant matrix."""
     rows, weights = call.args
-    if str(rows.ty.dtype) == "int16":
-        return select_integer_matmul(selection, call)
     if not isinstance(weights, tvm.ir.GenericConst):
         return None
     array = weights.value.numpy()
@@ -62,6 +58,3 @@ def _anchor(depth: int, panels: Panels) -> Any:
         )
 
     return matmul
-
-
-MATMUL_SELECTORS: dict[str, Selector] = {"relax.matmul": select_matmul}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from ingot.targets.cpu.kernels.tiling.tiles import Panels
+from ingot.targets.cpu.kernels.writing.emission import index
 
 Floats = npt.NDArray[np.float32]
 
@@ -39,3 +42,11 @@ def pack_groups(weights: Floats, groups: int, panels: Panels) -> Floats:
     """
     parts = np.split(weights, groups, axis=-1)
     return np.concatenate([pack_panels(part, panels) for part in parts])
+
+
+def place_in_panels(panels: Panels, groups: int, column: Any) -> tuple[Any, Any]:
+    """Returns which of the panels that ``pack_groups`` made has a column, and where."""
+    width, group = index(panels.width), index(0)
+    if groups > 1:
+        group, column = column // index(panels.columns), column % index(panels.columns)
+    return group * index(panels.count) + column // width, column % width

@@ -21,7 +21,6 @@ from ingot.targets.cpu.selection.base import (
     OP_PATTERN,
     OUT_ELEMENTWISE_FUSABLE,
     Selection,
-    Selector,
 )
 from ingot.targets.cpu.selection.dimensions import shape_of
 from ingot.targets.cpu.selection.integer import dequantized_source
@@ -112,9 +111,3 @@ def _counts(call: relax.Call, axis: int) -> npt.NDArray[np.float32]:
     taps = first + np.arange(window.kernel[axis])[None, :] * window.dilation[axis]
     counts: npt.NDArray[np.int64] = ((taps >= low) & (taps < high)).sum(axis=1)
     return np.maximum(counts, 1).astype(np.float32)
-
-
-POOLING_SELECTORS: dict[str, Selector] = {
-    "relax.nn.max_pool2d": select_max_pooling,
-    "relax.nn.avg_pool2d": select_average_pooling,
-}

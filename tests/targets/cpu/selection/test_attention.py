@@ -15,9 +15,10 @@ from onnx_ir.passes.common import ShapeInferencePass
 from tvm import relax, tirx
 
 from ingot.reference.session import Reference
+from ingot.targets.cpu.families import PHASES
 from ingot.targets.cpu.kernels.writing.emission import FAMILY
 from ingot.targets.cpu.machine import describe_cpu
-from ingot.targets.cpu.selection import select_kernels
+from ingot.targets.cpu.selection.selector import select_kernels
 from ingot.targets.relax.importer import import_graph
 from tests.targets.cpu.conftest import Run
 
@@ -49,7 +50,7 @@ def selected(proto: onnx.ModelProto) -> tuple[collections.Counter[str], set[str]
     graph = ir.from_proto(proto)
     ShapeInferencePass()(graph)
     module = relax.transform.CanonicalizeBindings()(import_graph(graph))
-    module = select_kernels(module, describe_cpu("native", threads=2))
+    module = select_kernels(module, describe_cpu("native", threads=2), PHASES)
     families: collections.Counter[str] = collections.Counter()
     left = set()
 
@@ -405,7 +406,7 @@ def test_two_layers_of_the_same_shape_share_a_kernel() -> None:
     graph = ir.from_proto(proto)
     ShapeInferencePass()(graph)
     module = relax.transform.CanonicalizeBindings()(import_graph(graph))
-    module = select_kernels(module, describe_cpu("native", threads=2))
+    module = select_kernels(module, describe_cpu("native", threads=2), PHASES)
     assert sum(isinstance(f, tirx.PrimFunc) for f in module.functions.values()) == 1
 
 
