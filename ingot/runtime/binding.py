@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from ingot.errors import InputError, first_line
 from ingot.runtime.alignment import aligned
 from ingot.runtime.conversion import as_array, as_nested, as_strings
 from ingot.runtime.manifest import STRING_DTYPE, TensorSpec
+from ingot.runtime.narrow_types import dtype_name
 
 Array = npt.NDArray[Any]
 
@@ -164,14 +164,8 @@ def _read(given: Mapping[Any, Any], name: str) -> Any:
         raise InputError(f"input {name} cannot be read: {first_line(error)}") from error
 
 
-@functools.lru_cache(maxsize=64)
-def _dtype_name(dtype: np.dtype[Any]) -> str:
-    """The dtype's name; NumPy works it out at every call."""
-    return dtype.name
-
-
 def _check_tensor(kind: str, spec: TensorSpec, array: Array, symbols: dict[str, int]) -> None:
-    if _dtype_name(array.dtype) != spec.dtype:
+    if dtype_name(array.dtype) != spec.dtype:
         raise InputError(f"{kind} {spec} was given dtype {array.dtype.name}")
     if array.ndim != len(spec.shape):
         raise InputError(

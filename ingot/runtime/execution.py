@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ingot.errors import IngotError, InputError, MemoryLimitError
-from ingot.runtime.alignment import aligned_empty
+from ingot.runtime.alignment import address_of, aligned, aligned_empty
 from ingot.runtime.code import Code
 from ingot.runtime.kernel_events import KernelEvents
 from ingot.runtime.narrow_types import held_dtype
@@ -110,7 +110,10 @@ class Execution:
         self._library.ingot_context_configure(self._context, ctypes.byref(settings))
         interface = self._program.interface
         self._input_count = len(interface.inputs)
+        self._input_dtypes = [(each.name, held_dtype(each.dtype)) for each in interface.inputs]
         self._output_dtypes = [held_dtype(tensor.dtype) for tensor in interface.outputs]
+        self._output_names = [tensor.name for tensor in interface.outputs]
+        self._none_provided = [None] * len(interface.outputs)
         self._held: list[Any] = []
         self._set_fixed(weights)
         self._pointers = (ctypes.c_void_p * (self._input_count + len(interface.outputs)))()
@@ -218,12 +221,42 @@ class Execution:
             MemoryLimitError: They ask for more memory than the session may take.
         """
         self.plan(tuple(array.shape for array in inputs))
-        outputs = self._outputs(provided)
+        return self._execute(inputs, self._outputs(provided))
+
+    def run_again(self, inputs: dict[str, Any]) -> dict[str, Array] | None:
+        """Executes the code once more on arrays of the shapes that were planned last.
+
+        Most calls are such: nothing else has to be looked at.
+
+        Args:
+            inputs: Whatever was given for the inputs, by name.
+
+        Returns:
+            The outputs by name; None where the inputs are not arrays of these types and shapes.
+
+        Raises:
+            InputError: The code refuses the inputs, or there is no memory.
+        """
+        if self._shapes is None or len(inputs) != self._input_count:
+            return None
+        arrays: list[Array] = []
+        for (name, dtype), shape in zip(self._input_dtypes, self._shapes, strict=True):
+            array = inputs.get(name)
+            if type(array) is not np.ndarray or array.dtype != dtype or array.shape != shape:
+                return None
+            try:
+                arrays.append(aligned(array))
+            except MemoryError:
+                return None
+        results = self._execute(arrays, self._outputs(self._none_provided))
+        return dict(zip(self._output_names, results, strict=False))
+
+    def _execute(self, inputs: Sequence[Array], outputs: Sequence[Array | None]) -> list[Array]:
         pointers = self._pointers
         for at, array in enumerate(inputs):
-            pointers[at] = array.ctypes.data
+            pointers[at] = address_of(array)
         for at, output in enumerate(outputs, self._input_count):
-            pointers[at] = None if output is None else output.ctypes.data
+            pointers[at] = None if output is None else address_of(output)
         try:
             self._check(self._library.ingot_execute(self._native, self._context, pointers))
             return [
@@ -243,7 +276,7 @@ class Execution:
         self.plan(tuple(array.shape for array in inputs))
         self.prepare()
         arrays = [*inputs, *outputs]
-        pointers = (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
+        pointers = (ctypes.c_void_p * len(arrays))(*map(address_of, arrays))
         execute, native, context = self._library.ingot_execute, self._native, self._context
 
         def run() -> None:

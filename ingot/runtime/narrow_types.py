@@ -6,6 +6,7 @@ Code holds bfloat16 as such, a float of 4 or 8 bits as the byte that encodes it,
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,12 @@ HELD_AS = {
 _BFLOAT16 = "bfloat16"
 
 
+@functools.lru_cache(maxsize=64)
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """The dtype's name; NumPy works it out at every call."""
+    return dtype.name
+
+
 def held_dtype(name: str) -> np.dtype[Any]:
     """Returns the dtype of arrays in which code takes and gives a type, by the type's name."""
     return np.dtype("uint16" if name == _BFLOAT16 else HELD_AS.get(name, name))
@@ -36,7 +43,7 @@ def held_dtype(name: str) -> np.dtype[Any]:
 
 def to_code(array: Array) -> Array:
     """Returns an array as compiled code takes it, without a copy where it can be."""
-    name = array.dtype.name
+    name = dtype_name(array.dtype)
     if name == _BFLOAT16:
         return array.view(np.uint16)
     if name not in HELD_AS:

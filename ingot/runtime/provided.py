@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ingot.errors import InputError
-from ingot.runtime.alignment import ALIGNMENT
+from ingot.runtime.alignment import ALIGNMENT, address_of
 from ingot.runtime.manifest import TensorSpec
+from ingot.runtime.narrow_types import dtype_name
 
 Array = npt.NDArray[Any]
 
@@ -19,11 +20,11 @@ def writable_by_code(
     array: Array | None, spec: TensorSpec, inputs: Sequence[Array]
 ) -> Array | None:
     """Returns a caller's array for an output where code can write to it."""
-    if array is None or array.dtype.kind not in "biufc" or array.dtype.name != spec.dtype:
+    if array is None or array.dtype.kind not in "biufc" or dtype_name(array.dtype) != spec.dtype:
         return None
     if not array.dtype.isnative:
         return None
-    if array.ctypes.data % ALIGNMENT or any(np.may_share_memory(array, each) for each in inputs):
+    if address_of(array) % ALIGNMENT or any(np.may_share_memory(array, each) for each in inputs):
         return None
     return array
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from ingot.runtime.execution import Execution, ExecutionOptions
 from ingot.runtime.hosting import hosted_regions
 from ingot.runtime.kernel_events import KernelEvents
 from ingot.runtime.manifest import CODE_MEMBER, WEIGHTS_MEMBER, Manifest, TensorSpec
-from ingot.runtime.narrow_types import from_code, to_code
+from ingot.runtime.narrow_types import from_code, held_dtype, to_code
 from ingot.runtime.native_library import HUGE_PAGES
 from ingot.runtime.profiling import recording
 from ingot.runtime.profiling.event_sources import SESSION
@@ -121,6 +120,11 @@ class Session(Watched):
         reader.verify()
         reader.close()
         self._weights = [weights[name] for name in self.manifest.parameters]
+        # Whether code takes and gives all tensors as callers do.
+        self._plain = self._regions is None and all(
+            spec.in_code and spec.is_numeric and held_dtype(spec.dtype) == spec.dtype
+            for spec in (*self._inputs, *self._outputs)
+        )
         pool = shared_pool(self.cores, spin_microseconds)
         pool.grow(self.threads)
         self._options = ExecutionOptions(
@@ -187,6 +191,11 @@ class Session(Watched):
         """
         if recording.on and (recorder := recording_inferences()) is not None:
             return self._run_recorded(recorder, inputs, more, outputs)
+        if type(inputs) is dict and self._plain and not more and outputs is None:
+            with self._execution() as execution:
+                results = None if execution is None else execution.run_again(inputs)
+            if results is not None:
+                return results
         values, provided = self._checked(inputs, more, outputs)
         with self._execution() as execution:
             produced = self._run(execution, values, provided)
@@ -255,25 +264,9 @@ class Session(Watched):
         provided = {} if outputs is None else check_provided(self._outputs, outputs, symbols)
         return lay_out(self._inputs, values), provided
 
-    @contextlib.contextmanager
-    def _execution(self) -> Iterator[Execution | None]:
+    def _execution(self) -> _Lent:
         """Lends a context that no other call has; None where no code runs."""
-        with self._changed:
-            self._require_open()
-            self._running += 1
-            execution = self._idle.pop() if self._idle else None
-        try:
-            if execution is None and self._code is not None:
-                execution = self._new_execution(self._code)
-            self._reader.require_intact()
-            yield execution
-            self._reader.require_intact()
-        finally:
-            with self._changed:
-                self._running -= 1
-                if execution is not None and not self._closed:
-                    self._idle.append(execution)
-                self._changed.notify_all()
+        return _Lent(self)
 
     def _require_open(self) -> None:
         if self._closed:
@@ -384,6 +377,52 @@ class Session(Watched):
         """In a child there is no other thread: nobody holds the lock, and nothing runs."""
         self._changed = threading.Condition()
         self._running = 0
+
+
+class _Lent:
+    """An execution context while a call has it; a class, since entering a generator costs more."""
+
+    __slots__ = ("_execution", "_session")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._execution: Execution | None = None
+
+    def __enter__(self) -> Execution | None:
+        session = self._session
+        with session._changed:
+            session._require_open()
+            session._running += 1
+            self._execution = session._idle.pop() if session._idle else None
+        try:
+            if self._execution is None and session._code is not None:
+                self._execution = session._new_execution(session._code)
+            session._reader.require_intact()
+        except BaseException:
+            self._give_back()
+            raise
+        return self._execution
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._session._reader.require_intact()
+        finally:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        session = self._session
+        with session._changed:
+            session._running -= 1
+            if session._closed:
+                session._changed.notify_all()
+            elif self._execution is not None:
+                session._idle.append(self._execution)
 
 
 def _cores(cores: Placement | Sequence[int] | None) -> tuple[int, ...]:
