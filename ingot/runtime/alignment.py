@@ -9,8 +9,11 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-# Bytes; compiled code may load vectors up to this size without a check.
 ALIGNMENT = 64
+"""Bytes at a multiple of which each array begins that Ingot makes: a cache line."""
+CALLERS_ALIGNMENT = 16
+"""Bytes at a multiple of which code requires its tensors to begin: what memory allocators give, so
+that a caller's arrays are used where they lie."""
 
 Array = npt.NDArray[Any]
 
@@ -27,9 +30,7 @@ def address_of(array: Array) -> int:
 
 def aligned(array: Array) -> Array:
     """Returns an array as compiled code takes it, a view where it lies so already."""
-    # DLPack cannot express a read-only array, and compiled code loads whole aligned vectors.
-    flags = array.flags
-    if flags.c_contiguous and flags.writeable and address_of(array) % ALIGNMENT == 0:
+    if array.flags.c_contiguous and address_of(array) % CALLERS_ALIGNMENT == 0:
         return array
     copy = aligned_empty(array.shape, array.dtype)
     copy[...] = array

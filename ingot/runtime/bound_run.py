@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ingot.errors import InputError
-from ingot.runtime.alignment import ALIGNMENT, aligned_empty
+from ingot.runtime.alignment import CALLERS_ALIGNMENT, address_of, aligned_empty
 from ingot.runtime.binding import check_arrays
 from ingot.runtime.conversion import as_array
 from ingot.runtime.execution import Execution
@@ -145,10 +145,10 @@ def _shape(spec: TensorSpec, symbols: Mapping[str, int]) -> tuple[int, ...]:
 def _require_usable(what: str, array: Array, given: Any) -> None:
     if not (array.flags.c_contiguous and array.flags.writeable):
         raise InputError(f"the array bound to {what} must be C-contiguous and writable")
-    if array.ctypes.data % ALIGNMENT:
+    if address_of(array) % CALLERS_ALIGNMENT:
         raise InputError(
-            f"the array bound to {what} must begin at a multiple of {ALIGNMENT} bytes: leave it "
-            "out, and use the one that the binding makes"
+            f"the array bound to {what} must begin at a multiple of {CALLERS_ALIGNMENT} bytes: "
+            "leave it out, and use the one that the binding makes"
         )
     if array.dtype.name in HELD_AS and array.dtype.name.startswith(("int", "uint")):
         raise InputError(f"{what} of {array.dtype.name} cannot be bound: code holds it otherwise")

@@ -15,7 +15,7 @@ from ingot.errors import ArtifactError
 from ingot.runtime.manifest_records import RECORDS, check_records
 from ingot.runtime.typed_json import decode, parse_json
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 MANIFEST_MEMBER = "manifest.json"
 CODE_MEMBER = "lib.so"
 WEIGHTS_MEMBER = "params.safetensors"

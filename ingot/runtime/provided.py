@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ingot.errors import InputError
-from ingot.runtime.alignment import ALIGNMENT, address_of
+from ingot.runtime.alignment import CALLERS_ALIGNMENT, address_of
 from ingot.runtime.manifest import TensorSpec
 from ingot.runtime.narrow_types import dtype_name
 
@@ -24,7 +24,9 @@ def writable_by_code(
         return None
     if not array.dtype.isnative:
         return None
-    if address_of(array) % ALIGNMENT or any(np.may_share_memory(array, each) for each in inputs):
+    if address_of(array) % CALLERS_ALIGNMENT:
+        return None
+    if any(np.may_share_memory(array, each) for each in inputs):
         return None
     return array
 

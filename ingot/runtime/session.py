@@ -228,7 +228,7 @@ class Session(Watched):
         """Binds input and output buffers once, for runs that allocate and copy nothing.
 
         Args:
-            inputs: Arrays to read the inputs of these names from, C-contiguous, aligned to 64
+            inputs: Arrays to read the inputs of these names from, C-contiguous, aligned to 16
                 bytes, of the right dtype and shape; for others there are new ones.
             outputs: The same for outputs.
             sizes: What symbolic dimensions are, as far as the arrays given do not say it.

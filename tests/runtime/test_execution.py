@@ -164,7 +164,7 @@ def test_buffers_that_cannot_be_bound_are_refused(rows: Artifact) -> None:
     with Session(rows.path, threads=1) as session:
         for arrays, said in [
             ({"x": whole[:, ::2]}, "must be C-contiguous"),
-            ({"x": unaligned.reshape(8, 256)}, "must begin at a multiple of 64 bytes"),
+            ({"x": unaligned.reshape(8, 256)}, "must begin at a multiple of 16 bytes"),
             ({"z": whole}, "no input is called z"),
             ({"x": whole}, "was given shape"),
             ({}, "the size of N in x: float32.N, 256. is not known"),

@@ -29,7 +29,7 @@ def test_contents(small_artifact: Artifact) -> None:
     assert manifest.measured["verification"]["ran"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format_version": 5}', "\0"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format_version": 6}', "\0"])
 def test_damaged_manifests_are_refused(text: str) -> None:
     with pytest.raises(ArtifactError, match="manifest is damaged"):
         Manifest.from_json(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from ingot.compiler.build import Artifact
 from ingot.errors import InputError, UsageError
 from ingot.reference.session import Reference
-from ingot.runtime.alignment import aligned_empty
+from ingot.runtime.alignment import aligned, aligned_empty
 from ingot.runtime.binding import check_provided
 from ingot.runtime.manifest import TensorSpec
 from ingot.runtime.session import Session
@@ -49,6 +50,14 @@ class OnlyDlpack:
         return self._array.__dlpack_device__()
 
 
+def beside_a_line(shape: tuple[int, ...], content: Any = 0.0) -> np.ndarray:
+    """An array that begins 16 bytes behind the beginning of a cache line, as NumPy's often do."""
+    memory = aligned_empty((4 + math.prod(shape),), np.dtype(np.float32))
+    array = memory[4:].reshape(shape)
+    array[...] = content
+    return array
+
+
 def test_no_examples_have_no_results(session: Session) -> None:
     assert session.run(GOOD[:0])["logits"].shape == (0, 10)
 
@@ -64,10 +73,19 @@ def test_no_examples_have_no_results(session: Session) -> None:
             .view(np.float32)
             .reshape(array.shape)
         ),
+        lambda array: beside_a_line(array.shape, array),
         OnlyDlpack,
         lambda array: array.astype(">f4"),
     ],
-    ids=["fortran order", "strided", "read-only", "unaligned", "DLPack", "other byte order"],
+    ids=[
+        "fortran order",
+        "strided",
+        "read-only",
+        "unaligned",
+        "beside a cache line",
+        "DLPack",
+        "other byte order",
+    ],
 )
 def test_any_layout_gives_the_same_bits(session: Session, image: np.ndarray, view: Any) -> None:
     expected = session.run(image)["logits"]
@@ -84,6 +102,15 @@ def test_outputs_go_to_arrays_that_the_caller_provides(session: Session, image: 
     mine = np.empty((2, 10), np.float32)
     returned = session.run(image, outputs={"logits": mine})
     assert returned["logits"] is mine
+    np.testing.assert_array_equal(mine, session.run(image)["logits"])
+
+
+def test_arrays_of_a_caller_may_lie_anywhere_that_allocators_put_them(
+    session: Session, image: np.ndarray
+) -> None:
+    given, mine = beside_a_line(image.shape, image), beside_a_line((2, 10))
+    assert aligned(given) is given
+    assert session.run(given, outputs={"logits": mine})["logits"] is mine
     np.testing.assert_array_equal(mine, session.run(image)["logits"])
 
 

@@ -15,6 +15,7 @@ from tvm import ir, s_tir, tirx
 from tvm.tirx import compilation_pipeline
 from tvm.tirx import stmt as statements
 
+from ingot.runtime.alignment import CALLERS_ALIGNMENT
 from ingot.targets.cpu.floats import is_float, opaque
 from ingot.targets.cpu.kernels.writing.emission import SCHEDULED
 from ingot.targets.cpu.let_bindings import EVALUATED_ONLY_IF, bind_let_expressions
@@ -23,6 +24,7 @@ from ingot.targets.cpu.vector_math import replace_math_calls
 
 TIR_PIPELINE = "ingot.cpu"
 
+_STORAGE_ALIGNMENT = "storage_alignment"
 _NO_ALIAS = "tirx.noalias"
 _VECTORIZABLE = "TVectorizable"
 # Operators that the vectorizer knows of itself.
@@ -158,6 +160,27 @@ def _without_aliases(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.
 
 
 @tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]
+def _callers_alignment(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
+    """Has code expect no more of a tensor's address than what memory allocators give.
+
+    A vector's load costs the same either way, a copy of the network's input would not.
+    """
+    for name, function in module.functions_items():
+        if isinstance(function, tirx.PrimFunc):
+            body = tvm_ffi.structural_map(function.body, (statements.AttrStmt, _with_alignment))
+            if not body.same_as(function.body):
+                module[name] = function.with_body(body)
+    return module
+
+
+def _with_alignment(statement: statements.AttrStmt) -> statements.AttrStmt:
+    if statement.attr_key != _STORAGE_ALIGNMENT:
+        return statement
+    alignment = tirx.const(CALLERS_ALIGNMENT, "int32")
+    return statements.AttrStmt(statement.node, _STORAGE_ALIGNMENT, alignment, statement.body)
+
+
+@tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]
 def _compact_allocations(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
     """Shrinks what TVM's own code allocates to what is used.
 
@@ -207,6 +230,7 @@ def _lower() -> tvm.transform.Pass:
             tirx.transform.VerifyMemory(),
             tirx.transform.SplitHostDevice(),
             tirx.transform.MakePackedAPI(),
+            _callers_alignment,
             # Of arguments' kinds and shapes: kilobytes a kernel, run at each call. The session
             # checks the inputs, and what lies between kernels was planned with them.
             tirx.transform.SkipAssert(),
