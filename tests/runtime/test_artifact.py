@@ -160,7 +160,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
 
 
 def test_another_format_version_is_refused(small_artifact: Artifact, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="format version 99, this Ingot reads version 5"):
+    with pytest.raises(ArtifactError, match="format version 99, this Ingot reads version 6"):
         rewritten(
             small_artifact,
             tmp_path / "new.ingot",
