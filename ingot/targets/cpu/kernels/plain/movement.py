@@ -31,13 +31,17 @@ from ingot.targets.cpu.kernels.plain.elementwise import (
 from ingot.targets.cpu.kernels.plain.nests import Nest, is_slope, slope
 from ingot.targets.cpu.kernels.plain.structure import Loop, loads_of
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, vector_at
-from ingot.targets.cpu.kernels.writing.lanes import transpose
+from ingot.targets.cpu.kernels.writing.lanes import transpose, transpose_bytes
 from ingot.targets.cpu.kernels.writing.rewriting import substitute
 from ingot.targets.cpu.let_bindings import EVALUATED_ONLY_IF
 from ingot.targets.cpu.machine import CACHE_LINE_BYTES, CpuDescription
 
 # A block is an element's work several times over: loads, interleaving, exchanging, stores.
 _WORK_OF_TURNING = 8
+# Of the types whose blocks are transposed.
+_ELEMENT_BYTES = {"float32": 4, "int32": 4, "int8": 1, "uint8": 1}
+# A vector of bytes has 128 bits whatever the processor: wider ones are interleaved by 128 bits.
+_BYTE_LANES = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,19 +51,21 @@ class _Turn:
     Attributes:
         across: The axis along which they lie in memory, which is not the innermost.
         loads: They.
+        lanes: Rows and columns of a block.
+        element_bytes: Size of what is loaded.
     """
 
     across: Loop
     loads: tuple[tirx.Expr, ...]
+    lanes: int
+    element_bytes: int
 
 
-def find_turn(nest: Nest, lanes: int) -> _Turn | None:
+def find_turn(nest: Nest, cpu: CpuDescription) -> _Turn | None:
     """Finds the axis along which loads lie that do not lie along the innermost one."""
     if len(nest.loops) < 2:
         return None
     *outer, inner = nest.loops
-    if inner.size is not None and inner.size < lanes:
-        return None
     apart = [
         node
         for node in nest.loads()
@@ -67,7 +73,11 @@ def find_turn(nest: Nest, lanes: int) -> _Turn | None:
     ]
     different = {tvm_ffi.StructuralKey(node): node for node in apart}
     dtypes = {str(node.ty.dtype) for node in apart}
-    if not apart or len(dtypes) > 1 or not dtypes <= {"float32", "int32"}:
+    if not apart or len(dtypes) > 1 or not dtypes <= _ELEMENT_BYTES.keys():
+        return None
+    element_bytes = _ELEMENT_BYTES[dtypes.pop()]
+    lanes = cpu.float_lanes if element_bytes == 4 else _BYTE_LANES
+    if inner.size is not None and inner.size < lanes:
         return None
     for loop in outer:
         along = all(
@@ -79,7 +89,8 @@ def find_turn(nest: Nest, lanes: int) -> _Turn | None:
             # Blocks are loaded whatever a condition says: where it is false, there may be nothing.
             on_condition = _loads_on_condition(with_selects(nest))
             safe = different.keys().isdisjoint(map(tvm_ffi.StructuralKey, on_condition))
-            return _Turn(loop, tuple(different.values())) if safe else None
+            loads = tuple(different.values())
+            return _Turn(loop, loads, lanes, element_bytes) if safe else None
     return None
 
 
@@ -108,10 +119,12 @@ def write_turned(
 ) -> None:
     """Writes the loops of a nest in square blocks."""
     nest = with_selects(nest)
-    lanes = cpu.float_lanes
+    lanes = turn.lanes
     *outer, inner = nest.loops
     outer = [loop for loop in outer if loop is not turn.across]
-    side = max(1, CACHE_LINE_BYTES // (4 * lanes))
+    side = max(1, CACHE_LINE_BYTES // (turn.element_bytes * lanes))
+    if turn.across.size is not None:
+        side = min(side, -(-turn.across.size // lanes))
     down = Loop(tirx.Var("down", "int64"), _blocks(turn.across.extent, lanes * side))
     work = volume(nest.loops) * element_work(nest, cpu) * _WORK_OF_TURNING
 
@@ -171,8 +184,10 @@ def _turn_block(
     for row in range(lanes):
         place = {**known, inner.variable: known[inner.variable] + index(row)}
         rows.append(load(node.source, vector_at(substitute(node.indices[0], place), lanes)))
-    block = emitter.allocate("block", [lanes * lanes], str(node.ty.dtype))
-    for row, column in enumerate(transpose(emitter, rows)):
+    dtype = str(node.ty.dtype)
+    block = emitter.allocate("block", [lanes * lanes], dtype)
+    turned = (transpose if _ELEMENT_BYTES[dtype] == 4 else transpose_bytes)(emitter, rows)
+    for row, column in enumerate(turned):
         emitter.store(block, column, [vector_at(row * lanes, lanes)])
     return block
 

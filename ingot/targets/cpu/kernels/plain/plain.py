@@ -160,8 +160,8 @@ def _write_elements(
     domain = periods_apart(chain, block.axes)
     for part in split(domain.chain, domain.axes):
         nest = flat_nest(part, (), block.targets[0].shape, domain.place, views)
-        turn = find_turn(nest, cpu.float_lanes)
-        if turn is None or vector_lanes(nest, cpu) != cpu.float_lanes:
+        turn = find_turn(nest, cpu)
+        if turn is None or vector_lanes(nest, cpu) < cpu.float_lanes:
             write_elements(emitter, nest, targets, cpu)
         else:
             write_turned(emitter, nest, turn, targets, cpu)
