@@ -28,6 +28,7 @@ from ingot.report.measure import choose_cpus
 from ingot.report.workers.ingot import IngotEngine
 from ingot.report.workers.onnxruntime import OnnxRuntimeEngine
 from ingot.report.workers.openvino import OpenVinoEngine
+from ingot.runtime.alignment import aligned_empty
 
 INGOT = "ingot"
 ENGINES: Mapping[str, Callable[[Path, int], Any]] = {
@@ -45,6 +46,7 @@ _REFILL_SECONDS = 0.001
 _IDLE_SHARE = 0.05
 _IDLE_WINDOW_SECONDS = 0.001
 _IDLE_SECONDS = 0.5
+_BYTES = 256
 
 
 class LayerTimes(NamedTuple):
@@ -125,7 +127,7 @@ class LayerTimer:
 
 
 def random_arrays(model: onnx.ModelProto, seed: int = 0) -> dict[str, np.ndarray]:
-    """Inputs of a model with fixed shapes: normal floats, or integers from their whole range."""
+    """Inputs of a model with fixed shapes: normal floats, or bytes from their whole range."""
     generator = np.random.default_rng(seed)
     arrays = {}
     for value in model.graph.input:
@@ -133,10 +135,13 @@ def random_arrays(model: onnx.ModelProto, seed: int = 0) -> dict[str, np.ndarray
         shape = [dimension.dim_value for dimension in kind.shape.dim]
         dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
         if dtype.kind == "f":
-            arrays[value.name] = generator.standard_normal(shape, dtype=np.float32).astype(dtype)
+            drawn = generator.standard_normal(shape, dtype=np.float32)
         else:
-            limits = np.iinfo(dtype)
-            arrays[value.name] = generator.integers(limits.min, limits.max, shape, dtype)
+            drawn = generator.integers(_BYTES, size=shape)
+        # Engines load whole vectors from aligned inputs; all are given the same alignment.
+        array = aligned_empty(tuple(shape), dtype)
+        array[...] = drawn
+        arrays[value.name] = array
     return arrays
 
 
