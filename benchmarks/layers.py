@@ -196,8 +196,9 @@ def require_compiled(artifact: Artifact) -> None:
     """
     left = artifact.manifest.placement.get("onnxruntime", {}).get("left", ())
     if left:
-        reasons = ", ".join(f"{entry['operator']}: {entry['reason']}" for entry in left)
-        raise IngotError(f"left to ONNX Runtime: {reasons}")
+        # Many nodes have the same reason.
+        reasons = {f"{entry['operator']}: {entry['reason']}": None for entry in left}
+        raise IngotError(f"left to ONNX Runtime: {'; '.join(reasons)}")
 
 
 def _row(

@@ -1,21 +1,33 @@
 """The networks of benchmarks/architectures.py: each with fixed and with open sizes, small and full.
 
 ``small`` keeps a network's structure at sizes that compile in seconds, for tests.
+
+Half of the networks are for development, and half are only run at the end, to see whether what was
+made for the first is fast on the others. Of each two neighbours of the list one is of either half,
+by a digest of their names: no result has a part in it, and what is added at the end moves no other.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
 import onnx
 
-from benchmarks.networks.classifiers import Classifier
+from benchmarks.networks.classifiers import PUBLISHED, Classifier
+from benchmarks.networks.dense import AUTOENCODER, Perceptron
 from benchmarks.networks.detector import Detector
+from benchmarks.networks.feed_forward import FAMILIES, FeedForward, PointNet
+from benchmarks.networks.generator import Generator
 from benchmarks.networks.gpt2 import Gpt2, gpt2
 from benchmarks.networks.llama import Llama, llama
+from benchmarks.networks.mobile import BLOCKS, MobileNetV3
+from benchmarks.networks.recognizer import TextRecognizer
 from benchmarks.networks.recommendation import Dlrm, dlrm
+from benchmarks.networks.residual import DeepLab, ResNet
+from benchmarks.networks.signals import KeywordSpotting, SpeakerSeparation, TemporalConvolutions
 from benchmarks.networks.speech import (
     Wav2Vec,
     Whisper,
@@ -31,6 +43,10 @@ from benchmarks.networks.unet import UNet
 from benchmarks.networks.video import Video
 
 Sizes = Mapping[str, Any]
+Half: TypeAlias = Literal["development", "held_out"]
+HALVES: tuple[Half, ...] = ("development", "held_out")
+# Of the digest; fixed before anything was timed.
+_SEED = 19
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +59,7 @@ class Network:
         small: Sizes for tests, over the defaults.
         fixed: Sizes that bind what is open by default.
         opened: Names for what is bound by default.
+        half: What it is for.
     """
 
     name: str
@@ -50,6 +67,7 @@ class Network:
     small: Sizes
     fixed: Sizes
     opened: Sizes
+    half: Half = "development"
 
     def model(self, *, open_sizes: bool, small: bool = False) -> onnx.ModelProto:
         """Builds the model, with fixed or with open sizes."""
@@ -62,20 +80,67 @@ def _image(
 ) -> Network:
     """A network over images; where it takes any size, height and width can be open too."""
     opened = {"batch": "batch", **({"height": "height", "width": "width"} if any_size else {})}
-    return Network(name, lambda **sizes: kind(**options, **sizes).build(), small, {}, opened)
+    return Network(name, lambda **sizes: kind(**{**options, **sizes}).build(), small, {}, opened)
 
 
-_SMALL_STAGES = {"widths": (16, 32, 64, 128), "depths": (1, 1, 1, 1), "classes": 10}
+def _rows(
+    name: str, kind: Callable[..., Any], small: Sizes, *opened: str, **options: Any
+) -> Network:
+    """A network over something else, whose batch can be open, and what else is named."""
+    names = {size: size for size in ("batch", *opened)}
+    return Network(name, lambda **sizes: kind(**{**options, **sizes}).build(), small, {}, names)
+
+
+_SMALL_STAGES = {"widths": (16, 32, 64, 128), "depths": (1, 1, 1, 1), "group": 16, "last": 64,
+                 "classes": 10}  # fmt: skip
+_SMALL_GROUPS = {"widths": (48, 96), "depths": (1, 2), "classes": 10}
+_ENDS_DENSE = [name for name, (_, ends_dense) in FAMILIES.items() if ends_dense]
+_THIN = {"thin": 16, "classes": 10}
 _TINY_IMAGE = {"height": 64, "width": 64}
+_SMALL_RESNET = {"depths": (1, 1), "channels": 16, "classes": 10}
 _TEXT = {"batch": 1, "length": 128}
 _STEP = {"batch": 1, "length": 1, "past": 127}
 
-NETWORKS: tuple[Network, ...] = (
+_LISTED: tuple[Network, ...] = (
     *(
-        _image(family, Classifier, {**_SMALL_STAGES, "height": 64, "width": 64}, any_size=True,
-               family=family)
-        for family in ("convnext", "mobilenet_v3", "regnet", "shufflenet_v2", "densenet")
+        _image(family, Classifier,
+               {**(_SMALL_GROUPS if family == "shufflenet" else _SMALL_STAGES), **_TINY_IMAGE},
+               any_size=True, family=family, **sizes)
+        for family, sizes in PUBLISHED.items()
     ),
+    *(
+        _image(family, FeedForward, {**_THIN, "height": 80, "width": 80}, any_size=False,
+               family=family, **({"height": 227, "width": 227} if family == "alexnet" else {}))
+        for family in _ENDS_DENSE
+    ),
+    *(
+        _image(family, FeedForward, {**_THIN, **_TINY_IMAGE}, any_size=True, family=family)
+        for family in FAMILIES if family not in _ENDS_DENSE
+    ),
+    _image("mobilenet_v3", MobileNetV3, {"blocks": BLOCKS[:6], "last": 48, "hidden": 64,
+                                         "classes": 10, **_TINY_IMAGE}, any_size=True),
+    _image("resnet18", ResNet, {**_SMALL_RESNET, **_TINY_IMAGE}, any_size=True,
+           depths=(2, 2, 2, 2), bottleneck=False),
+    _image("se_resnet50", ResNet, {**_SMALL_RESNET, **_TINY_IMAGE}, any_size=True, squeeze=True),
+    _image("resnext50", ResNet, {**_SMALL_RESNET, **_TINY_IMAGE, "groups": 4}, any_size=True,
+           groups=32),
+    _image("deeplab", DeepLab,
+           {"trunk": ResNet(depths=(1, 1), channels=8, bottleneck=False), "channels": 8,
+            "classes": 3, **_TINY_IMAGE}, any_size=True),
+    _image("dcgan", Generator, {"latent": 10, "widths": (16, 8)}, any_size=False),
+    _rows("crnn", TextRecognizer, {"channels": 4, "units": 8, "characters": 7, "width": 32},
+          "width"),
+    _rows("pointnet", PointNet, {"widths": (8, 16), "dense": (8,), "classes": 5, "points": 64},
+          "points"),
+    _rows("tcn", TemporalConvolutions,
+          {"features": 8, "channels": 16, "levels": 3, "results": 5, "length": 50}, "length"),
+    _rows("conv_tasnet", SpeakerSeparation,
+          {"filters": 16, "channels": 8, "inner": 16, "levels": 2, "repeats": 1, "samples": 808},
+          "samples"),
+    _rows("ds_cnn", KeywordSpotting, {"channels": 16, "depth": 2}),
+    _rows("mlp", Perceptron, {"hidden": (16,)}),
+    _rows("autoencoder", Perceptron, {"features": 32, "hidden": (16, 8), "results": 32},
+          **AUTOENCODER),
     _image("vit", VisionTransformer,
            {"features": 48, "layers": 2, "heads": 3, "size": 64, "classes": 10}, any_size=False),
     _image("swin", Swin, {"features": 24, "depths": (2, 2), "size": 56, "classes": 10},
@@ -87,6 +152,8 @@ NETWORKS: tuple[Network, ...] = (
     _image("unet_transposed", UNet, {"channels": 8, "levels": 2, **_TINY_IMAGE}, any_size=True),
     _image("unet_resize", UNet, {"channels": 8, "levels": 2, **_TINY_IMAGE}, any_size=True,
            up="resize"),
+    _image("unet_3d", UNet, {"channels": 4, "levels": 2, "depth": 8, "height": 16, "width": 16},
+           any_size=True, channels=16, levels=3, depth=32, height=64, width=64),
     _image("yolo", Detector, {"channels": 8, "classes": 4, **_TINY_IMAGE}, any_size=True),
     _image("yolo_nms", Detector, {"channels": 8, "classes": 4, **_TINY_IMAGE}, any_size=True,
            suppressed=True),
@@ -130,6 +197,29 @@ NETWORKS: tuple[Network, ...] = (
             {"tables": 4, "categories": 50, "features": 8, "bottom": (16,), "top": (16,)},
             {"batch": 64}, {}),
 )  # fmt: skip
+
+
+def halved(networks: Sequence[Network]) -> tuple[Network, ...]:
+    """Gives one of each two neighbours to either half, the last of an odd number to development.
+
+    Held out is the one whose digest is larger: SHA-256 of a seed, a colon and the name.
+    """
+    result = []
+    for begin in range(0, len(networks), 2):
+        pair = networks[begin : begin + 2]
+        first = min(pair, key=_digest)
+        result += [
+            dataclasses.replace(network, half="development" if network is first else "held_out")
+            for network in pair
+        ]
+    return tuple(result)
+
+
+def _digest(network: Network) -> bytes:
+    return hashlib.sha256(f"{_SEED}:{network.name}".encode()).digest()
+
+
+NETWORKS = halved(_LISTED)
 
 
 def by_name(name: str) -> Network:

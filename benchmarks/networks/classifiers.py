@@ -1,15 +1,15 @@
 """Convolutional classifiers: the blocks by which families differ, a few stages of each.
 
-ConvNeXt: Liu et al., "A ConvNet for the 2020s" (2022). MobileNetV3: Howard et al., "Searching for
-MobileNetV3" (2019). RegNet: Radosavovic et al., "Designing Network Design Spaces" (2020), whose
-blocks with as many groups as channels allow are those of ResNeXt: Xie et al. (2017). ShuffleNetV2:
-Ma et al. (2018). DenseNet: Huang et al. (2017).
+ConvNeXt: Liu et al., "A ConvNet for the 2020s" (2022). RegNetY: Radosavovic et al., "Designing
+Network Design Spaces" (2020). ShuffleNet: Zhang et al. (2018); ShuffleNetV2: Ma et al. (2018).
+DenseNet: Huang et al. (2017).
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,13 +19,14 @@ from benchmarks.networks.images import ImageWriter
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """A network's sizes; the defaults are those of a small published one of each family.
+    """A network's sizes; the defaults are those of ConvNeXt-T, ``PUBLISHED`` has the others'.
 
     Attributes:
         family: A key of ``FAMILIES``.
-        widths: Channels of the stages.
+        widths: Channels of the stages; a DenseNet's grow by ``group`` instead.
         depths: Blocks of the stages.
-        group: Channels of a group, where the family has groups.
+        group: Channels of a group, or of what a layer adds; groups of a ShuffleNet.
+        last: Channels of the last convolution of a ShuffleNetV2.
         classes: Classes.
         batch: Images at once; open where it is a name, as the following.
         height: A multiple of 32.
@@ -37,6 +38,7 @@ class Classifier:
     widths: tuple[int, ...] = (96, 192, 384, 768)
     depths: tuple[int, ...] = (3, 3, 9, 3)
     group: int = 16
+    last: int = 1024
     classes: int = 1000
     batch: int | str = 1
     height: int | str = 224
@@ -76,25 +78,6 @@ def _convnext(graph: ImageWriter, x: str, net: Classifier) -> str:
     return graph.linear(graph.layer_norm(mean, inputs), inputs, net.classes)
 
 
-def _mobilenet_v3(graph: ImageWriter, x: str, net: Classifier) -> str:
-    inputs = net.widths[0]
-    x = graph.conv(x, 3, inputs, 3, stride=2, activation="HardSwish")
-    for stage, (width, depth) in enumerate(zip(net.widths, net.depths, strict=True)):
-        kind = "Relu" if stage < 2 else "HardSwish"
-        kernel = 5 if stage % 2 else 3
-        for block in range(depth):
-            stride, inner = 2 if block == 0 else 1, 4 * inputs
-            y = graph.conv(x, inputs, inner, 1, activation=kind)
-            y = graph.conv(y, inner, inner, kernel, stride=stride, group=inner, activation=kind)
-            if stage % 2:
-                y = graph.squeeze_excite(y, inner, max(8, inner // 4), "HardSigmoid")
-            y = graph.conv(y, inner, width, 1)
-            x = graph.op("Add", x, y) if stride == 1 else y
-            inputs = width
-    x = graph.conv(x, inputs, 6 * inputs, 1, activation="HardSwish")
-    return graph.classify(x, 6 * inputs, net.classes)
-
-
 def _regnet(graph: ImageWriter, x: str, net: Classifier) -> str:
     inputs = 32
     x = graph.conv(x, 3, inputs, 3, stride=2, activation="Relu")
@@ -130,16 +113,42 @@ def _shufflenet_v2(graph: ImageWriter, x: str, net: Classifier) -> str:
                 right = graph.conv(right, half, half, 1, activation="Relu")
             right = graph.conv(right, half, half, 3, stride=1 if block else 2, group=half)
             right = graph.conv(right, half, half, 1, activation="Relu")
-            x = _shuffled(graph, graph.op("Concat", left, right, axis=1), width)
+            x = _shuffled(graph, graph.op("Concat", left, right, axis=1), width, 2)
         inputs = width
-    x = graph.conv(x, inputs, 2 * inputs, 1, activation="Relu")
-    return graph.classify(x, 2 * inputs, net.classes)
+    x = graph.conv(x, inputs, net.last, 1, activation="Relu")
+    return graph.classify(x, net.last, net.classes)
 
 
-def _shuffled(graph: ImageWriter, x: str, channels: int) -> str:
-    """Channels of two halves taken in turn, as exporters write it: sizes from the image."""
+def _shufflenet(graph: ImageWriter, x: str, net: Classifier) -> str:
+    inputs = 24
+    x = graph.conv(x, 3, inputs, 3, stride=2, activation="Relu")
+    x = graph.op("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    for stage, (width, depth) in enumerate(zip(net.widths, net.depths, strict=True)):
+        for block in range(depth):
+            stride, inner = (1, width // 4) if block else (2, width // 4)
+            # What a block of step two adds stands beside its mean, not on it.
+            added = width if block else width - inputs
+            # Too few channels for groups before the first block.
+            group = net.group if stage or block else 1
+            y = graph.conv(x, inputs, inner, 1, group=group, activation="Relu")
+            y = _shuffled(graph, y, inner, net.group)
+            y = graph.conv(y, inner, inner, 3, stride=stride, group=inner)
+            y = graph.conv(y, inner, added, 1, group=net.group)
+            if block:
+                x = graph.op("Relu", graph.op("Add", x, y))
+            else:
+                mean = graph.op(
+                    "AveragePool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]
+                )
+                x = graph.op("Relu", graph.op("Concat", mean, y, axis=1))
+            inputs = width
+    return graph.classify(x, inputs, net.classes)
+
+
+def _shuffled(graph: ImageWriter, x: str, channels: int, groups: int) -> str:
+    """Channels of the groups taken in turn, as exporters write it: sizes from the image."""
     batch, height, width = (graph.size(x, axis) for axis in (0, 2, 3))
-    split = graph.reshape(x, batch, 2, channels // 2, height, width)
+    split = graph.reshape(x, batch, groups, channels // groups, height, width)
     turned = graph.transpose(split, 0, 2, 1, 3, 4)
     return graph.reshape(turned, batch, channels, height, width)
 
@@ -166,8 +175,17 @@ def _densenet(graph: ImageWriter, x: str, net: Classifier) -> str:
 
 FAMILIES: Mapping[str, Callable[[ImageWriter, str, Classifier], str]] = {
     "convnext": _convnext,
-    "mobilenet_v3": _mobilenet_v3,
     "regnet": _regnet,
+    "shufflenet": _shufflenet,
     "shufflenet_v2": _shufflenet_v2,
     "densenet": _densenet,
 }
+
+PUBLISHED: Mapping[str, Mapping[str, Any]] = {
+    "convnext": {},
+    "regnet": {"widths": (64, 128, 320, 768), "depths": (1, 3, 8, 2), "group": 16},
+    "shufflenet": {"widths": (240, 480, 960), "depths": (4, 8, 4), "group": 3},
+    "shufflenet_v2": {"widths": (116, 232, 464), "depths": (4, 8, 4)},
+    "densenet": {"depths": (6, 12, 24, 16), "group": 32},
+}
+"""Sizes of ConvNeXt-T, RegNetY-800MF, ShuffleNet of three groups, ShuffleNetV2 and DenseNet-121."""

@@ -73,11 +73,50 @@ class ImageWriter(GraphWriter):
             return self.op("Mul", self.op("Mul", value, curve), self.number(0.5))
         return self.op(kind, value)
 
-    def up_conv(self, image: str, inputs: int, outputs: int, scale: int = 2) -> str:
+    def up_conv(
+        self, image: str, inputs: int, outputs: int, scale: int = 2, *, rank: int = 2
+    ) -> str:
         """A transposed convolution whose stride is its kernel."""
-        weights = self.weight(inputs, outputs, scale, scale, scale=math.sqrt(1.0 / inputs))
+        weights = self.weight(inputs, outputs, *[scale] * rank, scale=math.sqrt(1.0 / inputs))
         bias = self.weight(outputs, scale=0.05, name="bias")
-        return self.op("ConvTranspose", image, weights, bias, strides=[scale, scale])
+        return self.op("ConvTranspose", image, weights, bias, strides=[scale] * rank)
+
+    def transposed_conv(
+        self,
+        image: str,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        pad: int = 0,
+        activation: str | None = None,
+        rank: int = 2,
+    ) -> str:
+        """A transposed convolution and an activation behind it."""
+        terms = inputs * max(1.0, (kernel / stride) ** rank)
+        weights = self.weight(inputs, outputs, *[kernel] * rank, scale=math.sqrt(1.5 / terms))
+        bias = self.weight(outputs, scale=0.05, name="bias")
+        result = self.op(
+            "ConvTranspose", image, weights, bias, kernel_shape=[kernel] * rank,
+            strides=[stride] * rank, pads=[pad] * 2 * rank,
+        )  # fmt: skip
+        return self.activation(result, activation)
+
+    def max_pool(
+        self, image: str, kernel: int, stride: int, *, pad: int = 0, end: int = 0, rank: int = 2
+    ) -> str:
+        """Maxima of windows; ``end`` pads below and to the right alone."""
+        pads = [pad] * rank + [pad + end] * rank
+        return self.op(
+            "MaxPool", image, kernel_shape=[kernel] * rank, strides=[stride] * rank, pads=pads
+        )
+
+    def dense(self, rows: str, inputs: int, outputs: int, activation: str | None = None) -> str:
+        """A fully connected layer of rows [N, inputs], and an activation behind it."""
+        weights = self.weight(outputs, inputs, scale=math.sqrt(1.5 / inputs))
+        bias = self.weight(outputs, scale=0.05, name="bias")
+        return self.activation(self.op("Gemm", rows, weights, bias, transB=1), activation)
 
     def batch_norm(self, image: str, channels: int) -> str:
         """Batch normalization that nothing folds."""

@@ -1,6 +1,6 @@
 """U-Nets: a decoder that doubles by transposed convolutions, and one that doubles by Resize.
 
-Ronneberger, Fischer and Brox, "U-Net" (2015).
+Ronneberger, Fischer and Brox, "U-Net" (2015); of volumes: Çiçek et al., "3D U-Net" (2016).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class UNet:
         batch: Images at once; open where it is a name, as the following.
         height: A multiple of two to the power of ``levels``.
         width: Likewise.
+        depth: Likewise, of a volume; None for images.
         seed: Of the weights.
     """
 
@@ -36,18 +37,23 @@ class UNet:
     batch: int | str = 1
     height: int | str = 256
     width: int | str = 256
+    depth: int | str | None = None
     seed: int = 0
 
     def build(self) -> onnx.ModelProto:
         """The model: ``image`` to ``mask``."""
         graph = ImageWriter("unet", opset=17, seed=self.seed)
-        x = graph.input("image", np.float32, [self.batch, 3, self.height, self.width])
+        sizes = [self.height, self.width]
+        if self.depth is not None:
+            sizes = [self.depth, *sizes]
+        rank = len(sizes)
+        x = graph.input("image", np.float32, [self.batch, 3, *sizes])
         skips: list[tuple[str, int]] = []
         inputs, channels = 3, self.channels
         for _ in range(self.levels):
             x = self._double_conv(graph, x, inputs, channels)
             skips.append((x, channels))
-            x = graph.op("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+            x = graph.max_pool(x, 2, 2, rank=rank)
             inputs, channels = channels, 2 * channels
         x = self._double_conv(graph, x, inputs, channels)
         for skip, outer in reversed(skips):
@@ -55,20 +61,22 @@ class UNet:
             x = graph.op("Concat", skip, x, axis=1)
             x = self._double_conv(graph, x, 2 * outer, outer)
             channels = outer
-        x = graph.conv(x, channels, self.classes, 1)
-        graph.output("mask", x, [self.batch, self.classes, self.height, self.width])
+        x = graph.conv(x, channels, self.classes, 1, rank=rank)
+        graph.output("mask", x, [self.batch, self.classes, *sizes])
         return graph.model()
 
     def _double_conv(self, graph: ImageWriter, x: str, inputs: int, outputs: int) -> str:
-        x = graph.conv(x, inputs, outputs, activation="Relu")
-        return graph.conv(x, outputs, outputs, activation="Relu")
+        rank = 2 if self.depth is None else 3
+        x = graph.conv(x, inputs, outputs, activation="Relu", rank=rank)
+        return graph.conv(x, outputs, outputs, activation="Relu", rank=rank)
 
     def _up(self, graph: ImageWriter, x: str, inputs: int, outputs: int) -> str:
+        rank = 2 if self.depth is None else 3
         if self.up == "transposed":
-            return graph.up_conv(x, inputs, outputs)
-        scales = graph.array(np.array([1, 1, 2, 2], np.float32))
+            return graph.up_conv(x, inputs, outputs, rank=rank)
+        scales = graph.array(np.array([1, 1, *[2] * rank], np.float32))
         x = graph.op(
             "Resize", x, "", scales, mode="linear",
             coordinate_transformation_mode="half_pixel",
         )  # fmt: skip
-        return graph.conv(x, inputs, outputs)
+        return graph.conv(x, inputs, outputs, rank=rank)

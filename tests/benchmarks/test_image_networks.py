@@ -12,6 +12,7 @@ import pytest
 import ingot
 from benchmarks.networks.classifiers import Classifier
 from benchmarks.networks.detector import Detector
+from benchmarks.networks.mobile import BLOCKS, MobileNetV3
 from benchmarks.networks.superresolution import SuperResolution
 from benchmarks.networks.transformers import MobileVit, SegFormer, Swin, VisionTransformer
 from benchmarks.networks.unet import UNet
@@ -43,7 +44,9 @@ SMALL: dict[str, tuple[Any, list[tuple[int, ...]]]] = {
     ),
     "convnext": (Classifier("convnext", height=32, width=32, **SMALL_WIDTHS), [(2, 3, 32, 32)]),
     "mobilenet_v3": (
-        Classifier("mobilenet_v3", height=32, width=32, **SMALL_WIDTHS),
+        MobileNetV3(
+            BLOCKS[:6], last=48, hidden=64, classes=5, batch="batch", height=32, width=32
+        ),
         [(2, 3, 32, 32), (1, 3, 32, 32)],
     ),
     "regnet": (
