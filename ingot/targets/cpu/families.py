@@ -17,6 +17,7 @@ from ingot.targets.cpu.kernels.anchors import (
     ColumnReductionAnchor,
     ConvolutionAnchor,
     DepthwiseAnchor,
+    GroupedConvolutionAnchor,
     IntegerConvolutionAnchor,
     IntegerMatmulAnchor,
     MatmulAnchor,
@@ -32,6 +33,7 @@ from ingot.targets.cpu.kernels.integer.matmul import write_integer_matmul
 from ingot.targets.cpu.kernels.matmul import write_matmul
 from ingot.targets.cpu.kernels.rows.columns import write_column_reduction
 from ingot.targets.cpu.kernels.window.depthwise import write_depthwise
+from ingot.targets.cpu.kernels.window.grouped import write_grouped_window
 from ingot.targets.cpu.kernels.window.pooling import write_max_pooling, write_sum_pooling
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.selection.attention import ATTENTION_SELECTORS
@@ -41,6 +43,7 @@ from ingot.targets.cpu.selection.convolution import ConvolutionRule, convolution
 from ingot.targets.cpu.selection.depthwise import select_depthwise
 from ingot.targets.cpu.selection.direct_convolution import select_direct
 from ingot.targets.cpu.selection.fourier import FOURIER_SELECTORS
+from ingot.targets.cpu.selection.grouped import select_grouped_window
 from ingot.targets.cpu.selection.integer import (
     select_integer_convolution,
     select_integer_matmul,
@@ -93,6 +96,7 @@ FAMILIES: tuple[Family[Any], ...] = (
     ),
     Family(MatmulAnchor, write_matmul, {"relax.matmul": select_matmul}, select_pointwise),
     Family(DepthwiseAnchor, write_depthwise, convolutions=select_depthwise),
+    Family(GroupedConvolutionAnchor, write_grouped_window, convolutions=select_grouped_window),
     Family(ConvolutionAnchor, write_convolution, convolutions=select_direct),
     Family(OpenConvolutionAnchor, write_patches, convolutions=select_open_convolution),
 )

@@ -110,6 +110,19 @@ class DepthwiseAnchor(WindowAnchor, family="depthwise"):
 
 
 @dataclasses.dataclass(frozen=True)
+class GroupedConvolutionAnchor(WindowAnchor, family="grouped_convolution"):
+    """A convolution of groups of few channels.
+
+    The weights are [kernel height, kernel width, input channels of a group, output channels].
+
+    Attributes:
+        groups: Groups of channels.
+    """
+
+    groups: int
+
+
+@dataclasses.dataclass(frozen=True)
 class MaxPoolingAnchor(WindowAnchor, family="max_pooling"):
     """The maximum under a window."""
 

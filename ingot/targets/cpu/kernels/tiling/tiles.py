@@ -211,15 +211,29 @@ def choose_panels(
     lanes = cpu.float_lanes
 
     def cycles(vectors: int) -> float:
-        panels = Panels(columns, lanes, vectors)
-        total = panels.full * _row_cycles(row_extent, vectors, cpu, step)
-        if panels.last_columns:
-            total += _row_cycles(row_extent, -(-panels.last_columns // lanes), cpu, step)
-        return total
+        return panel_cycles(Panels(columns, lanes, vectors), row_extent, cpu, step)
 
     candidates = range(1, min(step.widest_panel, -(-columns // lanes)) + 1)
     best = min(candidates, key=lambda vectors: (round(cycles(vectors), 6), vectors))
     return Panels(columns, lanes, best)
+
+
+def panel_cycles(
+    panels: Panels, row_extent: int | None, cpu: CpuDescription, step: Step = MULTIPLY_ADD
+) -> float:
+    """Returns the cycles that a step of the reduction takes for all rows and panels.
+
+    Args:
+        panels: The panels.
+        row_extent: Rows that follow each other, None for the cycles of one.
+        cpu: The processor.
+        step: What a step takes of it.
+    """
+    total = panels.full * _row_cycles(row_extent, panels.vectors, cpu, step)
+    if panels.last_columns:
+        vectors = -(-panels.last_columns // panels.lanes)
+        total += _row_cycles(row_extent, vectors, cpu, step)
+    return total
 
 
 def _row_cycles(extent: int | None, vectors: int, cpu: CpuDescription, step: Step) -> float:

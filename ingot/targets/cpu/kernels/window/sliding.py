@@ -93,7 +93,7 @@ class SlidingWindow:
         )
         height = self.shape.height
         if self.tile.written_out:
-            for offset, users in _users(rows, height).items():
+            for offset, users in users_under(rows, height).items():
                 source = y * index(height.stride) + index(offset - height.padding)
                 taps = [(row, index(tap)) for row, tap in users]
                 self._source_row(accumulators, (image, source, x), pixels, taps, channel)
@@ -132,7 +132,7 @@ class SlidingWindow:
                 for row, tap_y in taps
                 for tap_x in used
             }
-            for offset, users in _users(pixels, width).items():
+            for offset, users in users_under(pixels, width).items():
                 at = x * index(width.stride) + index(offset - width.padding)
                 value = emitter.bind("value", self.read(image, y, at, channels))
                 for pixel, tap_x in users:
@@ -200,7 +200,7 @@ class SlidingWindow:
         return tirx.Min(group * index(width), index(self.shape.channels - width))
 
 
-def _users(segment: Segment, axis: Axis) -> dict[int, list[tuple[int, int]]]:
+def users_under(segment: Segment, axis: Axis) -> dict[int, list[tuple[int, int]]]:
     """The input's positions under a tile along an axis, with the (output, tap) pairs for each.
 
     Positions are counted from the first output's first tap and increase: each output combines its
@@ -258,22 +258,15 @@ def write_sliding_window(
         return value
 
     window = SlidingWindow(emitter, kernel, shape, tile, initial, combine, read)
-    batch = result.shape[0]
-    images = int(batch.value) if isinstance(batch, tirx.IntImm) else None
-    per_image = shape.operations
-    _emit_tasks(window, batch, images, per_image, cpu)
-    operations = None if images is None else per_image * images
+    operations = emit_window_tasks(window, result.shape[0], cpu)
     return prim_func(kernel.parameters, emitter.body(), family=family, operations=operations)
 
 
-def _emit_tasks(
-    window: SlidingWindow,
-    batch: tirx.Expr,
-    images: int | None,
-    per_image: int,
-    cpu: CpuDescription,
-) -> None:
+def emit_window_tasks(window: SlidingWindow, batch: tirx.Expr, cpu: CpuDescription) -> int | None:
+    """Writes the code of all tasks; returns its operations, None where the batch is open."""
     emitter, shape = window.emitter, window.shape
+    images = int(batch.value) if isinstance(batch, tirx.IntImm) else None
+    per_image = shape.operations
     blocks = choose_window_tasks(shape, window.tile, images or 1, cpu)
     rows = sum(run.count for run in runs_of(shape.height, window.tile.rows))
     small = images is not None and per_image * images < cpu.launch_operations
@@ -294,3 +287,4 @@ def _emit_tasks(
             )
         ]
         window.emit_rows(image, bounds[0], bounds[1])
+    return None if images is None else per_image * images

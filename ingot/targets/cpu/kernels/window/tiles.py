@@ -25,12 +25,18 @@ _SHARE_OF_LOADING = 0.3
 _SHARE_OF_COMING_FROM_L2 = 0.5
 _CYCLES_OF_A_TILE = 6.0
 
+# Permutations of vectors that begin in a cycle, and these and multiply-adds together: one of the
+# ports that multiply is the one that permutes, where there are no more of either.
+_PERMUTATIONS_PER_CYCLE = 1
+_ARITHMETIC_PER_CYCLE = 2
+
 _MOST_ROWS = 4
 _MOST_PIXELS = 16
 _MOST_VECTORS = 8
-# Tiles are written out up to this many operations on vectors in all the code of a kernel; beyond,
-# the rows of the window are looped over.
-_MOST_WRITTEN_OUT = 6000
+
+MOST_WRITTEN_OUT = 6000
+"""Tiles are written out up to this many operations on vectors in all the code of a kernel; beyond,
+the rows of the window are looped over."""
 
 # A block of channels jumps from pixel to pixel, which costs as much as so many channels; a block of
 # rows reads the rows between it and the next a second time, which costs this share of their time.
@@ -84,6 +90,26 @@ class WindowShape:
         outputs = self.height.result * self.width.result * self.channels
         return (2 if self.weighted else 1) * outputs * self.taps
 
+    @property
+    def permutations(self) -> float:
+        """Permutations that a vector of the input takes, for all of its uses."""
+        return 0.0
+
+    @property
+    def patterns(self) -> int:
+        """Variants of a tile's code that differ in how the input is read."""
+        return 1
+
+    @property
+    def most_vectors(self) -> int:
+        """Vectors of the widest tile."""
+        return min(self.channels // self.lanes, _MOST_VECTORS)
+
+    @property
+    def most_written_out(self) -> int:
+        """Operations in the code up to which the rows of the window are written out."""
+        return MOST_WRITTEN_OUT
+
     def groups(self, vectors: int) -> int:
         """Groups of so many vectors that the channels are cut into."""
         return -(-self.channels // (vectors * self.lanes))
@@ -113,23 +139,22 @@ def rows_under(axis: Axis, outputs: int) -> dict[int, list[tuple[int, int]]]:
 @functools.cache
 def choose_window_tile(shape: WindowShape, cpu: CpuDescription) -> WindowTile:
     """Chooses the tile with the least estimated time for the whole image."""
-    most = shape.channels // shape.lanes
     candidates = [
         WindowTile(rows, pixels, vectors)
         for rows in range(1, min(_MOST_ROWS, shape.height.result) + 1)
         for pixels in range(1, min(_MOST_PIXELS, shape.width.result) + 1)
         for vectors in (1, 2, 4, 8)
-        if vectors <= min(most, _MOST_VECTORS) and (rows * pixels == 1 or vectors == 1)
+        if vectors <= shape.most_vectors and (rows * pixels == 1 or vectors == 1)
     ]
     fitting = [tile for tile in candidates if _registers(shape, tile) <= cpu.vector_registers]
-    written_out = [tile for tile in fitting if _written_out(shape, tile) <= _MOST_WRITTEN_OUT]
+    written_out = [tile for tile in fitting if code_size(shape, tile) <= shape.most_written_out]
     if not written_out:
         fitting = [
             dataclasses.replace(tile, written_out=False) for tile in fitting if tile.rows == 1
         ]
     return min(
         written_out or fitting or [WindowTile(1, 1, 1, written_out=False)],
-        key=lambda tile: _cycles(shape, tile, cpu),
+        key=lambda tile: window_cycles(shape, tile, cpu),
     )
 
 
@@ -140,21 +165,27 @@ def _registers(shape: WindowShape, tile: WindowTile) -> int:
     """
     meeting = max(len(pairs) for pairs in rows_under(shape.height, tile.rows).values())
     weights = meeting * shape.width.kernel if shape.weighted else 0
-    return tile.rows * tile.pixels * tile.vectors + min(weights, 7) + 1
+    # Permutations of the next channel, and its weights, begin before the last one's are done.
+    held = 2 * min(weights, 3) + 2 if shape.permutations else min(weights, 7) + 1
+    return tile.rows * tile.pixels * tile.vectors + held
 
 
-def _written_out(shape: WindowShape, tile: WindowTile) -> int:
-    """Operations on vectors in the code, with a variant per edge."""
+def code_size(shape: WindowShape, tile: WindowTile) -> int:
+    """Returns the operations on vectors in the code, with a variant per edge."""
 
     def variants(axis: Axis, size: int) -> int:
         reach = -(-axis.padding // (axis.stride * size)) if axis.padded else 0
         return min(1 + 2 * reach, -(-axis.result // size))
 
-    code = shape.taps * tile.rows * tile.pixels * tile.vectors
-    return code * variants(shape.height, tile.rows) * variants(shape.width, tile.pixels)
+    code = shape.patterns * shape.taps * tile.rows * tile.pixels * tile.vectors
+    code *= variants(shape.width, tile.pixels)
+    if tile.written_out:
+        return code * variants(shape.height, tile.rows)
+    return code // shape.height.kernel
 
 
-def _cycles(shape: WindowShape, tile: WindowTile, cpu: CpuDescription) -> float:
+def window_cycles(shape: WindowShape, tile: WindowTile, cpu: CpuDescription) -> float:
+    """Returns the estimated time for an image, in cycles."""
     height, width, core = shape.height, shape.width, cpu.core
     of_a_load = _SHARE_OF_LOADING / core.loads_per_cycle
     from_l2 = _SHARE_OF_COMING_FROM_L2 * cpu.vector_bytes / core.l2_bytes_per_cycle
@@ -163,11 +194,16 @@ def _cycles(shape: WindowShape, tile: WindowTile, cpu: CpuDescription) -> float:
         source_rows = len(rows_under(height, rows.rows))
         outputs = rows.rows * pixels.rows * tile.vectors
         loads = source_rows * len(rows_under(width, pixels.rows)) * tile.vectors
+        permutations = loads * shape.permutations
         if shape.weighted:
             loads += rows.rows * shape.taps * tile.vectors
         fresh = source_rows * pixels.rows * width.stride * tile.vectors
         cycles = (
-            shape.taps * max(outputs / core.multiply_adds_per_cycle, core.multiply_add_latency)
+            max(
+                shape.taps * max(outputs / core.multiply_adds_per_cycle, core.multiply_add_latency),
+                permutations / _PERMUTATIONS_PER_CYCLE,
+                (shape.taps * outputs + permutations) / _ARITHMETIC_PER_CYCLE,
+            )
             + loads * of_a_load
             + fresh * from_l2
             + _CYCLES_OF_A_TILE
@@ -203,7 +239,7 @@ def choose_window_tasks(
     shape: WindowShape, tile: WindowTile, images: int, cpu: CpuDescription
 ) -> WindowTasks:
     """Chooses the tasks that keep some numbers of threads busy, and no more than that."""
-    work, launch = images * _cycles(shape, tile, cpu), cpu.core.launch_cycles
+    work, launch = images * window_cycles(shape, tile, cpu), cpu.core.launch_cycles
     rows = sum(run.count for run in runs_of(shape.height, tile.rows))
     groups = shape.groups(tile.vectors)
     reach = (shape.height.kernel - 1) * shape.height.dilation + 1 - shape.height.stride

@@ -134,11 +134,20 @@ class Emitter:
         Of a value that is loaded from several such places, LLVM does not keep one copy in a
         register: each instruction reads memory itself, which is no instruction more.
         """
+        buffer = self.opaque_buffer(count)
+        return [self.bind("zero", load(buffer, at)) for at in range(count)]
+
+    def opaque_buffer(self, count: int) -> tirx.Buffer:
+        """Allocates zeros, int64, of which LLVM has to take each that is loaded for unknown.
+
+        Where accumulators begin to live after its last load, TVM may put one in its place, which
+        is then no register: load from it behind them.
+        """
         buffer = tirx.decl_buffer([index(count)], "int64", "zeros")
         self.emit(statements.AllocBuffer(buffer, annotations={_VOLATILE: True}))
         for at in range(count):
             self.store(buffer, index(0), [at])
-        return [self.bind("zero", load(buffer, at)) for at in range(count)]
+        return buffer
 
     def store(
         self, buffer: tirx.Buffer, value: tirx.Expr, indices: Sequence[int | tirx.Expr]
