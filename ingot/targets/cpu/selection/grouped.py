@@ -32,7 +32,7 @@ def select_grouped_window(selection: Selection, convolution: Convolution) -> rel
         return Declined("it has one group")
     if problem.filters >= cpu.float_lanes:
         return Declined("a group's output channels fill a vector")
-    height, width = problem.window.axes(problem.image[1:3], problem.result[1:3])
+    height, width = problem.axes()
     shape = grouped_shape(height, width, problem.groups, problem.channels, problem.filters, cpu)
     if shape is None:
         return Declined("what a vector reads is wider than the image")
