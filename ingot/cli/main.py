@@ -46,6 +46,7 @@ COMMANDS = {
     "verify": _Command("verify", "verify", "Check an artifact: whole, fit for here, right."),
     "bisect": _Command("bisect", "bisect", "Find the pass that first breaks a model."),
     "passes": _Command("passes", "passes", "List the passes with their options."),
+    "probe": _Command("probe", "probe", "Measure this machine against its processor's preset."),
     "targets": _Command("targets", "targets", "List what models can be compiled for."),
     "models": _Command("models", "models_app", "List, pull and export reference models."),
     "doctor": _Command("doctor", "doctor", "Check this installation and machine."),

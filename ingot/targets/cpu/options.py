@@ -7,9 +7,11 @@ from typing import Annotated, Any
 
 import pydantic
 
+from ingot.errors import UsageError
 from ingot.targets.base import TargetOptions
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.cpu.microarchitecture.description import Microarchitecture
+from ingot.targets.cpu.microarchitecture.measured import measured_fields
 from ingot.targets.cpu.microarchitecture.presets import preset_of
 from ingot.targets.cpu.microarchitecture.sizes import format_size, parse_size
 
@@ -39,6 +41,7 @@ class ProcessorOptions(TargetOptions):
         l1d: A core's first-level data cache: 32K, or a number of bytes.
         l2: A core's second-level cache, or its share of one.
         l3: A core's share of the third-level cache, 0 where there is none.
+        probed: Whether what ``ingot probe`` measured of this machine goes before the preset.
     """
 
     mcpu: str = "native"
@@ -57,20 +60,27 @@ class ProcessorOptions(TargetOptions):
     l3_bytes_per_cycle: Rate | None = None
     dram_bytes_per_cycle: Rate | None = None
     launch_cycles: Rate | None = None
+    probed: bool = False
 
     def describe(self) -> CpuDescription:
         """Returns the processor's description.
 
         Raises:
-            UsageError: LLVM does not know the processor, or a feature that it is to be without.
+            UsageError: LLVM does not know the processor, or a feature that it is to be without; or
+                nothing was measured of this machine.
         """
         given = {field: getattr(self, option) for field, option in _OPTIONS.items()}
+        changes = {field: value for field, value in given.items() if value is not None}
+        if self.probed:
+            if self.mcpu != "native":
+                raise UsageError(f"only this machine can be probed: leave out mcpu={self.mcpu}")
+            changes = {**measured_fields(describe_cpu("native", None)), **changes}
         return describe_cpu(
             self.mcpu,
             self.threads,
             cores=self.cores,
             without=[name for name in self.without.split("+") if name],
-            changes={field: value for field, value in given.items() if value is not None},
+            changes=changes,
         )
 
 

@@ -92,16 +92,18 @@ def probe_module(cpu: CpuDescription) -> tvm.IRModule:
     lanes, count = cpu.float_lanes, accumulators(cpu)
     return tvm.IRModule(
         {
-            "multiply_add": _multiply_add(lanes, count),
+            "multiply_add": multiply_add_loop(lanes, count),
             "integer_multiply_add": _tile_multiply_add(lanes)
             if has_tiles(cpu)
             else _integer_multiply_add(DotProduct.of(cpu), integer_accumulators(cpu)),
-            "read_sum": _read_sum(lanes, count),
+            "read_sum": read_sum_loop(lanes, count),
         }
     )
 
 
-def _multiply_add(lanes: int, count: int) -> tirx.PrimFunc:
+def multiply_add_loop(lanes: int, count: int) -> tirx.PrimFunc:
+    """Returns ``multiply_add`` of :func:`probe_module`, with so many sums."""
+
     @T.prim_func  # type: ignore[untyped-decorator]
     def multiply_add(factors_: T.handle, sums_: T.handle, rounds: T.int64) -> None:
         T.func_attr(_SCALARS)
@@ -189,7 +191,8 @@ def _tile_multiply_add(lanes: int) -> tirx.PrimFunc:
     return prim_func([rows, weights, sums, rounds], emitter.body(), name="integer_multiply_add")
 
 
-def _read_sum(lanes: int, count: int) -> tirx.PrimFunc:
+def read_sum_loop(lanes: int, count: int) -> tirx.PrimFunc:
+    """Returns ``read_sum`` of :func:`probe_module`."""
     block = count * lanes
 
     @T.prim_func  # type: ignore[untyped-decorator]

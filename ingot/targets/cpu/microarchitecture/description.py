@@ -66,9 +66,10 @@ class Microarchitecture:
     def busy_l3_bytes_per_cycle(self) -> float:
         """Bytes that come from the third-level cache in a cycle while a kernel computes.
 
-        Half of what a core can read: results go the same way, and other cores read too.
+        A third of what a core can read: for each byte that is read one is written, which goes the
+        same way twice, since a line is read before a part of it is written.
         """
-        return self.l3_bytes_per_cycle / 2
+        return self.l3_bytes_per_cycle / 3
 
     @property
     def resident_bytes(self) -> int:

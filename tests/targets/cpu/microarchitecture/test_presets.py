@@ -72,7 +72,7 @@ def test_a_thread_has_its_part_of_what_a_core_takes_in() -> None:
     ("title", "rate", "count"),
     [
         ("zen4", "l2", 2),
-        ("zen4", "l3", 4),
+        ("zen4", "l3", 3),
         ("skylake-server", "l2", 2),
         ("skylake-server", "l3", 9),
     ],
