@@ -28,6 +28,7 @@ _POOLS = {
     for kind in ("max", "avg")
     for rank in (1, 3)
 }
+# The order of axes that brings a signal's channels before its samples.
 _CHANNELS_FIRST = [0, 2, 1]
 
 OPERATORS = frozenset({"relax.nn.conv1d", "relax.nn.conv3d", *_POOLS})

@@ -30,6 +30,7 @@ SIZE_VARIABLE = "INGOT_KERNEL_CACHE_MIB"
 """The environment variable that says how much is kept, in MiB; 0 keeps and reads nothing."""
 
 _TOOLS = ("ingot", "apache-tvm", "apache-tvm-ffi")
+# How much is kept where the variable says nothing.
 _DEFAULT_MIB = 256
 _NAME = "global_symbol"
 _SUFFIX = ".kernel"

@@ -29,6 +29,7 @@ from ingot.targets.cpu.probe_kernels import (
 )
 from ingot.targets.relax.tvm_threads import use_threads
 
+# In bytes.
 _MIB = 1 << 20
 _FLOAT_BYTES = 4
 # Seconds: a burst must dwarf the start of its threads, a peak must outlast a neighbour's turn.

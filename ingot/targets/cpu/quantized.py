@@ -31,6 +31,7 @@ Array = npt.NDArray[Any]
 
 _DEQUANTIZE = "relax.dequantize"
 _QUANTIZE = "relax.quantize"
+# Of weights: a matmul of more is a batch of products.
 _MATRIX_AXES = 2
 _CONVOLUTIONS = {"relax.nn.conv1d": relax.op.nn.conv1d, "relax.nn.conv2d": relax.op.nn.conv2d}
 _PRODUCTS = frozenset({"relax.matmul", *_CONVOLUTIONS})

@@ -19,6 +19,7 @@ from tvm import relax
 from ingot.targets.cpu.kernels.writing.dimension import Dim, product
 from ingot.targets.cpu.selection.dimensions import same_dimension, shape_expr, shape_of
 
+# An order of axes.
 _TO_CHANNELS_LAST = [0, 2, 3, 1]
 
 

@@ -19,6 +19,7 @@ from ingot.targets.cpu.selection.dimensions import shape_of
 from ingot.targets.cpu.selection.window import in_terms_of, read_under, taps_of, window_of
 
 _LOGGER = logging.getLogger(__name__)
+# Batch, two of space, channels.
 _IMAGE_AXES = 4
 
 

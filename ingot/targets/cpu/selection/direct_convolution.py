@@ -20,6 +20,7 @@ from ingot.targets.cpu.selection.base import (
 from ingot.targets.cpu.selection.convolution import Convolution, ConvolutionLoops, Declined
 from ingot.targets.cpu.selection.packing import pack_groups, place_in_panels
 
+# An order of axes.
 _NCHW_TO_NHWC = [0, 2, 3, 1]
 # A transpose of the network's input costs a pass over the image; with so few channels the
 # convolution reads it as it lies.

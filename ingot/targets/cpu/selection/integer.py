@@ -37,6 +37,7 @@ from ingot.targets.cpu.selection.base import (
 from ingot.targets.cpu.selection.convolution import Convolution, ConvolutionLoops, Declined
 from ingot.targets.cpu.selection.window import in_terms_of
 
+# An order of axes, and the most channels of an image that is read as the network is given it.
 _NCHW_TO_NHWC = [0, 2, 3, 1]
 _FEW_CHANNELS = 4
 

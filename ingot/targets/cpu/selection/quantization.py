@@ -22,8 +22,10 @@ from ingot.targets.cpu.selection.base import OP_PATTERN, Selection, Selector
 
 Floats = npt.NDArray[np.float32]
 
+# TVM's class of such functions.
 _ELEMENT_WISE = 0
 _BOUNDS = {"relax.maximum": np.maximum, "relax.minimum": np.minimum}
+# How many operators back a scale is moved at most: each may have several operands to look at.
 _MOST_FOLDED = 6
 # Far beyond 8 bits, and far within 32.
 _MOST = 2.0**24

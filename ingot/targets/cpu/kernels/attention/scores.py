@@ -11,6 +11,8 @@ from ingot.targets.cpu.kernels.attention.problem import Attention, WithoutKeys
 from ingot.targets.cpu.kernels.writing.emission import splat
 
 LOWEST = -3.4028234663852886e38
+"""The lowest finite float32, which masks give for what is not seen."""
+
 MINUS_INFINITY = float("-inf")
 _LARGEST = -LOWEST
 

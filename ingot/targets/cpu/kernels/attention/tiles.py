@@ -43,6 +43,7 @@ from ingot.targets.cpu.kernels.writing.lanes import shuffle, transpose
 from ingot.targets.cpu.kernels.writing.tasks import share_tasks
 from ingot.targets.cpu.machine import CpuDescription
 
+# Vectors of query rows in a tile, where these do not leave many lanes empty.
 _TWO_VECTORS = 2
 # Keys whose scores are passed over at a time, on every processor: the order of sums stays the same.
 _KEYS_TOGETHER = 2

@@ -41,8 +41,10 @@ SUM_TILES = TILES_AT_ONCE * TILES_AT_ONCE
 WIDEST_STEP = 16
 """Groups of the reduction that a tile takes at most."""
 
+# Of fewer rows a tile would be less than half full, and takes no less time.
 _FEWEST_ROWS = 8
 _ROWS, _WEIGHTS = SUM_TILES, SUM_TILES + TILES_AT_ONCE
+# Of a row of a tile, and of a sum in it.
 _COLUMN_BYTES = 64
 _SUM_BYTES = 4
 

@@ -32,6 +32,7 @@ from ingot.targets.cpu.kernels.writing.tasks import share_tasks
 from ingot.targets.cpu.machine import CpuDescription
 
 _ROWS_AT_ONCE = TILE_ROWS * TILES_AT_ONCE
+# Where the number of rows is known only at run time: enough to pay for a task.
 _BLOCKS_OF_A_DYNAMIC_TASK = 4
 
 # More go across the panels, block by block: the rows of a block stay in the first-level cache.

@@ -16,6 +16,8 @@ from ingot.targets.relax.recurrence import Recurrence
 TALLEST = 6
 """Sequences of a tile at most: it takes four vectors of weights with 32 registers, two with 16."""
 
+# Accumulators of a row from which on the load of its value is less than an eighth of all loads.
+_WORTH_A_LOAD = 8
 # Vectors of units side by side; LLVM takes values of three vectors apart.
 _VECTORS = (4, 2, 1)
 
@@ -42,9 +44,11 @@ class Units:
     def choose(cls, problem: Recurrence, hidden: int, batch: Dim, cpu: CpuDescription) -> Units:
         """Chooses groups that divide the units.
 
-        They hold enough accumulators for a tile's rows to hide the latency of a multiply-add, and
-        no more than a tile keeps in registers, so that it reads each row of weights whole.
+        They hold enough accumulators for a tile's rows to hide the latency of a multiply-add and
+        the loads of values, and no more than a tile keeps in registers, so that it reads each row
+        of weights whole.
         """
+        enough = max(cpu.core.chains, _WORTH_A_LOAD)
         gates = [len(each) for each in passes(problem)]
         vectors = -(-hidden // cpu.float_lanes)
         rows = min(batch, TALLEST) if isinstance(batch, int) else 1
@@ -53,10 +57,7 @@ class Units:
             count
             for count in _VECTORS
             if vectors % count == 0
-            and (
-                count == 1
-                or (min(gates) * count <= cpu.core.chains and max(gates) * count <= widest)
-            )
+            and (count == 1 or (min(gates) * count <= enough and max(gates) * count <= widest))
         )
         return cls(hidden, cpu.float_lanes, next(fitting))
 

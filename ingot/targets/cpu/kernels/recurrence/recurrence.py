@@ -39,6 +39,7 @@ from ingot.targets.cpu.machine import CpuDescription
 OPTIONAL = ("lengths", "initial_h", "initial_c", "peepholes", "reset_bias")
 """The operands that may be left out, in the order in which the kernel takes them."""
 
+# Of units whose gates are evaluated side by side: each takes several registers per gate.
 _VECTORS_OF_GATES = 2
 
 

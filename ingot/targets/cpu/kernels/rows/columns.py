@@ -23,6 +23,7 @@ from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, pri
 from ingot.targets.cpu.kernels.writing.tasks import share_tasks
 from ingot.targets.cpu.machine import CpuDescription
 
+# Vectors of a task at most, or of rows at once: lines that are under way to the core together.
 _ACCUMULATORS = 8
 # Jumping from row to row takes as long as reading so many columns.
 _COLUMNS_OF_A_JUMP = 8.0

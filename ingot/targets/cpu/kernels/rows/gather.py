@@ -13,6 +13,7 @@ from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, pri
 from ingot.targets.cpu.kernels.writing.tasks import share_tasks
 from ingot.targets.cpu.machine import CpuDescription
 
+# Of float32.
 _ELEMENT_BYTES = 4
 
 

@@ -30,6 +30,7 @@ _CYCLES_OF_A_TILE = 6.0
 _PERMUTATIONS_PER_CYCLE = 1
 _ARITHMETIC_PER_CYCLE = 2
 
+# What is tried at all: registers, and the code with a variant per edge, mostly bind before.
 _MOST_ROWS = 4
 _MOST_PIXELS = 16
 _MOST_VECTORS = 8

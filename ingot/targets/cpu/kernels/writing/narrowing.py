@@ -19,6 +19,7 @@ from ingot.targets.cpu.machine import CpuDescription
 NARROWED_LANES = (32, 64)
 """How many lanes at once gain by it."""
 
+# Of a vector of AVX-512, and how many groups of 128 bits it has.
 _LANES = 16
 _GROUPS = 4
 _TO_WORDS = "llvm.x86.avx512.packssdw.512"
