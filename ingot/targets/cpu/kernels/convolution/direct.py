@@ -37,6 +37,9 @@ from ingot.targets.cpu.machine import CpuDescription
 # this many multiply-adds per output on, copying rows of it pays (ResNet-50's 7x7 layer runs 1.5
 # times as fast); below (3x3 on three channels) the copy costs more than it gains.
 _DEPTH_WORTH_A_COPY = 64
+# Tiles at an image's edges have code of their own, a loop per tap: with more of them than this,
+# compiling takes its time, and rows are copied with the padding around them instead.
+_MOST_TAPS_AT_EDGES = 96
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +61,21 @@ class PartSums:
 
 @dataclasses.dataclass
 class _Convolution:
-    """A convolution while it is written; its panels are those of one group's columns."""
+    """A convolution while it is written.
+
+    Attributes:
+        emitter: Where the statements go.
+        kernel: The fused prim func.
+        cpu: The processor.
+        height: The vertical axis.
+        width: The horizontal axis.
+        channels: The image's channels of a group.
+        groups: Groups of channels.
+        panels: The panels of one group's columns.
+        channels_first: Whether the image is NCHW.
+        staged: The rows that are read instead of the image, the padding around them.
+        unpadded: The image's width where rows are staged for taps that fall on padding.
+    """
 
     emitter: Emitter
     kernel: FusedKernel[ConvolutionAnchor]
@@ -70,6 +87,7 @@ class _Convolution:
     panels: Panels
     channels_first: bool
     staged: StagedRows | None = None
+    unpadded: Axis | None = None
 
     def source(self, image: tirx.Expr, y: tirx.Expr, x: tirx.Expr, channel: tirx.Expr) -> tirx.Expr:
         if self.staged is not None:
@@ -150,7 +168,7 @@ class _Convolution:
         whole = len(channels) == self.channels and segment.whole
         contiguous = whole and width.dilation == 1 and self.groups == 1
 
-        def step(tap: int, at: tirx.Expr, rows: tuple[int, ...]) -> None:
+        def step(tap: int | tirx.Expr, at: tirx.Expr, rows: tuple[int, ...]) -> None:
             accumulators.step(
                 at,
                 lambda pixel, k: self.source(
@@ -163,7 +181,19 @@ class _Convolution:
             )
 
         everyone = tuple(range(segment.pixels))
-        if self.channels_first and self.staged is None:
+        if self.unpadded is not None:
+            low, high = self._taps_of_any(self.unpadded, start, segment.pixels)
+            if contiguous:
+                size = index(self.channels)
+                with emitter.loop((high - low) * size, "k", start=low * size) as k:
+                    step(0, k, everyone)
+            else:
+                with (
+                    emitter.loop(high - low, "tap_x", start=low) as tap_x,
+                    emitter.loop(len(channels), "k", start=channels.start) as k,
+                ):
+                    step(tap_x, k, everyone)
+        elif self.channels_first and self.staged is None:
             for tap, rows in enumerate(segment.rows_by_tap):
                 for channel in range(self.channels if rows else 0):
                     step(tap, index(channel), rows)
@@ -176,6 +206,13 @@ class _Convolution:
                 if rows:
                     with emitter.loop(len(channels), "k", start=channels.start) as k:
                         step(tap, k, rows)
+
+    def _taps_of_any(
+        self, width: Axis, start: tirx.Expr, pixels: int
+    ) -> tuple[tirx.Expr, tirx.Expr]:
+        """The taps that fall on the image for any of a tile's pixels: the first, and the end."""
+        low = width.taps(start + index(pixels - 1))[0]
+        return self.emitter.bind("low", low), self.emitter.bind("high", width.taps(start)[1])
 
     def _group_channel(self, panel: tirx.Expr) -> tirx.Expr:
         """The first input channel of the group that a panel belongs to."""
@@ -251,7 +288,11 @@ def _write_tasks(convolution: _Convolution, batch: tirx.Expr) -> int | None:
     )  # fmt: skip
     images = int(batch.value) if isinstance(batch, tirx.IntImm) else None
     depth = height.kernel * convolution.width.kernel * convolution.channels
-    staged = convolution.channels_first and depth >= _DEPTH_WORTH_A_COPY
+    staged = (
+        depth >= _DEPTH_WORTH_A_COPY
+        if convolution.channels_first
+        else _taps_at_edges(convolution) > _MOST_TAPS_AT_EDGES
+    )
     source_channels = convolution.channels * convolution.groups
     # Blocks of rows that are staged, or of images whose number is unknown, lie in one image.
     joined = images if images and not staged else 1
@@ -306,6 +347,16 @@ def _write_tasks(convolution: _Convolution, batch: tirx.Expr) -> int | None:
     return total
 
 
+def _taps_at_edges(convolution: _Convolution) -> int:
+    """Taps along the width that the code of tiles at the left and right edge spells out."""
+    width, panels = convolution.width, convolution.panels
+    runs = split_rows(
+        width.result, min(panels.vectors, -(-panels.columns // panels.lanes)), convolution.cpu
+    )
+    edges = [segment for segment in segments(width, runs) if not segment.whole]
+    return sum(bool(rows) for segment in edges for rows in segment.rows_by_tap)
+
+
 def _channel_blocks(convolution: _Convolution) -> list[range]:
     """Blocks of the input's channels such that a block of a panel's weights fits the cache.
 
@@ -329,11 +380,19 @@ def _stage(convolution: _Convolution, low: tirx.Expr, high: tirx.Expr, most: int
     image = emitter.bind("image", low // index(height.result))
     first = emitter.bind("first_y", low % index(height.result))
     rows = StagedRows.copy(
-        emitter, convolution.kernel.parameters[0], (height, width), image, first, high - low, most
+        emitter,
+        convolution.kernel.parameters[0],
+        (height, width),
+        image,
+        first,
+        high - low,
+        most,
+        channels_first=convolution.channels_first,
     )
     return dataclasses.replace(
         convolution,
         height=dataclasses.replace(height, size=rows.rows_of_image, padding=0),
         width=dataclasses.replace(width, size=int(rows.buffer.shape[1]), padding=0),
         staged=rows,
+        unpadded=None if convolution.channels_first else width,
     )

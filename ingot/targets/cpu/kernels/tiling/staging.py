@@ -6,13 +6,14 @@ import dataclasses
 
 from tvm import tirx
 
+from ingot.targets.cpu.kernels.rows.rows import Line, flat
 from ingot.targets.cpu.kernels.tiling.axes import Axis
-from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load
+from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, splat, vector_at
 
 
 @dataclasses.dataclass(frozen=True)
 class StagedRows:
-    """Rows of an image of few channels, copied channels last with the padding around them.
+    """Rows of an image, copied channels last with the padding around them.
 
     Attributes:
         buffer: [rows, padded width, channels].
@@ -34,21 +35,23 @@ class StagedRows:
         first: tirx.Expr,
         results: tirx.Expr,
         most: int,
+        *,
+        channels_first: bool = True,
     ) -> StagedRows:
-        """Writes the copy from an image in NCHW.
+        """Writes the copy.
 
         Args:
             emitter: Where the statements go.
-            source: [batch, channels, height, width].
+            source: [batch, channels, height, width], or its channels last.
             axes: The image's height and width.
             image: Which image.
             first: The first row of the result that is computed from the copy.
             results: Number of such rows.
             most: The largest that number can be.
+            channels_first: Whether the source's channels are its second axis.
         """
         height, width = axes
-        channels = int(source.shape[1])
-        zero = tirx.const(0.0, "float32")
+        channels = int(source.shape[1 if channels_first else 3])
         reach = (height.kernel - 1) * height.dilation + 1
         padded = (width.result - 1) * width.stride + (width.kernel - 1) * width.dilation + 1
         # The result may read no further than the padding, and no further than the image.
@@ -61,9 +64,13 @@ class StagedRows:
             inside = emitter.bind("inside", tirx.all(y >= 0, y < index(height.size)))
 
             def fill(start: int, count: int, *, read: bool) -> None:
+                target = (buffer, row, start)
+                if not channels_first:
+                    _fill_run(emitter, source if read else None, (image, y), target, count)
+                    return
                 with emitter.loop(count, "x") as x:
                     for channel in range(channels):
-                        value = load(source, image, channel, y, x) if read else zero
+                        value = load(source, image, channel, y, x) if read else splat(0.0, 1)
                         emitter.store(buffer, value, [row, x + index(start), channel])
 
             after = padded - before - taken
@@ -77,3 +84,38 @@ class StagedRows:
                     fill(start, count, read=False)
         rows = (height.result - 1) * height.stride + reach
         return cls(buffer, top, rows)
+
+
+def _fill_run(
+    emitter: Emitter,
+    source: tirx.Buffer | None,
+    place: tuple[tirx.Expr, tirx.Expr],
+    target: tuple[tirx.Buffer, tirx.Expr, int],
+    count: int,
+) -> None:
+    """Copies the first pixels of a row, all their channels, or zeros.
+
+    Args:
+        emitter: Where the statements go.
+        source: The image, channels last; None for zeros.
+        place: Which image and row.
+        target: The staged rows, which of them, and the pixel to begin with.
+        count: Number of pixels.
+    """
+    buffer, row, start = target
+    _, padded, channels = (int(size) for size in buffer.shape)
+    first = emitter.bind("put", (row * index(padded) + index(start)) * index(channels))
+    staged = flat(emitter, buffer)
+    image = begin = None
+    if source is not None:
+        image = flat(emitter, source)
+        pixel = (place[0] * source.shape[1] + place[1]) * source.shape[2]
+        begin = emitter.bind("begin", pixel * index(channels))
+
+    def copy(at: tirx.Expr, lanes: int) -> None:
+        value = splat(0.0, lanes)
+        if image is not None:
+            value = load(image, vector_at(begin + (at - first), lanes))
+        emitter.store(staged, value, [vector_at(at, lanes)])
+
+    Line(emitter, count * channels, first).each(copy)

@@ -142,6 +142,26 @@ class TestFirstLayers:
         assert len(compiled.kernels) == 3
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        pytest.param(Layer((1, 61), (1, 60), pads=(0, 30, 0, 30)), id="taps are neighbours"),
+        pytest.param(
+            Layer((1, 61), (1, 60), 6, 34, groups=2, pads=(0, 30, 0, 30), batch="N"), id="groups"
+        ),
+        pytest.param(
+            Layer((3, 99), (2, 40), 3, 5, (1, 2), (1, 47, 0, 31), (1, 2), groups=1, batch=2),
+            id="steps and distances",
+        ),
+        pytest.param(Layer((2, 8), (1, 99), 8, 17, pads=(0, 48, 0, 50)), id="wider than the image"),
+    ],
+)
+def test_long_kernels_copy_rows_with_their_padding(compile_for_cpu: Compile, layer: Layer) -> None:
+    # A tile at each place of the edge would have code of its own for each tap.
+    compiled = check(compile_for_cpu, layer)
+    assert "staged" in compiled.lowered.module["conv2d"].script()
+
+
 @pytest.mark.parametrize("kinds", [EPILOGUES[::2], EPILOGUES[1::2]], ids=", ".join)
 def test_fused_epilogues(compile_for_cpu: Compile, kinds: tuple[str, ...]) -> None:
     # 19 channels leave a scalar tail behind whole vectors. All in one model, each a kernel.
