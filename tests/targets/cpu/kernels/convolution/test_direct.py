@@ -153,7 +153,6 @@ class TestFirstLayers:
             Layer((3, 99), (2, 40), 3, 5, (1, 2), (1, 47, 0, 31), (1, 2), groups=1, batch=2),
             id="steps and distances",
         ),
-        pytest.param(Layer((2, 8), (1, 99), 8, 17, pads=(0, 48, 0, 50)), id="wider than the image"),
     ],
 )
 def test_long_kernels_copy_rows_with_their_padding(compile_for_cpu: Compile, layer: Layer) -> None:
