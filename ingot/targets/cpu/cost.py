@@ -28,7 +28,7 @@ BYTES_ATTRIBUTE = "ingot.bytes"
 FAMILY_ATTRIBUTE = "ingot.family"
 
 INTEGER_OPERATORS = frozenset({"integer_conv2d", "integer_matmul"})
-"""Ingot's own operators (``selection/integer.py``): nearly all they do is on 8-bit integers."""
+"""Ingot's own operators (``selection/integer``): nearly all they do is on 8-bit integers."""
 
 _BINARY = (
     tirx.Add, tirx.Sub, tirx.Mul, tirx.Div, tirx.Mod, tirx.FloorDiv, tirx.FloorMod, tirx.Min,

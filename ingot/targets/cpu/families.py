@@ -44,8 +44,8 @@ from ingot.targets.cpu.selection.depthwise import select_depthwise
 from ingot.targets.cpu.selection.direct_convolution import select_direct
 from ingot.targets.cpu.selection.fourier import FOURIER_SELECTORS
 from ingot.targets.cpu.selection.grouped import select_grouped_window
-from ingot.targets.cpu.selection.integer import (
-    select_integer_convolution,
+from ingot.targets.cpu.selection.integer.convolution import select_integer_convolution
+from ingot.targets.cpu.selection.integer.matmul import (
     select_integer_matmul,
     select_integer_pointwise,
 )

@@ -10,7 +10,8 @@ from tvm import relax, tirx
 
 from ingot.targets.cpu.kernels.anchors import Anchor, DepthwiseAnchor, MatmulAnchor
 from ingot.targets.cpu.kernels.convolution.expansion import plan_expansion, write_expansion
-from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel, NotFusableError, take_apart
+from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
+from ingot.targets.cpu.kernels.fusion.taking_apart import NotFusableError, take_apart
 from ingot.targets.cpu.machine import CpuDescription
 
 _CALL_TIR = "relax.call_tir"

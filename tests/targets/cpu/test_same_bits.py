@@ -115,7 +115,7 @@ def test_what_tiles_read_stays_in_memory_until_they_have(
 ) -> None:
     # A gate whose rows are copied first, with other buffers behind it in the same kernel.
     monkeypatch.setattr(
-        "ingot.targets.cpu.selection.integer.groups_of_step",
+        "ingot.targets.cpu.selection.integer.packing.groups_of_step",
         lambda groups, _, cpu: groups_of_step(groups, None, cpu),
     )
     graph = mobile_network(batch=8)

@@ -23,7 +23,7 @@ from ingot.targets.cpu.selection.base import (
     Selection,
 )
 from ingot.targets.cpu.selection.dimensions import shape_of
-from ingot.targets.cpu.selection.integer import dequantized_source
+from ingot.targets.cpu.selection.integer.sources import dequantized_source
 from ingot.targets.cpu.selection.window import read_under, taps_of, window_of
 
 

@@ -14,7 +14,8 @@ from tvm import s_tir, tirx
 from tvm.tirx import stmt as statements
 
 from ingot.targets.cpu.kernels.anchors import Anchor
-from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel, NotFusableError, take_apart
+from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
+from ingot.targets.cpu.kernels.fusion.taking_apart import NotFusableError, take_apart
 from ingot.targets.cpu.kernels.plain.plain import write_blocks
 from ingot.targets.cpu.kernels.plain.structure import Plain, read_blocks
 from ingot.targets.cpu.kernels.writing.emission import Emitter, prim_func

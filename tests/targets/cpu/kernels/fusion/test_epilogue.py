@@ -1,10 +1,8 @@
-"""Epilogues: what may follow an anchor, and what becomes of the values in a tile's registers."""
+"""Epilogues: what becomes of the values in a tile's registers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,133 +10,22 @@ import tvm
 import tvm_ffi
 from tvm import ir, te, tirx
 
-from ingot.targets.cpu.kernels.anchors import Anchor, MatmulAnchor, anchor_attributes
-from ingot.targets.cpu.kernels.fusion.epilogue import (
-    Epilogue,
-    FusedKernel,
-    NotFusableError,
-    take_apart,
-)
+from ingot.targets.cpu.kernels.anchors import Anchor
+from ingot.targets.cpu.kernels.fusion.epilogue import Epilogue, FusedKernel
+from ingot.targets.cpu.kernels.fusion.taking_apart import take_apart
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, prim_func
 from ingot.targets.cpu.machine import describe_cpu
 from tests.targets.cpu.kernels.conftest import compile_kernel
+from tests.targets.cpu.kernels.fusion.fused_functions import (
+    elementwise,
+    fused,
+    relu,
+    silu,
+)
 from tests.targets.cpu.networks import normal
 
 LANES = 8
-DEPTH = 3
-ANCHOR = MatmulAnchor(DEPTH, vectors=1, strides=())
 NATIVE = describe_cpu("native", threads=2)
-
-# Makes the result of an anchor's result and of further operands.
-Steps = Callable[..., te.Tensor]
-
-
-def tensor(*shape: int, name: str) -> te.Tensor:
-    return te.placeholder(tuple(map(index, shape)), "float32", name)
-
-
-def elementwise(source: te.Tensor, value: Callable[..., Any], name: str) -> te.Tensor:
-    return te.compute(source.shape, value, name=name)
-
-
-def fused(shape: tuple[int, ...], steps: Steps, *operands: tuple[int, ...]) -> tirx.PrimFunc:
-    """An anchor with a result of some shape, and what follows it, as fusion leaves them."""
-    rows = tensor(*shape[:-1], DEPTH, name="rows")
-    weights = tensor(DEPTH, shape[-1], name="weights")
-    k = te.reduce_axis((index(0), index(DEPTH)), "k")
-    anchor = te.compute(
-        tuple(map(index, shape)),
-        lambda *at: te.sum(rows(*at[:-1], k) * weights[k, at[-1]], axis=[k]),
-        name="anchor",
-        attrs=anchor_attributes(ANCHOR),
-    )
-    others = [tensor(*size, name=f"operand_{i}") for i, size in enumerate(operands)]
-    return te.create_prim_func([rows, weights, *others, steps(anchor, *others)])
-
-
-def relu(source: te.Tensor) -> te.Tensor:
-    return elementwise(source, lambda *at: te.max(source(*at), tirx.const(0.0, "float32")), "relu")
-
-
-def add(left: te.Tensor, right: te.Tensor) -> te.Tensor:
-    return elementwise(left, lambda *at: left(*at) + right(*at), "add")
-
-
-def silu(source: te.Tensor) -> te.Tensor:
-    gate = elementwise(source, lambda *at: tirx.sigmoid(source(*at)), "gate")
-    return elementwise(source, lambda *at: source(*at) * gate(*at), "product")
-
-
-class TestTakingApart:
-    """Fused prim funcs are split into an anchor and what follows it, or refused."""
-
-    def test_the_anchor_is_what_selection_said(self) -> None:
-        kernel = take_apart(fused((4, 5), relu))
-        assert kernel.anchor == ANCHOR
-        assert [buffer.name for buffer in kernel.parameters] == ["rows", "weights", "relu"]
-        assert kernel.epilogue.result.same_as(kernel.parameters[-1])
-
-    def test_an_anchor_alone_has_no_steps(self) -> None:
-        assert take_apart(fused((4, 5), lambda anchor: anchor)).epilogue.steps == ()
-
-    def test_steps_keep_their_order(self) -> None:
-        kernel = take_apart(fused((4, 5), lambda anchor, other: relu(add(anchor, other)), (4, 5)))
-        assert [variable.name for variable, _ in kernel.epilogue.steps] == ["add", "relu"]
-
-    def test_an_axis_of_one_element_has_one_position(self) -> None:
-        def first_row(anchor: te.Tensor) -> te.Tensor:
-            return elementwise(anchor, lambda _, j: -anchor[0, j], "first_row")
-
-        assert len(take_apart(fused((1, 5), first_row)).epilogue.steps) == 1
-        with pytest.raises(NotFusableError, match="anchor is read at another position"):
-            take_apart(fused((2, 5), first_row))
-
-    @pytest.mark.parametrize(
-        ("steps", "reason"),
-        [
-            pytest.param(
-                lambda anchor: elementwise(anchor, lambda i, j: anchor[j, i], "transposed"),
-                "anchor is read at another position",
-                id="a transpose",
-            ),
-            pytest.param(
-                lambda anchor: te.compute(
-                    (index(4), index(2)), lambda i, j: anchor[i, j * 2], "cut"
-                ),
-                "block cut has another shape than the anchor",
-                id="a part of the result",
-            ),
-            pytest.param(
-                lambda anchor: te.compute(
-                    (index(3), index(4), index(4)), lambda _, i, j: anchor[i, j], "copies"
-                ),
-                "block copies has another shape than the anchor",
-                id="a broadcast to another rank",
-            ),
-            pytest.param(
-                lambda anchor: _row_sums(anchor), "block sums is not element-wise", id="a reduction"
-            ),
-        ],
-    )
-    def test_what_is_refused(self, steps: Steps, reason: str) -> None:
-        with pytest.raises(NotFusableError, match=reason):
-            take_apart(fused((4, 4), steps))
-
-    def test_a_function_without_an_anchor_is_refused(self) -> None:
-        x = tensor(4, 5, name="x")
-        with pytest.raises(NotFusableError, match="no block has an anchor"):
-            take_apart(te.create_prim_func([x, relu(x)]))
-
-    def test_a_result_that_nothing_returns_is_refused(self) -> None:
-        function = fused((4, 5), relu)
-        without_result = tirx.PrimFunc(list(function.params)[:-1], function.body)
-        with pytest.raises(NotFusableError, match="its last block does not write the result"):
-            take_apart(without_result)
-
-
-def _row_sums(anchor: te.Tensor) -> te.Tensor:
-    k = te.reduce_axis((index(0), index(4)), "k")
-    return elementwise(anchor, lambda i, j: te.sum(anchor[i, k] + anchor[i, j], axis=[k]), "sums")
 
 
 def store_tile(

@@ -1,0 +1,75 @@
+"""Convolutions of 8-bit integers that become kernels of Ingot's own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from tvm import relax, te, tirx
+
+from ingot.targets.cpu.kernels.anchors import IntegerConvolutionAnchor
+from ingot.targets.cpu.kernels.integer.dot import GROUP
+from ingot.targets.cpu.kernels.writing.emission import index
+from ingot.targets.cpu.selection.base import OP_PATTERN, OUT_ELEMENTWISE_FUSABLE, Selection
+from ingot.targets.cpu.selection.convolution import Convolution, ConvolutionLoops, Declined
+from ingot.targets.cpu.selection.integer.packing import Multiplication, PackedWeights, weight_at
+from ingot.targets.cpu.selection.integer.sources import quantized_source
+
+
+def select_integer_convolution(
+    selection: Selection, convolution: Convolution
+) -> relax.Expr | Declined:
+    """Selects the kernel of a convolution of 8-bit integers of an image of known size."""
+    problem = convolution.problem
+    if not problem.integer:
+        return Declined("it is not of integers")
+    if problem.size is None:
+        return Declined("its image's size is open")
+    source = quantized_source(selection, convolution.image)
+    if source is None:
+        return Declined("its image was not made of 8-bit integers")
+    groups, (height, width) = problem.groups, problem.size
+    kernel_height, kernel_width = problem.window.kernel
+    joined = groups == 1 and problem.window.dilation[1] == 1
+    if joined:
+        of_tap = -(-kernel_width * problem.channels // GROUP)
+        chosen = Multiplication.choose(
+            problem.columns, of_tap, height * width, selection.cpu, of_image=width
+        )
+    else:
+        chosen = Multiplication.in_vectors(problem.filters, width, selection.cpu)
+    if groups > 1 and (chosen.panels.last_columns or problem.channels % GROUP):
+        return Declined("its groups are not whole vectors of columns and whole words of channels")
+    panels = dataclasses.replace(chosen.panels, columns=problem.columns)
+    chosen = dataclasses.replace(chosen, panels=panels)
+    array = convolution.weights.astype(np.int8)
+    taps = array.reshape(kernel_height, -1, problem.columns) if joined else array
+    missing = [(0, 0)] * (taps.ndim - 2) + [(0, -taps.shape[-2] % GROUP), (0, 0)]
+    taps = np.pad(taps, missing).reshape(kernel_height, -1, problem.columns)
+    packed = PackedWeights.pack(taps, source.zero_point, chosen)
+    anchor = IntegerConvolutionAnchor(
+        problem.window, groups, source.channels_first, panels.vectors, packed.packing
+    )
+    loops = ConvolutionLoops(
+        problem, anchor, convolution.shape, source.values, "integer_conv2d", source.channels_first
+    )
+    channels_of_tap = problem.channels if joined else -(-problem.channels // GROUP) * GROUP
+
+    def conv2d(image: te.Tensor, *arrays: te.Tensor) -> te.Tensor:
+        def weight(taps: Sequence[Any], k: Any, column: Any) -> Any:
+            at = taps[1] * index(channels_of_tap) + k
+            return weight_at(arrays, panels, taps[0], at, column)
+
+        return loops.sums(image, weight, lambda value: tirx.Cast("int32", value))
+
+    return selection.builder.call_te(
+        conv2d,
+        source.values,
+        *packed.constants(),
+        # Not part of the code, or layers that differ in nothing else would be compiled one by one.
+        relax.const(np.array([source.zero_point], np.uint8)),
+        primfunc_name_hint="integer_conv2d",
+        primfunc_attrs={OP_PATTERN: OUT_ELEMENTWISE_FUSABLE},
+    )
