@@ -89,8 +89,8 @@ INTEGERS = Layer(dtype="int16")
     [
         pytest.param(Layer(), "convolution", id="any other"),
         pytest.param(Layer(image=(N, 9, 8, 16)), "convolution", id="of an open batch"),
-        pytest.param(Layer(groups=4), "convolution", id="in groups"),
-        pytest.param(Layer(groups=16, filters=32), "convolution", id="of filters per channel"),
+        pytest.param(Layer(groups=2), "convolution", id="in wide groups"),
+        pytest.param(Layer(groups=16, filters=32), "grouped_convolution", id="in narrow groups"),
         pytest.param(Layer(groups=16, filters=16), "depthwise", id="of one filter per channel"),
         pytest.param(Layer(kernel=(1, 1)), "matmul", id="of one tap"),
         pytest.param(Layer(kernel=(1, 1), strides=(2, 2)), "matmul", id="of one tap, in steps"),
