@@ -14,10 +14,9 @@ addend are then touched in the order in which they lie in memory.
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 
-from tvm import sym, tirx
+from tvm import tirx
 
 from ingot.targets.cpu.kernels.anchors import MatmulAnchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel, matrix_view
@@ -29,18 +28,27 @@ from ingot.targets.cpu.kernels.tiling.conflicts import (
     apart,
     worth_a_copy,
 )
+from ingot.targets.cpu.kernels.tiling.matrix_rows import (
+    MOST_GROUPS,
+    TILES_OF_A_DYNAMIC_BLOCK,
+    decode_row,
+    dynamic_blocks,
+    dynamic_groups,
+    first_row_of,
+    row_extent,
+    row_loader,
+    tiles_of_block,
+    tiles_of_runs,
+)
 from ingot.targets.cpu.kernels.tiling.microkernel import Accumulators, each_panel
 from ingot.targets.cpu.kernels.tiling.tiles import Panels, Run, most_rows, split_rows
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, prim_func, vector_at
 from ingot.targets.cpu.kernels.writing.tasks import share_tasks
 from ingot.targets.cpu.machine import CACHE_LINE_BYTES, CpuDescription
 
-# Tiles of a row block where the number of rows is known only at run time.
-TILES_OF_A_DYNAMIC_BLOCK = 32
-# The same where they are copied: what is copied stays in the second-level cache.
+# Tiles of a block of unknown many rows where these are copied: what is copied stays in the
+# second-level cache.
 _TILES_OF_A_COPIED_BLOCK = 8
-# Parts that the panels are cut into there.
-_MOST_GROUPS = 32
 
 
 @dataclasses.dataclass
@@ -266,38 +274,6 @@ def _static_rows(matmul: _Matmul, extent: int) -> None:
     share_tasks(emitter, blocking.tasks, operations, emit_task, matmul.cpu)
 
 
-def first_row_of(runs: Sequence[Run], tile: tirx.Expr) -> tirx.Expr:
-    """Returns the first row of a tile by its number; one more than the last row for the last."""
-    first: tirx.Expr = index(0)
-    for run in runs:
-        here = tirx.Max(tirx.Min(tile, index(run.count)), index(0))
-        first = first + here * index(run.rows)
-        tile = tile - index(run.count)
-    return first
-
-
-def tiles_of_runs(
-    emitter: Emitter, runs: Sequence[Run], bounds: tuple[tirx.Expr, tirx.Expr], name: str
-) -> Iterator[tuple[Run, tirx.Expr, tirx.Expr]]:
-    """Opens a loop over the tiles of each run in turn, in a machine function of its own.
-
-    Yields:
-        The run, the tile's number, and its first row.
-    """
-    before = 0
-    for run in runs:
-        low, high = bounds
-        if len(runs) > 1:
-            low = tirx.Max(low, index(before))
-            high = tirx.Min(high, index(before + run.count))
-        with (
-            emitter.function(name),
-            emitter.loop(high - low, "tile", start=low) as tile,
-        ):
-            yield run, tile, (tile - index(before)) * index(run.rows) + index(run.start)
-        before += run.count
-
-
 def _dynamic_rows(matmul: _Matmul, extent: tirx.Expr) -> None:
     """Full tiles in blocks, then one of several narrower tiles for the remainder."""
     panels, emitter = matmul.panels, matmul.emitter
@@ -305,8 +281,8 @@ def _dynamic_rows(matmul: _Matmul, extent: tirx.Expr) -> None:
     copies = worth_a_copy(rows, matmul.stride, panels.columns, matmul.cpu)
     tiles = _TILES_OF_A_COPIED_BLOCK if copies else TILES_OF_A_DYNAMIC_BLOCK
     blocks, bounds_of = dynamic_blocks(extent, rows, tiles)
-    most_groups = panels.columns // COLUMNS_WORTH_A_COPY if copies else _MOST_GROUPS
-    groups = dynamic_groups(panels.count, min(_MOST_GROUPS, most_groups))
+    most_groups = panels.columns // COLUMNS_WORTH_A_COPY if copies else MOST_GROUPS
+    groups = dynamic_groups(panels.count, min(MOST_GROUPS, most_groups))
     with emitter.parallel(blocks * index(groups), "task") as task:
         group, block = emitter.bind("group", task // blocks), emitter.bind("block", task % blocks)
 
@@ -327,93 +303,3 @@ def _dynamic_rows(matmul: _Matmul, extent: tirx.Expr) -> None:
                 matmul.tile(first, height, panel, columns, copied=copied)
 
         each_panel(emitter, panels, part(group, panels.count, groups), rows_of)
-
-
-def dynamic_blocks(
-    extent: tirx.Expr, rows: int, tiles_of_a_block: int = TILES_OF_A_DYNAMIC_BLOCK
-) -> tuple[tirx.Expr, Callable[[tirx.Expr], tuple[tirx.Expr, tirx.Expr]]]:
-    """Returns how many blocks a dynamic extent has, and what gives a block's bounds in full tiles.
-
-    There is at least one block, for the remainder, which belongs to the last.
-    """
-    full, tiles = extent // index(rows), index(tiles_of_a_block)
-    blocks = tirx.Max((full + tiles - 1) // tiles, index(1))
-    return blocks, lambda block: (block * tiles, tirx.Min((block + 1) * tiles, full))
-
-
-def tiles_of_block(
-    emitter: Emitter,
-    extent: tirx.Expr,
-    rows: int,
-    bounds: tuple[tirx.Expr, tirx.Expr],
-    last_block: tirx.Expr,
-) -> Iterator[tuple[tirx.Expr, int]]:
-    """Opens a loop over a block's full tiles, then a condition for each height of a remainder.
-
-    Args:
-        emitter: Where the statements go.
-        extent: Rows of the matrix.
-        rows: Rows of a full tile.
-        bounds: The block's first tile, and one more than its last.
-        last_block: Whether the block is the last one, which has the remainder.
-
-    Yields:
-        A tile's first row, and the number of its rows.
-    """
-    low, high = bounds
-    with emitter.function("tiles"), emitter.loop(high - low, "tile", start=low) as tile:
-        yield tile * index(rows), rows
-    for remainder in range(1, rows):
-        left_over = (extent % index(rows)).equal(index(remainder))
-        with emitter.when(tirx.all(left_over, last_block)), emitter.function("tile"):
-            yield extent - index(remainder), remainder
-
-
-def row_loader(
-    emitter: Emitter,
-    buffer: tirx.Buffer,
-    decode: Callable[[tirx.Expr], list[tirx.Expr]],
-    strides: Sequence[int],
-) -> Callable[[tirx.Expr, tirx.Expr], tirx.Expr]:
-    """Returns what loads elements of a row of a matmul's left operand.
-
-    Args:
-        emitter: Where a view of the buffer is declared.
-        buffer: The operand, its last axis being the reduction.
-        decode: Returns the coordinates in the result for a row.
-        strides: Of a 1x1 convolution that skips pixels, along the axes after the first.
-    """
-    if all(stride == 1 for stride in strides):
-        matrix = matrix_view(emitter, buffer)
-        return lambda row, at: load(matrix, row, at)
-    steps = [index(stride) for stride in (1, *strides)]
-
-    def strided(row: tirx.Expr, at: tirx.Expr) -> tirx.Expr:
-        return load(buffer, *(i * step for i, step in zip(decode(row), steps, strict=True)), at)
-
-    return strided
-
-
-def dynamic_groups(panels: int, most: int = _MOST_GROUPS) -> int:
-    """Returns how many parts to cut panels into where the rows are unknown: fewer where equal."""
-    candidates = range(1, min(panels, most) + 1)
-    return min(candidates, key=lambda groups: (-(-panels // groups) * groups - panels, -groups))
-
-
-def decode_row(row: tirx.Expr, sizes: list[tirx.Expr]) -> list[tirx.Expr]:
-    """Returns the coordinates of a row in the axes that it was made of."""
-    coordinates: list[tirx.Expr] = []
-    for size in reversed(sizes[1:]):
-        coordinates.insert(0, row % size)
-        row = row // size
-    return [row, *coordinates] if sizes else []
-
-
-def row_extent(sizes: list[tirx.Expr]) -> int | tirx.Expr:
-    """Returns the number of rows that leading axes make, an int where they are known."""
-    if all(isinstance(size, tirx.IntImm) for size in sizes):
-        return math.prod(int(size.value) for size in sizes)
-    extent: tirx.Expr = index(1)
-    for size in sizes:
-        extent = extent * size
-    return sym.Analyzer().simplify(extent)

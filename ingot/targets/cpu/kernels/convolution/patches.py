@@ -16,8 +16,8 @@ from tvm import tirx
 
 from ingot.targets.cpu.kernels.anchors import OpenConvolutionAnchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
-from ingot.targets.cpu.kernels.matmul import decode_row, dynamic_blocks, row_extent
 from ingot.targets.cpu.kernels.rows.rows import Line, flat
+from ingot.targets.cpu.kernels.tiling.matrix_rows import decode_row, dynamic_blocks, row_extent
 from ingot.targets.cpu.kernels.tiling.microkernel import Accumulators, each_panel
 from ingot.targets.cpu.kernels.tiling.tiles import Panels, most_rows
 from ingot.targets.cpu.kernels.writing.emission import (

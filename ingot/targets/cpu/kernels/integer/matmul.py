@@ -7,7 +7,7 @@ takes from memory for nothing. Where K is not a multiple of four, a task copies 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from tvm import tirx
 
@@ -19,18 +19,19 @@ from ingot.targets.cpu.kernels.integer.staged_rows import ElementLoader, stage_r
 from ingot.targets.cpu.kernels.integer.tile import IntegerTile
 from ingot.targets.cpu.kernels.integer.tiled_matmul import TiledMatmul
 from ingot.targets.cpu.kernels.integer.weights import IntegerWeights
-from ingot.targets.cpu.kernels.matmul import (
+from ingot.targets.cpu.kernels.tiling.blocking import Blocking, choose_blocking, part
+from ingot.targets.cpu.kernels.tiling.matrix_rows import (
     TILES_OF_A_DYNAMIC_BLOCK,
     decode_row,
     dynamic_blocks,
+    first_row_of,
     row_extent,
     row_loader,
     tiles_of_block,
     tiles_of_runs,
 )
-from ingot.targets.cpu.kernels.tiling.blocking import Blocking, choose_blocking, part
 from ingot.targets.cpu.kernels.tiling.microkernel import each_panel
-from ingot.targets.cpu.kernels.tiling.tiles import Panels, Run, most_rows, split_rows
+from ingot.targets.cpu.kernels.tiling.tiles import Panels, most_rows, split_rows
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, prim_func, vector_at
 from ingot.targets.cpu.kernels.writing.tasks import share_tasks
 from ingot.targets.cpu.machine import CpuDescription
@@ -114,7 +115,7 @@ class _Writer:
             block = part(task % index(blocking.row_blocks), tiles, blocking.row_blocks)
             bounds = (emitter.bind("first_tile", block[0]), emitter.bind("last_tile", block[1]))
             most = tallest * -(-tiles // blocking.row_blocks)
-            word = self._rows(_first_row(runs, bounds[0]), index(extent), most)
+            word = self._rows(first_row_of(runs, bounds[0]), index(extent), most)
 
             def tiles_of(panel: tirx.Expr, columns: int) -> None:
                 for run, tile, first in tiles_of_runs(emitter, runs, bounds, "tiles"):
@@ -197,14 +198,3 @@ class _Writer:
             self.tile.emitter, self.element, self.length, (first, extent), most, self.cpu
         )
         return lambda row, group: load(staged, row - first, vector_at(group * index(GROUP), GROUP))
-
-
-def _first_row(runs: Sequence[Run], tile: tirx.Expr) -> tirx.Expr:
-    """The first row of a tile, of runs one behind the other."""
-    row: tirx.Expr = index(0)
-    before = 0
-    for run in runs:
-        taken = tirx.Min(tirx.Max(tile - index(before), index(0)), index(run.count))
-        row = row + taken * index(run.rows)
-        before += run.count
-    return row

@@ -24,8 +24,8 @@ from ingot.targets.cpu.kernels.integer.staged_rows import (
     padded_length,
     stage_rows,
 )
-from ingot.targets.cpu.kernels.matmul import dynamic_groups
 from ingot.targets.cpu.kernels.tiling.blocking import choose_blocking, part
+from ingot.targets.cpu.kernels.tiling.matrix_rows import dynamic_groups
 from ingot.targets.cpu.kernels.tiling.microkernel import each_panel
 from ingot.targets.cpu.kernels.writing.emission import index, load
 from ingot.targets.cpu.kernels.writing.tasks import share_tasks
