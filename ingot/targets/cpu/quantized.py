@@ -2,10 +2,10 @@
 
 A convolution or matmul between ``dequantize`` of activations and of constant weights becomes one
 of centred integers (``value - zero point``, int16) with sums in int32, and one float32 factor per
-column behind it. A depthwise convolution stays one of float32, whose values are these integers:
-its sums are exact all the same, because they have few terms. Every other ``quantize`` and
-``dequantize`` becomes the element-wise arithmetic that it stands for, to be fused into what
-precedes and follows it:
+column behind it. A depthwise convolution, or one of groups of few channels, stays one of float32,
+whose values are these integers: its sums are exact all the same, because they have few terms.
+Every other ``quantize`` and ``dequantize`` becomes the element-wise arithmetic that it stands for,
+to be fused into what precedes and follows it:
 
 * ``dequantize(q) = (q - zero_point) * scale``
 * ``quantize(x) = clamp(round(x * (1 / scale)) + zero_point)``, rounded half to even.
@@ -36,6 +36,11 @@ _MATRIX_AXES = 2
 _CONVOLUTIONS = {"relax.nn.conv1d": relax.op.nn.conv1d, "relax.nn.conv2d": relax.op.nn.conv2d}
 _PRODUCTS = frozenset({"relax.matmul", *_CONVOLUTIONS})
 _BYTES = ("uint8", "int8")
+# Output channels of a group from which on kernels of integers are worth it: with half of a vector
+# of AVX-512 or a whole one of AVX2, they multiply more per instruction than those of float32.
+_FEWEST_FILTERS = 8
+# Between two numbers of 8 bits; and up to where float32 has all integers.
+_LARGEST_DISTANCE, _EXACT_IN_FLOATS = 255, 1 << 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,11 +124,11 @@ class _IntegerArithmetic(relax.PyExprMutator):  # type: ignore[misc]
         ):
             return None
         split = Weights.of(array, _along(weights.zero_point, column_axis, array.ndim))
-        depthwise = not is_matmul and _is_depthwise(call, array)
+        in_floats = not is_matmul and _is_summed_in_floats(call, split)
         if split.excess is not None:
-            if not (depthwise or is_matmul or int(call.attrs.groups) == 1):
+            if not (in_floats or is_matmul or int(call.attrs.groups) == 1):
                 return None
-            if depthwise:
+            if in_floats:
                 # In float32 integers need not be bytes.
                 split = Weights(split.integers + split.excess, None)
         factor = rows.scale.reshape(()) * weights.scale.reshape(-1)
@@ -133,7 +138,7 @@ class _IntegerArithmetic(relax.PyExprMutator):  # type: ignore[misc]
         zero_point = int(rows.zero_point.reshape(()))
         if str(values.ty.dtype) == "int8":
             values, zero_point = self._unsigned(values), zero_point + 128
-        dtype, total = ("float32", "float32") if depthwise else ("int16", "int32")
+        dtype, total = ("float32", "float32") if in_floats else ("int16", "int32")
         centred = self._emit(relax.op.astype(values, dtype))
         if zero_point:
             centred = self._emit(relax.op.subtract(centred, relax.const(zero_point, dtype)))
@@ -223,9 +228,20 @@ def _is_call(expression: Any, operator: str) -> bool:
     return isinstance(expression, relax.Call) and getattr(expression.op, "name", "") == operator
 
 
-def _is_depthwise(call: relax.Call, weights: Array) -> bool:
-    """Whether each channel has a filter of its own, whose sums are exact in float32 as well."""
-    return int(call.attrs.groups) > 1 and weights.shape[1] == 1
+def _is_summed_in_floats(call: relax.Call, weights: Weights) -> bool:
+    """Whether a convolution is left to kernels of float32, in which its sums are exact as well.
+
+    So are those of a filter per channel, and of groups of so few output channels that they do not
+    fill the vectors of kernels of bytes.
+    """
+    groups, integers = int(call.attrs.groups), weights.integers.astype(np.int64)
+    if groups == 1 or integers.shape[1] == 1:
+        return groups > 1
+    if weights.excess is not None:
+        integers = integers + weights.excess
+    few = integers.shape[0] // groups < _FEWEST_FILTERS
+    largest = int(np.abs(integers).reshape(len(integers), -1).sum(1).max())
+    return few and largest * _LARGEST_DISTANCE <= _EXACT_IN_FLOATS
 
 
 def _along(array: Array, axis: int, rank: int) -> Array:

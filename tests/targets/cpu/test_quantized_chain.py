@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from tests.targets.cpu.conftest import Compile
 from tests.targets.cpu.networks import Network, assert_agrees
@@ -41,3 +42,28 @@ def test_depthwise_behind_pointwise(compile_for_cpu: Compile) -> None:
     assert "depthwise" in compiled.kernels.values()
     # Steps of the integers are powers of two: float32 is exact, and so is the comparison.
     assert_agrees(compiled, network)
+
+
+@pytest.mark.parametrize(
+    ("channels", "filters", "groups"),
+    [(16, 16, 4), (33, 33, 11), (16, 48, 16)],
+    ids=["four each", "three each", "three filters per channel"],
+)
+def test_few_channels_per_group_behind_pointwise(
+    compile_for_cpu: Compile, channels: int, filters: int, groups: int
+) -> None:
+    network = Network()
+    x = quantized(network, network.input("N", 8, 6, 7), 0.25, 7)
+    y = network.apply("Conv", x, weights(network, channels, 8, 1, 1))
+    y = quantized(network, y, 0.5, 11)
+    kernel = weights(network, filters, channels // groups, 3, 3)
+    y = network.apply("Conv", y, kernel, group=groups, pads=(1, 1, 1, 1), strides=(2, 1))
+    network.output(quantized(network, y, 0.5, 13))
+    compiled = compile_for_cpu(network.model())
+    (kernel,) = (
+        name for name, family in compiled.kernels.items() if family == "grouped_convolution"
+    )
+    image = compiled.lowered.module[kernel].params[0]
+    assert str(image.dtype) == "uint8", "bytes are read"
+    # Steps of the integers are powers of two: float32 is exact, and so is the comparison.
+    assert_agrees(compiled, network, N=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,24 +32,16 @@ def select_depthwise(selection: Selection, convolution: Convolution) -> relax.Ex
         return Declined("its image's size is open")
     if not problem.depthwise:
         return Declined("not every channel has one filter of its own")
-    source = dequantized_source(selection, image)
-    centre = []
-    if source is not None and source.scale == 1 and _are_bytes(array):
-        image, array = source.values, array.astype(np.int8)
-        if source.zero_point:
-            # Not part of the code, or equal layers would be compiled one by one.
-            centre = [relax.const(np.array([source.zero_point], np.float32))]
+    image, centre = centred_source(selection, image)
+    if image is not convolution.image and _are_bytes(array):
+        array = array.astype(np.int8)
     anchor = DepthwiseAnchor(problem.window)
     loops = ConvolutionLoops(problem, anchor, convolution.shape, image, "depthwise")
 
     def depthwise(image: te.Tensor, weights: te.Tensor, *centre: te.Tensor) -> te.Tensor:
-        def element(value: Any) -> Any:
-            value = as_float(value)
-            for zero_point in centre:
-                value = value - zero_point(index(0))
-            return value
-
-        return loops.sums(image, lambda taps, _, c: as_float(weights(*taps, c)), element)
+        return loops.sums(
+            image, lambda taps, _, c: as_float(weights(*taps, c)), centred_element(centre)
+        )
 
     return selection.builder.call_te(
         depthwise,
@@ -58,6 +51,34 @@ def select_depthwise(selection: Selection, convolution: Convolution) -> relax.Ex
         primfunc_name_hint="depthwise",
         primfunc_attrs={OP_PATTERN: OUT_ELEMENTWISE_FUSABLE},
     )
+
+
+def centred_source(selection: Selection, image: relax.Expr) -> tuple[relax.Expr, list[relax.Expr]]:
+    """Returns the integers that a float32 image holds the distances of, and their zero point.
+
+    Returns:
+        What to read, and a tensor of what to subtract from it, if anything; the image and nothing
+        where it is none of distances.
+    """
+    source = dequantized_source(selection, image)
+    if source is None or source.scale != 1:
+        return image, []
+    if not source.zero_point:
+        return source.values, []
+    # Not part of the code, or equal layers would be compiled one by one.
+    return source.values, [relax.const(np.array([source.zero_point], np.float32))]
+
+
+def centred_element(centre: Sequence[te.Tensor]) -> Callable[[Any], Any]:
+    """Returns what becomes of an image's elements, given what to subtract from them."""
+
+    def element(value: Any) -> Any:
+        value = as_float(value)
+        for zero_point in centre:
+            value = value - zero_point(index(0))
+        return value
+
+    return element
 
 
 def _are_bytes(weights: npt.NDArray[np.float32]) -> bool:

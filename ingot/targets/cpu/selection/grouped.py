@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from tvm import relax, te
 
@@ -19,10 +17,14 @@ from ingot.targets.cpu.kernels.window.tiles import (
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.selection.base import OP_PATTERN, OUT_ELEMENTWISE_FUSABLE, Selection
 from ingot.targets.cpu.selection.convolution import Convolution, ConvolutionLoops, Declined
+from ingot.targets.cpu.selection.depthwise import centred_element, centred_source
 
 
 def select_grouped_window(selection: Selection, convolution: Convolution) -> relax.Expr | Declined:
-    """Selects the kernel of a float32 convolution of which several groups share a vector."""
+    """Selects the kernel of a float32 convolution of which several groups share a vector.
+
+    Of centred 8-bit integers, the kernel reads the integers.
+    """
     problem, cpu = convolution.problem, selection.cpu
     if problem.integer:
         return Declined("it is of integers")
@@ -32,26 +34,30 @@ def select_grouped_window(selection: Selection, convolution: Convolution) -> rel
         return Declined("it has one group")
     if problem.filters >= cpu.float_lanes:
         return Declined("a group's output channels fill a vector")
-    height, width = problem.axes()
-    shape = grouped_shape(height, width, problem.groups, problem.channels, problem.filters, cpu)
+    image, centre = centred_source(selection, convolution.image)
+    shape = grouped_shape(
+        problem.axes(),
+        (problem.groups, problem.channels, problem.filters),
+        cpu,
+        converts=str(image.ty.dtype) != "float32",
+    )
     if shape is None:
         return Declined("what a vector reads is wider than the image")
     if not _is_worth_it(shape, problem.groups, problem.filters, cpu):
         return Declined("a matmul per tap and group takes less time or code")
     anchor = GroupedConvolutionAnchor(problem.window, problem.groups)
-    image = convolution.image
     loops = ConvolutionLoops(problem, anchor, convolution.shape, image, "grouped_conv2d")
 
-    def grouped_conv2d(image: te.Tensor, weights: te.Tensor) -> te.Tensor:
-        def weight(taps: Any, k: Any, column: Any) -> Any:
-            return weights(*taps, k, column)
-
-        return loops.sums(image, weight)
+    def grouped_conv2d(image: te.Tensor, weights: te.Tensor, *centre: te.Tensor) -> te.Tensor:
+        return loops.sums(
+            image, lambda taps, k, column: weights(*taps, k, column), centred_element(centre)
+        )
 
     return selection.builder.call_te(
         grouped_conv2d,
         image,
         relax.const(np.ascontiguousarray(convolution.weights)),
+        *centre,
         primfunc_name_hint="grouped_conv2d",
         primfunc_attrs={OP_PATTERN: OUT_ELEMENTWISE_FUSABLE},
     )

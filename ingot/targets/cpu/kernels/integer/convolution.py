@@ -40,11 +40,13 @@ class _Writer:
         sums: Writes its tiles.
         image: What it reads.
         groups: Groups of channels.
+        of_group: The panels of a group's columns.
     """
 
     sums: IntegerTile
     image: PaddedImage
     groups: int
+    of_group: Panels
 
     @property
     def joined_taps(self) -> bool:
@@ -102,7 +104,8 @@ class _Writer:
 
                 passes = share[0] * index(tiles) + tile + index(before)
                 of_tile = (passes, share[1] * tiles)
-                self.sums.write(run.rows, panel, columns, word, position, of_tile)
+                column = self._first_column(panel)
+                self.sums.write(run.rows, panel, columns, word, position, of_tile, column)
             before += run.count
 
     def _offset(self, group: tirx.Expr) -> tirx.Expr:
@@ -118,8 +121,15 @@ class _Writer:
         """The first input channel of the group that a panel belongs to."""
         if self.groups == 1:
             return index(0)
-        panels = self.sums.panels.count // self.groups
-        return panel // index(panels) * index(self.image.channels // self.groups)
+        group = panel // index(self.of_group.count)
+        return group * index(self.image.channels // self.groups)
+
+    def _first_column(self, panel: tirx.Expr) -> tirx.Expr:
+        """The result's first column of a panel."""
+        width, count = index(self.of_group.width), index(self.of_group.count)
+        if self.groups == 1:
+            return panel * width
+        return panel // count * index(self.of_group.columns) + panel % count * width
 
 
 def write_integer_convolution(
@@ -135,7 +145,12 @@ def write_integer_convolution(
     batch, *results, columns = result.shape
     first = anchor.channels_first
     height, width = anchor.window.axes(image.shape[2:4] if first else image.shape[1:3], results)
-    panels = Panels(int(columns), cpu.float_lanes, anchor.vectors)
+    of_group = Panels(int(columns) // anchor.groups, cpu.float_lanes, anchor.vectors)
+    panels = of_group
+    if anchor.groups > 1:
+        # The weights of each group end with a whole panel.
+        packed = anchor.groups * of_group.count * of_group.width
+        panels = dataclasses.replace(of_group, columns=packed)
     weights = IntegerWeights.of(kernel.operands, anchor.packing)
     channels = int(image.shape[1 if first else 3])
     padded = PaddedImage(
@@ -156,8 +171,8 @@ def write_integer_convolution(
         writer = TiledConvolution(TileSums(emitter, kernel, weights, panels), padded)
     else:
         tile = IntegerTile(emitter, kernel, weights, panels, DotProduct.of(cpu))
-        writer = _Writer(tile, padded, anchor.groups)
-    per_image = _write_tasks(writer, batch)
+        writer = _Writer(tile, padded, anchor.groups, of_group)
+    per_image = _write_tasks(writer, of_group, batch)
     images = int(batch.value) if isinstance(batch, tirx.IntImm) else None
     operations = None if images is None else images * per_image
     return prim_func(
@@ -165,18 +180,22 @@ def write_integer_convolution(
     )
 
 
-def _write_tasks(writer: _Writer | TiledConvolution, batch: tirx.Expr) -> int:
+def _write_tasks(writer: _Writer | TiledConvolution, of_group: Panels, batch: tirx.Expr) -> int:
     """Writes the tasks; returns the operations of an image."""
     padded, panels, weights = writer.image, writer.sums.panels, writer.sums.weights
     emitter, height, width = padded.emitter, padded.height, padded.width
     reduction = height.kernel * width.kernel * padded.channels // writer.groups
-    per_image = 2 * height.result * width.result * panels.columns * reduction
+    columns = of_group.columns * writer.groups
+    per_image = 2 * height.result * width.result * columns * reduction
+    # Panels of unequal widths are gone through group by group.
+    by_group = writer.groups > 1 and bool(of_group.last_columns)
+    units = writer.groups if by_group else panels.count
     speed = writer.sums.speed
     blocking = choose_blocking(
         row_units=height.result,
         row_bytes=float(width.size * padded.channels * height.stride),
-        panels=panels.count,
-        panel_bytes=float(math.prod(int(size) for size in weights.packed.shape[1:])),
+        panels=units,
+        panel_bytes=math.prod(int(size) for size in weights.packed.shape) / units,
         operations=per_image / speed,
         cpu=padded.cpu,
     )
@@ -192,9 +211,19 @@ def _write_tasks(writer: _Writer | TiledConvolution, batch: tirx.Expr) -> int:
         low, high = emitter.bind("first_row", bounds[0]), emitter.bind("last_row", bounds[1])
         most = -(-height.result // blocking.row_blocks)
         rows = padded.copy(image, low, high - low, most)
-        group = part(group, panels.count, blocking.panel_groups)
+        first, end = part(group, units, blocking.panel_groups)
         with writer.task(rows, image, (low, high), most) as write:
-            each_panel(emitter, panels, group, write)
+            if not by_group:
+                each_panel(emitter, panels, (first, end), write)
+                return
+            with emitter.loop(end - first, "channel_group", start=first) as number:
+                before = emitter.bind("panels_before", number * index(of_group.count))
+                each_panel(
+                    emitter,
+                    of_group,
+                    (index(0), index(of_group.count)),
+                    lambda panel, columns: write(before + panel, columns),
+                )
 
     share_tasks(emitter, tasks, work, emit_task, padded.cpu)
     return per_image

@@ -69,6 +69,7 @@ class IntegerTile:
         row_word: RowWord,
         position: Callable[[int], list[tirx.Expr]],
         share: tuple[tirx.Expr, int] | None = None,
+        first_column: tirx.Expr | None = None,
     ) -> None:
         """Writes the code of one tile.
 
@@ -80,10 +81,13 @@ class IntegerTile:
             position: Returns the leading coordinates of a row in the result.
             share: Which of how many tiles of the panel this is, where each is to ask for its share
                 of the next panel's weights.
+            first_column: Where the panel's columns begin in the result; by default behind those of
+                the panels before it.
         """
         emitter, lanes = self.emitter, self.panels.lanes
         vectors = -(-columns // lanes)
-        first_column = panel * index(self.panels.width)
+        if first_column is None:
+            first_column = panel * index(self.panels.width)
         for row in range(rows):
             self.kernel.epilogue.prefetch(emitter, [*position(row), first_column], columns)
         initial = [

@@ -34,6 +34,7 @@ from ingot.targets.cpu.kernels.window.sliding import (
 from ingot.targets.cpu.kernels.window.tiles import (
     WindowShape,
     choose_window_tile,
+    rows_under,
     vector_lanes,
 )
 from ingot.targets.cpu.kernels.writing.emission import (
@@ -133,10 +134,12 @@ class GroupedShape(WindowShape):
     Attributes:
         inputs: Input channels of a group.
         runs: The vectors.
+        converts: Whether the image is not of float32.
     """
 
     inputs: int
     runs: tuple[VectorRun, ...]
+    converts: bool = False
 
     @property
     def taps(self) -> int:
@@ -150,6 +153,12 @@ class GroupedShape(WindowShape):
         if self.lanes == _LANES_WITH_TWO_SOURCES:
             return float(self.inputs * max(1, loads - 1))
         return float(self.inputs * (2 * loads - 1))
+
+    def held(self, pixels: int) -> int:
+        """Returns the vectors of the input that are kept for all k, converted once."""
+        if not self.converts or self.inputs == 1:
+            return 0
+        return len(rows_under(self.width, pixels)) * max(run.loads for run in self.runs)
 
     @property
     def patterns(self) -> int:
@@ -173,14 +182,26 @@ class GroupedShape(WindowShape):
 
 
 def grouped_shape(
-    height: Axis, width: Axis, groups: int, inputs: int, filters: int, cpu: CpuDescription
+    axes: tuple[Axis, Axis],
+    channels: tuple[int, int, int],
+    cpu: CpuDescription,
+    *,
+    converts: bool,
 ) -> GroupedShape | None:
-    """Returns what a window slides over; None where no vector stays within the image's channels."""
+    """Returns what a window slides over; None where no vector stays within the image's channels.
+
+    Args:
+        axes: The image's height and width.
+        channels: Number of groups, and input and output channels of each.
+        cpu: The processor.
+        converts: Whether the image is not of float32.
+    """
+    groups, inputs, filters = channels
     lanes = vector_lanes(groups * filters, cpu)
     while lanes >= 1:
         runs = vector_runs(groups, inputs, filters, lanes)
         if runs is not None:
-            return GroupedShape(height, width, groups * filters, lanes, True, inputs, runs)
+            return GroupedShape(*axes, groups * filters, lanes, True, inputs, runs, converts)
         lanes //= 2
     return None
 
@@ -244,6 +265,16 @@ class _GroupedWindow(SlidingWindow):
         used = [tap for tap, outputs in enumerate(pixels.rows_by_tap) if outputs]
         channels = vector_at(channel, lanes)
         assert self.zeros is not None
+        users = users_under(pixels, width)
+        places = {
+            offset: x * index(width.stride) + index(offset - width.padding) for offset in users
+        }
+        # Converted once, or else loaded by each instruction that permutes.
+        held = {
+            offset: self._loaded(image, y, at, index(0))
+            for offset, at in places.items()
+            if self.shape.converts
+        }
         for k in range(self.shape.inputs):
             # A condition that LLVM does not know to hold keeps it from mixing what is of the next
             # k into this one's, for which there are no registers.
@@ -251,44 +282,47 @@ class _GroupedWindow(SlidingWindow):
             with emitter.when(zero >= index(0)):
                 weights = {
                     (row, tap_x): emitter.bind(
-                        "weight", as_float(load(self.kernel.operands[1], tap_y, tap_x, k, channels))
+                        "weight", load(self.kernel.operands[1], tap_y, tap_x, k, channels)
                     )
                     for row, tap_y in taps
                     for tap_x in used
                 }
-                for offset, users in users_under(pixels, width).items():
-                    at = x * index(width.stride) + index(offset - width.padding)
-                    value = emitter.bind("value", self._permuted(image, y, at, k, zero))
-                    for pixel, tap_x in users:
+                for offset, outputs in users.items():
+                    vectors = held.get(offset) or self._loaded(image, y, places[offset], zero)
+                    value = emitter.bind("value", self._permuted(vectors, k))
+                    for pixel, tap_x in outputs:
                         for row, _ in taps:
                             function = self._combining(value, weights[row, tap_x])
                             accumulators.update(row * pixels.pixels + pixel, 0, function)
 
-    def _permuted(
-        self, image: tirx.Expr, y: tirx.Expr, x: tirx.Expr, k: int, zero: tirx.Expr
-    ) -> tirx.Expr:
-        """The k-th channel of each lane's group, of a pixel of the input."""
+    def _loaded(
+        self, image: tirx.Expr, y: tirx.Expr, x: tirx.Expr, zero: tirx.Expr
+    ) -> list[tirx.Expr]:
+        """The vectors of a pixel of the input that the lanes' groups are in."""
         run, source = self.run, self.source
         assert run is not None and source is not None
-        vectors = [
-            self.read(
-                image,
-                y,
-                x,
-                vector_at(source + zero + index(number * run.width), run.width),
+        return [
+            self.emitter.bind(
+                "pixel",
+                self.read(
+                    image, y, x, vector_at(source + zero + index(number * run.width), run.width)
+                ),
             )
             for number in range(run.loads)
         ]
+
+    def _permuted(self, vectors: Sequence[tirx.Expr], k: int) -> tirx.Expr:
+        """The k-th channel of each lane's group."""
+        run = self.run
+        assert run is not None
         places = [place + k for place in run.places]
-        if run.width * run.loads < self.shape.lanes:
-            # TVM's shuffles give no more lanes than they are given.
-            more = -(-self.shape.lanes // (run.width * run.loads))
-            vectors = vectors * more
         if run.loads == 1 and places == list(range(run.width)):
             return vectors[0]
         if run.width == 1:
             return splat(vectors[places[0]], self.shape.lanes)
-        return shuffle(vectors, places)
+        # TVM's shuffles give no more lanes than they are given.
+        given = len(vectors) * run.width
+        return shuffle(list(vectors) * -(-self.shape.lanes // given), places)
 
 
 def write_grouped_window(
@@ -302,10 +336,15 @@ def write_grouped_window(
     """
     emitter = Emitter()
     image, weights = kernel.operands[:2]
-    result, groups = kernel.epilogue.result, kernel.anchor.groups
-    height, width = kernel.anchor.window.axes(image.shape[1:3], result.shape[1:3])
-    inputs, filters = int(weights.shape[2]), int(weights.shape[3]) // groups
-    shape = grouped_shape(height, width, groups, inputs, filters, cpu)
+    anchor, result = kernel.anchor, kernel.epilogue.result
+    inputs, columns = int(weights.shape[2]), int(weights.shape[3])
+    height, width = anchor.window.axes(image.shape[1:3], result.shape[1:3])
+    shape = grouped_shape(
+        (height, width),
+        (anchor.groups, inputs, columns // anchor.groups),
+        cpu,
+        converts=str(image.dtype) != "float32",
+    )
     assert shape is not None, "it was selected"
     centre = kernel.operands[2:]
 

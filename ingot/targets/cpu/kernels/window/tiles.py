@@ -96,6 +96,11 @@ class WindowShape:
         """Permutations that a vector of the input takes, for all of its uses."""
         return 0.0
 
+    def held(self, pixels: int) -> int:
+        """Returns the vectors of the input that a tile of one row keeps besides accumulators."""
+        del pixels
+        return 0
+
     @property
     def patterns(self) -> int:
         """Variants of a tile's code that differ in how the input is read."""
@@ -168,7 +173,7 @@ def _registers(shape: WindowShape, tile: WindowTile) -> int:
     weights = meeting * shape.width.kernel if shape.weighted else 0
     # Permutations of the next channel, and its weights, begin before the last one's are done.
     held = 2 * min(weights, 3) + 2 if shape.permutations else min(weights, 7) + 1
-    return tile.rows * tile.pixels * tile.vectors + held
+    return tile.rows * tile.pixels * tile.vectors + held + shape.held(tile.pixels)
 
 
 def code_size(shape: WindowShape, tile: WindowTile) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from tvm import relax, te, tirx
 
 from ingot.targets.cpu.kernels.anchors import IntegerConvolutionAnchor
-from ingot.targets.cpu.kernels.integer.dot import GROUP
+from ingot.targets.cpu.kernels.integer.dot import GROUP, Bytes
 from ingot.targets.cpu.kernels.writing.emission import index
 from ingot.targets.cpu.selection.base import OP_PATTERN, OUT_ELEMENTWISE_FUSABLE, Selection
 from ingot.targets.cpu.selection.convolution import Convolution, ConvolutionLoops, Declined
@@ -40,14 +40,18 @@ def select_integer_convolution(
         )
     else:
         chosen = Multiplication.in_vectors(problem.filters, width, selection.cpu)
-    if groups > 1 and (chosen.panels.last_columns or problem.channels % GROUP):
-        return Declined("its groups are not whole vectors of columns and whole words of channels")
-    panels = dataclasses.replace(chosen.panels, columns=problem.columns)
-    chosen = dataclasses.replace(chosen, panels=panels)
     array = convolution.weights.astype(np.int8)
-    taps = array.reshape(kernel_height, -1, problem.columns) if joined else array
+    columns_of_group = problem.filters
+    if groups > 1:
+        # Each group's columns end with a whole panel.
+        columns_of_group = chosen.panels.count * chosen.panels.width
+        array = _widened(array, groups, columns_of_group)
+    panels = dataclasses.replace(chosen.panels, columns=groups * columns_of_group)
+    chosen = dataclasses.replace(chosen, panels=panels)
+    taps = array.reshape(kernel_height, -1, panels.columns) if joined else array
+    # A word that ends with another group's channels, or beyond a row, meets weights of zero there.
     missing = [(0, 0)] * (taps.ndim - 2) + [(0, -taps.shape[-2] % GROUP), (0, 0)]
-    taps = np.pad(taps, missing).reshape(kernel_height, -1, problem.columns)
+    taps = np.pad(taps, missing).reshape(kernel_height, -1, panels.columns)
     packed = PackedWeights.pack(taps, source.zero_point, chosen)
     anchor = IntegerConvolutionAnchor(
         problem.window, groups, source.channels_first, panels.vectors, packed.packing
@@ -60,6 +64,9 @@ def select_integer_convolution(
     def conv2d(image: te.Tensor, *arrays: te.Tensor) -> te.Tensor:
         def weight(taps: Sequence[Any], k: Any, column: Any) -> Any:
             at = taps[1] * index(channels_of_tap) + k
+            if groups > 1:
+                group, place = column // index(problem.filters), column % index(problem.filters)
+                column = group * index(columns_of_group) + place
             return weight_at(arrays, panels, taps[0], at, column)
 
         return loops.sums(image, weight, lambda value: tirx.Cast("int32", value))
@@ -73,3 +80,11 @@ def select_integer_convolution(
         primfunc_name_hint="integer_conv2d",
         primfunc_attrs={OP_PATTERN: OUT_ELEMENTWISE_FUSABLE},
     )
+
+
+def _widened(weights: Bytes, groups: int, columns: int) -> Bytes:
+    """Weights [..., columns] of which each group has so many columns, the added ones zero."""
+    filters = weights.shape[-1] // groups
+    by_group = weights.reshape(*weights.shape[:-1], groups, filters)
+    added = [(0, 0)] * (by_group.ndim - 1) + [(0, columns - filters)]
+    return np.pad(by_group, added).reshape(*weights.shape[:-1], groups * columns)

@@ -117,22 +117,49 @@ class TestGroups:
     @pytest.mark.parametrize(
         "layer",
         [
+            pytest.param(Layer((5, 6), (3, 3), 10, 18, groups=2, pads=PADDED), id="words shared"),
             pytest.param(
-                Layer((5, 6), (3, 3), 10, 16, groups=2, pads=PADDED), id="five channels each"
+                Layer((5, 6), (2, 3), 21, 105, groups=3, pads=PADDED, batch="N"),
+                id="narrower last panels",
             ),
             pytest.param(
-                Layer((5, 6), (3, 3), 8, 10, groups=2, pads=PADDED), id="five filters each"
+                Layer((5, 6), (3, 3), 6, 20, groups=2, pads=PADDED, dilations=(1, 2)),
+                id="taps apart",
             ),
+            pytest.param(Layer((7, 5), (1, 1), 36, 60, groups=4, batch=2), id="1 x 1"),
+        ],
+    )
+    @pytest.mark.parametrize("mcpu", ["native", AVX2], ids=["native", "AVX2"])
+    def test_any_number_of_channels(
+        self, compile_for_cpu: Compile, layer: Layer, mcpu: str | CpuDescription
+    ) -> None:
+        network = layer.network()
+        compiled = compile_for_cpu(network.model(), mcpu)
+        assert "integer_convolution" in compiled.work
+        assert_same_bits(compiled, network, N=3)
+
+    def test_weights_that_saturate(self, compile_for_cpu: Compile) -> None:
+        layer = Layer((6, 5), (3, 3), 15, 33, groups=3, pads=PADDED)
+        ends = np.where(random_weights(33, 5, 3, 3) < 0, -128, 127).astype(np.int8)
+        network = layer.network(ends)
+        assert_same_bits(compile_for_cpu(network.model(), AVX2), network)
+
+    @pytest.mark.parametrize(
+        "layer",
+        [
+            pytest.param(Layer((5, 6), (3, 3), 40, 40, groups=10, pads=PADDED), id="four each"),
+            pytest.param(Layer((5, 6), (3, 3), 24, 48, groups=24, pads=PADDED), id="two filters"),
             pytest.param(
-                Layer((5, 6), (3, 3), 4, 16, groups=4, pads=PADDED), id="four filters per channel"
+                Layer((5, 6), (3, 3), 60, 36, groups=12, pads=PADDED, source=SIGNED_ACTIVATIONS),
+                id="five to three",
             ),
         ],
     )
-    def test_others_are_exact_without_a_kernel(
-        self, compile_for_cpu: Compile, layer: Layer
-    ) -> None:
+    def test_few_filters_are_summed_in_floats(self, compile_for_cpu: Compile, layer: Layer) -> None:
         network = layer.network()
-        assert_same_bits(compile_for_cpu(network.model()), network)
+        compiled = compile_for_cpu(network.model())
+        assert "grouped_convolution" in compiled.work
+        assert_same_bits(compiled, network)
 
 
 class TestFirstLayers:
