@@ -9,6 +9,7 @@ from tvm import relax, tirx
 
 from ingot.errors import UnsupportedOperatorError
 from ingot.targets.relax.builder import Builder
+from ingot.targets.relax.operators.norms import rms_normalization
 from ingot.targets.relax.operators.rotary_embedding import positions_from, rows_at
 
 _EPSILON = 1e-12
@@ -75,13 +76,7 @@ def simplified_layer_normalization(
     """
     if attributes["tvm_custom"]["num_outputs"] > 1:
         raise UnsupportedOperatorError("a normalization that gives out its deviation")
-    data, scale = inputs[:2]
-    if data.ty.shape is None:
-        raise UnsupportedOperatorError("a normalization of unknown dimensions")
-    rank = len(data.ty.shape)
-    first = int(attributes.get("axis", -1)) % rank
-    epsilon = float(attributes.get("epsilon", 1e-5))
-    return builder.emit(relax.op.nn.rms_norm(data, scale, list(range(first, rank)), epsilon))
+    return rms_normalization(builder, inputs, attributes)
 
 
 def embed_layer_normalization(

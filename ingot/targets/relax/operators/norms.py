@@ -5,7 +5,9 @@ Statistics are float32's, whatever the data's type: that is ``stash_type`` 1, th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -143,8 +145,9 @@ def layer_normalization(
     if known and len(scale.ty.shape) == len(axes) and _output_count(attributes) == 1:
         zeros = relax.const(np.zeros([int(size) for size in sizes], np.float32))
         shift = zeros if bias is None else _cast(builder, bias, "float32")
-        normalized = relax.op.nn.layer_norm(wide, scale, shift, axes, epsilon)
-        return _cast(builder, builder.normalize(normalized), dtype)
+        rows, scale, shift = _over_last_axis(builder, wide, (scale, shift), axes[0])
+        normalized = builder.emit(relax.op.nn.layer_norm(rows, scale, shift, [-1], epsilon))
+        return _cast(builder, _in_shape_of(builder, normalized, data), dtype)
     mean = builder.emit(relax.op.mean(wide, axes, keepdims=True))
     centred = builder.emit(relax.op.subtract(wide, mean))
     squares = builder.emit(relax.op.multiply(centred, centred))
@@ -158,6 +161,60 @@ def layer_normalization(
     outputs = [_cast(builder, result, dtype), mean, inverse]
     count = _output_count(attributes)
     return outputs[0] if count == 1 else relax.Tuple(outputs[:count])
+
+
+def rms_normalization(
+    builder: relax.BlockBuilder, inputs: list[Any], attributes: dict[str, Any]
+) -> relax.Expr:
+    """Converts ``RMSNormalization``.
+
+    Args:
+        builder: The block builder to emit to.
+        inputs: The data, and the scale over the normalized axes.
+        attributes: ``axis`` (-1), the first normalized one, ``epsilon`` (1e-5), ``stash_type`` (1);
+            with another than 1 statistics are of the data's type.
+
+    Raises:
+        UnsupportedOperatorError: The rank is not known.
+    """
+    data, scale = inputs[:2]
+    if data.ty.shape is None:
+        raise UnsupportedOperatorError("a normalization of unknown dimensions")
+    dtype = str(data.ty.dtype)
+    computed = "float32" if attributes.get("stash_type", 1) == 1 else dtype
+    wide, scale = _cast(builder, data, computed), _cast(builder, scale, computed)
+    first = int(attributes.get("axis", -1)) % data.ty.ndim
+    rows, scale = _over_last_axis(builder, wide, (scale,), first)
+    epsilon = float(attributes.get("epsilon", _EPSILON))
+    normalized = builder.emit(relax.op.nn.rms_norm(rows, scale, [-1], epsilon))
+    return _cast(builder, _in_shape_of(builder, normalized, data), dtype)
+
+
+def _over_last_axis(
+    builder: relax.BlockBuilder, data: relax.Expr, columns: Sequence[relax.Expr], first: int
+) -> tuple[relax.Expr, ...]:
+    """Joins the axes from the first one on to one, of data and of what there is for each of them.
+
+    The kernels for rows take it so. And over several axes TVM's layout pass permutes the data's
+    but not the scale's, which then is read in a wrong order, and beyond its end.
+    """
+    shape = list(data.ty.shape)
+    if first == len(shape) - 1:
+        return (data, *columns)
+    joined = functools.reduce(operator.mul, shape[first:])
+
+    def of_row(column: relax.Expr) -> relax.Expr:
+        spread = builder.emit(relax.op.broadcast_to(column, shape[first:]))
+        return builder.emit(relax.op.reshape(spread, [joined]))
+
+    rows = builder.emit(relax.op.reshape(data, [*shape[:first], joined]))
+    return (rows, *map(of_row, columns))
+
+
+def _in_shape_of(builder: relax.BlockBuilder, rows: relax.Expr, data: relax.Expr) -> relax.Expr:
+    if rows.ty.ndim == data.ty.ndim:
+        return rows
+    return builder.emit(relax.op.reshape(rows, data.ty.shape))
 
 
 def _channels(data: relax.Expr) -> int:
@@ -187,4 +244,5 @@ NORMS: Mapping[str, Convert] = {
     "InstanceNormalization": instance_normalization,
     "LayerNormalization": layer_normalization,
     "MeanVarianceNormalization": mean_variance_normalization,
+    "RMSNormalization": rms_normalization,
 }

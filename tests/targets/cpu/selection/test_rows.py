@@ -70,11 +70,12 @@ def test_norms(
     agrees(run_on_cpu, proto, normal(4, 3, COLUMNS))
 
 
-def test_a_norm_over_several_axes_is_left_to_other_rules(run_on_cpu: Run) -> None:
-    node = helper.make_node("LayerNormalization", ["x", "g"], ["y"], axis=-2)
+@pytest.mark.parametrize("operator", ["LayerNormalization", "RMSNormalization"])
+def test_a_norm_over_several_axes_is_one_over_rows_of_all(run_on_cpu: Run, operator: str) -> None:
+    node = helper.make_node(operator, ["x", "g"], ["y"], axis=-2)
     proto = node_model(node, (4, 3, COLUMNS), g=normal(3, COLUMNS))
     families, _ = selected(proto)
-    assert not families["norm"]
+    assert families["norm"] == 1
     agrees(run_on_cpu, proto, normal(4, 3, COLUMNS))
 
 

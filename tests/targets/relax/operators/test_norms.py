@@ -134,6 +134,39 @@ def test_float16_statistics_are_float32(run_on_cpu: Run) -> None:
     np.testing.assert_allclose(found, normalized(image, 6), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("shape", [(2, 6, 50), (2, 6, 7, 9), (1, 3, 4, 5, 6)])
+@pytest.mark.parametrize("operator", ["LayerNormalization", "RMSNormalization"])
+@pytest.mark.parametrize("axis", [1, -2])
+def test_norms_over_several_axes_behind_a_convolution(
+    run_on_cpu: Run, operator: str, shape: tuple[int, ...], axis: int
+) -> None:
+    """The scale belongs to channels that lie first, whatever the layout of the image."""
+    generator = np.random.default_rng(0)
+    first, ones = axis % len(shape), [shape[1], *[1] * (len(shape) - 2)]
+    weights = {
+        "kernel": np.eye(shape[1], dtype=np.float32).reshape(shape[1], *ones),
+        "scale": generator.normal(size=shape[first:]).astype(np.float32),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "kernel"], ["image"]),
+            helper.make_node(operator, ["image", "scale"], ["y"], axis=axis),
+        ],
+        "norm",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", *shape[1:]])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", *shape[1:]])],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
+    image = contents("normal", shape)
+    wide, axes = image.astype(np.float64), tuple(range(first, len(shape)))
+    if operator == "LayerNormalization":
+        wide = wide - wide.mean(axes, keepdims=True)
+    expected = wide / np.sqrt((wide**2).mean(axes, keepdims=True) + EPSILON) * weights["scale"]
+    (found,) = run_on_cpu(model, image)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
 def test_mean_and_variance(run_on_cpu: Run) -> None:
     shape = (3, 5, 6, 7)
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "xy")
