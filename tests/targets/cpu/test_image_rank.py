@@ -57,3 +57,13 @@ def test_volumes(compile_for_cpu: Compile) -> None:
     assert_agrees(compiled, network)
     families = set(compiled.work)
     assert families >= {"convolution", "matmul", "depthwise", "max_pooling", "average_pooling"}
+
+
+def test_volumes_of_an_open_batch_with_a_filter_per_channel(compile_for_cpu: Compile) -> None:
+    network = Network()
+    volume = network.input("N", 3, 4, 5, 6)
+    network.output(network.apply("Conv", volume, network.weight(3, 1, 1, 3, 3), group=3))
+    compiled = compile_for_cpu(network.model())
+    assert "depthwise" in compiled.work
+    for batch in (1, 3):
+        assert_agrees(compiled, network, N=batch)

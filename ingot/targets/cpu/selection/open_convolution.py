@@ -24,8 +24,8 @@ def select_open_convolution(
         return Declined("it is of integers")
     if not isinstance(problem.image[3], int):
         return Declined("how many channels its image has is open")
-    if problem.groups > 1 and problem.channels == 1:
-        return Declined("each channel has filters of its own")
+    if problem.depthwise:
+        return Declined("each channel has one filter of its own")
     panels = choose_panels(problem.filters, None, selection.cpu)
     packed = pack_groups(convolution.weights.reshape(-1, problem.columns), problem.groups, panels)
     anchor = OpenConvolutionAnchor(problem.window, problem.groups, panels.vectors)

@@ -157,11 +157,13 @@ def _operands(
     def is_in(parameter: tirx.Buffer, buffers: Sequence[tirx.Buffer]) -> bool:
         return any(parameter.same_as(buffer) for buffer in buffers)
 
-    # The order of the anchor's call: that in which its loops read says nothing.
+    # The order of the anchor's call: that in which its loops read says nothing. Numbers are sizes
+    # that no buffer's shape says as they are.
     return tuple(
         parameter
         for parameter in function.params
-        if is_in(parameter, own) or not is_in(parameter, touched)
+        if isinstance(parameter.ty, tirx.BufferType)
+        and (is_in(parameter, own) or not is_in(parameter, touched))
     )
 
 

@@ -27,6 +27,12 @@ class TestTakingApart:
         assert [buffer.name for buffer in kernel.parameters] == ["rows", "weights", "relu"]
         assert kernel.epilogue.result.same_as(kernel.parameters[-1])
 
+    def test_operands_are_tensors_and_not_the_numbers_of_sizes(self) -> None:
+        function = fused((4, 5), relu)
+        counted = tirx.PrimFunc([*function.params, tirx.Var("n", "int64")], function.body)
+        names = [operand.name for operand in take_apart(counted).operands]
+        assert names == ["rows", "weights"]
+
     def test_an_anchor_alone_has_no_steps(self) -> None:
         assert take_apart(fused((4, 5), lambda anchor: anchor)).epilogue.steps == ()
 
