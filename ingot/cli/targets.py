@@ -12,6 +12,7 @@ from ingot.cli.text import PlainConsole
 from ingot.runtime.cpu_features import machine_architecture
 from ingot.runtime.cpu_quota import usable_cpus
 from ingot.targets.cpu.machine import describe_cpu, known_processors
+from ingot.targets.cpu.options import processor_spec
 from ingot.targets.registry import TARGETS
 
 
@@ -30,7 +31,11 @@ def targets(
             kind: {"summary": target.summary, "options": _options(kind)}
             for kind, target in TARGETS.items()
         }
-        document["cpu"]["native"] = {"mcpu": native.mcpu, "features": native.features}
+        document["cpu"]["native"] = {
+            "target": f"cpu:{processor_spec(native)}",
+            "mcpu": native.mcpu,
+            "features": native.features,
+        }
         document["cpu"]["processors"] = known_processors(machine_architecture())
         typer.echo(json.dumps(document, indent=2))
         return
@@ -40,7 +45,7 @@ def targets(
     console = PlainConsole()
     console.print(table)
     console.print(
-        f"\nthis machine: {native.mcpu}, {usable_cpus()} CPUs to use, "
+        f"\nthis machine: cpu:{processor_spec(native)}, {usable_cpus()} CPUs to use, "
         f"{native.vector_bytes * 8}-bit vectors, {' '.join(native.features)}",
         soft_wrap=True,
     )

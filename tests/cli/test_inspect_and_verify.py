@@ -10,6 +10,7 @@ import pytest
 
 from ingot.compiler.build import Artifact
 from ingot.runtime.manifest import Manifest
+from ingot.targets.registry import parse_target
 from tests.command_line import Ingot
 from tests.conftest import small_network
 from tests.damage import flip_a_bit
@@ -59,6 +60,7 @@ def test_targets_tell_of_this_machine(ingot: Ingot) -> None:
     told = json.loads(ingot("targets", "--json").out)
     assert told["cpu"]["native"]["mcpu"] in told["cpu"]["processors"]
     assert told["cpu"]["native"]["mcpu"] in ingot("targets").out
+    assert told["cpu"]["native"]["target"] == parse_target("cpu").spec
 
 
 def test_doctor_finds_nothing_wrong_here(ingot: Ingot) -> None:
