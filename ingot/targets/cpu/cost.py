@@ -59,10 +59,13 @@ def kernel_costs(module: tvm.IRModule) -> dict[str, KernelCost]:
 
 def _cost(name: str, function: tirx.PrimFunc, calls: int) -> KernelCost:
     attributes = function.attrs or {}
-    counter = _Counter()
-    counter.statement(function.body, 1)
-    operations = attributes.get(OPERATIONS_ATTRIBUTE, counter.operations)
-    size = attributes.get(BYTES_ATTRIBUTE, _bytes_moved(function, counter))
+    if OPERATIONS_ATTRIBUTE in attributes and BYTES_ATTRIBUTE in attributes:
+        operations, size = attributes[OPERATIONS_ATTRIBUTE], attributes[BYTES_ATTRIBUTE]
+    else:
+        counter = _Counter()
+        counter.statement(function.body, 1)
+        operations = attributes.get(OPERATIONS_ATTRIBUTE, counter.operations)
+        size = attributes.get(BYTES_ATTRIBUTE, _bytes_moved(function, counter))
     return KernelCost(
         operators=str(attributes.get(FAMILY_ATTRIBUTE, operator_chain(name))),
         operations=None if operations is None else int(operations),

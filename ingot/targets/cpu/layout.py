@@ -18,7 +18,7 @@ from ingot.targets.cpu.image_rank import OPERATORS, images_of_two_axes
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.transposed_convolution import rewrite_transposed
 from ingot.targets.cpu.transposes import move_transposes
-from ingot.targets.relax.constants import fold_constant_layouts
+from ingot.targets.relax.constants import fold_constants
 
 _LAYOUTS = {
     f"relax.nn.conv{rank}d{kind}": [f"N{space}C", f"{space}IO"]
@@ -42,7 +42,7 @@ def channels_last(module: tvm.IRModule, cpu: CpuDescription) -> tvm.IRModule:
     function = converter.visit_expr(module["main"])
     module = converter.builder_.get()
     module["main"] = function
-    module = fold_constant_layouts(relax.transform.CanonicalizeBindings()(module))
+    module = fold_constants(relax.transform.CanonicalizeBindings()(module))
     module = rewrite_transposed(module, cpu)
     if _has_call(module, OPERATORS):
         module = images_of_two_axes(module)

@@ -30,7 +30,7 @@ from ingot.targets.cpu.serial_loops import serial_loops
 from ingot.targets.cpu.unfusable import keep_numbers_apart
 from ingot.targets.relax.allocations import bounded_allocations
 from ingot.targets.relax.checks import without_check_results
-from ingot.targets.relax.constants import fold_constant_layouts
+from ingot.targets.relax.constants import fold_constants
 from ingot.targets.relax.interface import interface_of
 from ingot.targets.relax.legalization import LEGALIZATIONS
 from ingot.targets.relax.outputs import copy_borrowed_outputs
@@ -72,14 +72,14 @@ def lower_module(
     """
     with cpu.tvm_target():
         module = integer_arithmetic(host_region_calls(module))
-        module = channels_last(fold_constant_layouts(module), cpu)
+        module = channels_last(fold_constants(module), cpu)
         module = tvm.transform.Sequential(
             [
                 relax.transform.DecomposeOpsForInference(),
                 relax.transform.CanonicalizeBindings(),
             ]
         )(module)
-        module, names = name_sizes(module)
+        module, names = name_sizes(fold_constants(module))
         module = select_kernels(module, cpu, PHASES)
         module = tvm.transform.Sequential(
             [

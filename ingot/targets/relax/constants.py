@@ -1,8 +1,9 @@
-"""Folding of what only rearranges constants, in NumPy.
+"""Folding of what rearranges constants, and of arithmetic that IEEE 754 rounds, in NumPy.
 
 TVM's own folding compiles a kernel for each constant expression, which takes most of a build: a
-network has a reshaped bias per convolution. Here the same is a view or a copy; what is left for
-TVM's folding is arithmetic.
+network has a reshaped bias per convolution, and a square root per normalization. Here the same is a
+view, a copy, or one operation of NumPy's, which has the same bits; what is left for TVM's folding
+is the rest.
 """
 
 from __future__ import annotations
@@ -34,36 +35,64 @@ def _expand_dims(array: Array, call: relax.Call) -> Array:
     return np.expand_dims(array, tuple(int(axis) for axis in call.attrs.axis))
 
 
-_FOLDS: dict[str, Callable[[Array, relax.Call], Array | None]] = {
+_LAYOUTS: dict[str, Callable[[Array, relax.Call], Array | None]] = {
     "relax.reshape": _reshape,
     "relax.permute_dims": _permute,
     "relax.expand_dims": _expand_dims,
 }
 
 
+_ARITHMETIC: dict[str, Callable[..., Array]] = {
+    "relax.add": np.add,
+    "relax.subtract": np.subtract,
+    "relax.multiply": np.multiply,
+    "relax.divide": np.divide,
+    "relax.negative": np.negative,
+    "relax.sqrt": np.sqrt,
+}
+_ROUNDED_BY_IEEE_754 = ("float32", "float64")
+
+
+def _arithmetic(arrays: list[Array], call: relax.Call) -> Array | None:
+    compute = _ARITHMETIC.get(call.op.name)
+    kinds = {str(array.dtype) for array in arrays}
+    if compute is None or len(kinds) != 1 or not kinds <= {*_ROUNDED_BY_IEEE_754}:
+        return None
+    with np.errstate(all="ignore"):  # infinities and NaN are results like others
+        return np.asarray(compute(*arrays))
+
+
 @relax.expr_functor.mutator
-class _LayoutFolder(relax.PyExprMutator):  # type: ignore[misc]
+class _Folder(relax.PyExprMutator):  # type: ignore[misc]
     def __init__(self, module: tvm.IRModule) -> None:
         super().__init__(module)
         self.folded = 0
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = self.visit_expr_post_order(call)
-        fold = _FOLDS.get(getattr(call.op, "name", ""))
-        if fold is None or not isinstance(call.args[0], tvm.ir.GenericConst):
-            return call
-        array = call.args[0].value.numpy()
-        folded = fold(array, call)
+        folded = _folded(call)
         if folded is None:
             return call
         self.folded += 1
-        return relax.const(folded, str(array.dtype))
+        return relax.const(folded, str(folded.dtype))
 
 
-def fold_constant_layouts(module: tvm.IRModule) -> tvm.IRModule:
-    """Replaces reshapes and transposes of constants by constants, chains of them included."""
+def _folded(call: relax.Call) -> Array | None:
+    name = getattr(call.op, "name", "")
+    layout = _LAYOUTS.get(name)
+    operands = call.args[:1] if layout is not None else call.args
+    if layout is None and name not in _ARITHMETIC:
+        return None
+    if not all(isinstance(operand, tvm.ir.GenericConst) for operand in operands):
+        return None
+    arrays = [operand.value.numpy() for operand in operands]
+    return _arithmetic(arrays, call) if layout is None else layout(arrays[0], call)
+
+
+def fold_constants(module: tvm.IRModule) -> tvm.IRModule:
+    """Replaces reshapes, transposes and arithmetic of constants, chains of them included."""
     while True:
-        folder = _LayoutFolder(module)
+        folder = _Folder(module)
         module["main"] = folder.visit_expr(module["main"])
         if not folder.folded:
             return module

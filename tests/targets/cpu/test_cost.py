@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+import onnx
 import pytest
 import tvm
 from hypothesis import given, settings
@@ -14,6 +16,7 @@ from tvm.script import tirx as T
 
 from ingot.runtime.manifest import KernelCost
 from ingot.targets.cpu.cost import INTEGER_OPERATORS, kernel_costs, operator_chain
+from ingot.targets.cpu.machine import describe_cpu
 from tests.targets.cpu.conftest import Compile
 from tests.targets.cpu.quantized_networks import ACTIVATIONS, QuantizedNetwork, random_weights
 
@@ -195,3 +198,27 @@ def test_kernels_of_integers_are_known_by_their_operators(compile_for_cpu: Compi
     assert len(integer) == 2
     for name, cost in costs.items():
         assert (name in integer) == (not INTEGER_OPERATORS.isdisjoint(cost.operators.split("+")))
+
+
+WIDENED = """<ir_version: 10, opset_import: ["": 20]>
+    g (float[2,8,24,24] x) => (float[2,64,12,12] y) {
+      a = Conv (x, w)
+      b = Relu (a)
+      y = Conv <pads = [1,1,1,1], strides = [2,2], group = 64> (b, v)
+    }"""
+
+
+def test_two_convolutions_in_one_kernel_move_no_image_between_them(
+    compile_for_cpu: Compile,
+) -> None:
+    model = onnx.parser.parse_model(WIDENED)
+    generator = np.random.default_rng(0)
+    for name, shape in {"w": (64, 8, 1, 1), "v": (64, 1, 3, 3)}.items():
+        weight = generator.normal(size=shape).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(weight, name))
+    cpu = describe_cpu("znver4", threads=1)
+    small = dataclasses.replace(cpu, core=dataclasses.replace(cpu.core, l2_bytes=1 << 16))
+    lowered = compile_for_cpu(model, small).lowered
+    (name,) = [name for name, cost in lowered.kernels.items() if cost.operators == "expansion"]
+    stated = lowered.kernels[name]
+    assert stated.bytes == 4 * (2 * 8 * 24 * 24 + 64 * 8 + 64 * 9 + 2 * 64 * 12 * 12)

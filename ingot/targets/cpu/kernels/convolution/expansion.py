@@ -11,7 +11,9 @@ computed twice.
 from __future__ import annotations
 
 import dataclasses
+import math
 
+import numpy as np
 from tvm import tirx
 
 from ingot.targets.cpu.kernels.anchors import DepthwiseAnchor, MatmulAnchor
@@ -152,7 +154,14 @@ def write_expansion(
 
     share_tasks(emitter, images * plan.row_blocks * panels.count, operations, emit_task, plan.cpu)
     parameters = [*expansion.parameters[:-1], *window.parameters[1:]]
-    return prim_func(parameters, emitter.body(), family="expansion", operations=operations)
+    # All of each parameter is read or written.
+    moved = sum(
+        math.prod(int(size) for size in parameter.shape) * np.dtype(str(parameter.dtype)).itemsize
+        for parameter in parameters
+    )
+    return prim_func(
+        parameters, emitter.body(), family="expansion", operations=operations, moved=moved
+    )
 
 
 def _multiply_add(total: tirx.Expr, value: tirx.Expr, weight: tirx.Expr | None) -> tirx.Expr:

@@ -17,6 +17,7 @@ from tvm.tirx import stmt as statements
 SCHEDULED = "tirx.is_scheduled"
 _VOLATILE = "tirx.volatile"
 OPERATIONS = "ingot.operations"
+BYTES = "ingot.bytes"
 FAMILY = "ingot.family"
 
 
@@ -217,6 +218,7 @@ def prim_func(
     name: str | None = None,
     family: str | None = None,
     operations: int | None = None,
+    moved: int | None = None,
 ) -> tirx.PrimFunc:
     """Makes a finished prim func: no schedule touches it again.
 
@@ -228,6 +230,8 @@ def prim_func(
         name: Its global symbol, where it has to have one.
         family: The kernel family, for the profile.
         operations: Arithmetic operations of one call, a multiply-add counted as two.
+        moved: Bytes that one call reads and writes at least. With the operations it spares the
+            profile to count them in the body.
     """
     # Relax asks of each prim func whether it is a mere reshape, and takes no body but a block's.
     root = s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], "root", body))
@@ -239,4 +243,6 @@ def prim_func(
         function = function.with_attr(FAMILY, family)
     if operations is not None:
         function = function.with_attr(OPERATIONS, operations)
+    if moved is not None:
+        function = function.with_attr(BYTES, moved)
     return function
