@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import functools
+import math
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ingot.errors import IngotError, InputError, MemoryLimitError
-from ingot.runtime.alignment import address_of, aligned, aligned_empty
+from ingot.runtime.alignment import address_of, aligned_empty, aligned_memory, readable_address
 from ingot.runtime.code import Code
 from ingot.runtime.kernel_events import KernelEvents
 from ingot.runtime.narrow_types import held_dtype
@@ -112,8 +113,7 @@ class Execution:
         self._input_count = len(interface.inputs)
         self._input_dtypes = [(each.name, held_dtype(each.dtype)) for each in interface.inputs]
         self._output_dtypes = [held_dtype(tensor.dtype) for tensor in interface.outputs]
-        self._output_names = [tensor.name for tensor in interface.outputs]
-        self._none_provided = [None] * len(interface.outputs)
+        self._new_outputs: list[tuple[str, tuple[int, ...], np.dtype[Any], int]] | None = None
         self._held: list[Any] = []
         self._set_fixed(weights)
         self._pointers = (ctypes.c_void_p * (self._input_count + len(interface.outputs)))()
@@ -185,7 +185,19 @@ class Execution:
             else self._tensor(number).sizes
             for at, number in enumerate(self._program.outputs)
         ]
+        self._new_outputs = self._plan_new_outputs()
         self._shapes = shapes
+
+    def _plan_new_outputs(self) -> list[tuple[str, tuple[int, ...], np.dtype[Any], int]] | None:
+        """Name, shape, dtype and bytes of each output; None where data decides about one."""
+        planned = []
+        for stated, shape, dtype in zip(
+            self._program.interface.outputs, self._output_shapes, self._output_dtypes, strict=True
+        ):
+            if shape is None:
+                return None
+            planned.append((stated.name, shape, dtype, math.prod(shape) * dtype.itemsize))
+        return planned
 
     def require_known_outputs(self) -> None:
         """Checks that each output is written to memory of a size that is known before.
@@ -237,19 +249,29 @@ class Execution:
         Raises:
             InputError: The code refuses the inputs, or there is no memory.
         """
-        if self._shapes is None or len(inputs) != self._input_count:
+        if self._shapes is None or self._new_outputs is None or len(inputs) != self._input_count:
             return None
-        arrays: list[Array] = []
+        pointers, arrays, at = self._pointers, [], 0
         for (name, dtype), shape in zip(self._input_dtypes, self._shapes, strict=True):
             array = inputs.get(name)
             if type(array) is not np.ndarray or array.dtype != dtype or array.shape != shape:
                 return None
-            try:
-                arrays.append(aligned(array))
-            except MemoryError:
+            address = readable_address(array)
+            if not address:
                 return None
-        results = self._execute(arrays, self._outputs(self._none_provided))
-        return dict(zip(self._output_names, results, strict=False))
+            arrays.append(array)  # for as long as code reads it
+            pointers[at] = address
+            at += 1
+        results = {}
+        try:
+            for name, shape, dtype, size in self._new_outputs:
+                results[name], pointers[at] = aligned_memory(shape, dtype, size)
+                at += 1
+        except MemoryError as error:
+            raise _no_memory() from error
+        if status := self._library.ingot_execute(self._native, self._context, pointers):
+            self._check(status)
+        return results
 
     def _execute(self, inputs: Sequence[Array], outputs: Sequence[Array | None]) -> list[Array]:
         pointers = self._pointers

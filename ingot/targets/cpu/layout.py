@@ -9,6 +9,7 @@ reductions and concatenations; transposes are left at the network's borders.
 from __future__ import annotations
 
 from collections.abc import Container
+from typing import Any
 
 import tvm
 from tvm import relax
@@ -28,6 +29,14 @@ _LAYOUTS = {
 
 _CONVOLUTIONS = {
     f"relax.nn.conv{rank}d": getattr(relax.op.nn, f"conv{rank}d") for rank in (1, 2, 3)
+}
+
+
+# Those over two axes have kernels, or loops, in any layout.
+_POOLS = {
+    f"relax.nn.{kind}_pool{len(space)}d": (getattr(relax.op.nn, f"{kind}_pool{len(space)}d"), space)
+    for kind in ("max", "avg")
+    for space in ("W", "DHW")
 }
 
 
@@ -51,14 +60,38 @@ def channels_last(module: tvm.IRModule, cpu: CpuDescription) -> tvm.IRModule:
 
 @relax.expr_functor.mutator
 class _Converter(relax.PyExprMutator):  # type: ignore[misc]
-    """Turns the convolutions that TVM's pass leaves, which does not look into branches."""
+    """Brings to channels last what TVM's pass leaves, which does not look into branches."""
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = self.visit_expr_post_order(call)
         name = getattr(call.op, "name", "")
+        if name in _POOLS:
+            return self._pooling(call, *_POOLS[name])
         function = _CONVOLUTIONS.get(name)
         if function is None or not call.attrs.data_layout.startswith("NC"):
             return call
+        return self._convolution(call, function)
+
+    def _pooling(self, call: relax.Call, pool: Any, space: str) -> relax.Expr:
+        """A pooling that stands before all convolutions, or over axes that TVM's pass moved."""
+        attrs, wanted = call.attrs, f"N{space}C"
+        if attrs.layout == wanted:
+            return call
+        image = relax.op.permute_dims(call.args[0], [attrs.layout.index(axis) for axis in wanted])
+        last = pool(
+            self.builder_.emit(image),
+            list(attrs.pool_size),
+            list(attrs.strides),
+            list(attrs.padding),
+            list(attrs.dilation),
+            attrs.ceil_mode,
+            attrs.count_include_pad,
+            layout=wanted,
+        )
+        back = [wanted.index(axis) for axis in attrs.layout]
+        return relax.op.permute_dims(self.builder_.emit(last), back)
+
+    def _convolution(self, call: relax.Call, function: Any) -> relax.Expr:
         attrs, space = call.attrs, call.attrs.data_layout[2:]
         axes = list(range(2, 2 + len(space)))
         image, weights = (

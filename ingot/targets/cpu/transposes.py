@@ -21,6 +21,9 @@ from ingot.targets.cpu.selection.dimensions import same_dimension, shape_expr, s
 
 # An order of axes.
 _TO_CHANNELS_LAST = [0, 2, 3, 1]
+_TRANSPOSE = "relax.permute_dims"
+# What gives a tensor another shape and leaves its elements in their order.
+_RESHAPES = ("relax.reshape", "relax.expand_dims", "relax.squeeze")
 
 
 @dataclasses.dataclass(eq=False)
@@ -151,12 +154,12 @@ class _Mover(relax.PyExprMutator):  # type: ignore[misc]
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         alone = self._is_alone(call)
         call = self.visit_expr_post_order(call)
-        if not _is(call, "relax.permute_dims", "relax.reshape"):
+        if not _is(call, _TRANSPOSE, *_RESHAPES):
             return call
         vanished = self._as_reshape(call)
         if vanished is not None:
             return vanished
-        moved = self._moved(call) if alone and _is(call, "relax.permute_dims") else None
+        moved = self._moved(call) if alone and _is(call, _TRANSPOSE) else None
         return call if moved is None else moved
 
     def _is_alone(self, call: relax.Call) -> bool:
@@ -166,12 +169,12 @@ class _Mover(relax.PyExprMutator):  # type: ignore[misc]
     def _as_reshape(self, call: relax.Call) -> relax.Expr | None:
         """A chain of transposes and reshapes that ends in a call, where it is but a reshape."""
         chain, source = [call], call.args[0]
-        while _is(producer := self._producer(source), "relax.permute_dims", "relax.reshape"):
+        while _is(producer := self._producer(source), _TRANSPOSE, *_RESHAPES):
             chain.insert(0, producer)
             source = producer.args[0]
         shape = shape_of(call)
         for start, first in enumerate(chain):
-            if not any(_is(link, "relax.permute_dims") for link in chain[start:]):
+            if start == len(chain) - 1 and not _is(first, _TRANSPOSE):
                 return None
             arrangement = _follow(shape_of(first.args[0]), chain[start:])
             if arrangement is not None and arrangement.in_order and shape is not None:
@@ -201,7 +204,7 @@ class _Mover(relax.PyExprMutator):  # type: ignore[misc]
             if fields is None:
                 return None
             parts = [self._rearranged(field, axes) for field in fields]
-            if all(_is(part, "relax.permute_dims") for part in parts):
+            if all(_is(part, _TRANSPOSE) for part in parts):
                 return None
             parts = [self.builder_.emit(part) for part in parts]
             axis = int(producer.attrs.axis) % len(axes)
@@ -244,7 +247,7 @@ def _follow(shape: Sequence[Dim] | None, chain: Sequence[relax.Call]) -> _Arrang
     arrangement: _Arrangement | None = _Arrangement.of(shape)
     for call in chain:
         assert arrangement is not None
-        if _is(call, "relax.permute_dims"):
+        if _is(call, _TRANSPOSE):
             arrangement = arrangement.permuted(_axes(call))
             continue
         target = shape_of(call)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from tests.targets.cpu.conftest import Compile
 from tests.targets.cpu.networks import Network, assert_agrees
@@ -67,3 +68,36 @@ def test_volumes_of_an_open_batch_with_a_filter_per_channel(compile_for_cpu: Com
     assert "depthwise" in compiled.work
     for batch in (1, 3):
         assert_agrees(compiled, network, N=batch)
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+@pytest.mark.parametrize("operator", ["MaxPool", "AveragePool"])
+def test_pooling_that_comes_before_any_convolution(
+    compile_for_cpu: Compile, rank: int, operator: str
+) -> None:
+    # The pooling still lies channels first, the convolution behind it channels last.
+    network = Network()
+    image = network.input(1, 3, *[9] * rank)
+    pooled = network.apply(operator, image, kernel_shape=[3] * rank, strides=[2] * rank)
+    network.output(network.apply("Conv", pooled, network.weight(5, 3, *[2] * rank)))
+    assert_agrees(compile_for_cpu(network.model()), network)
+
+
+def test_normalization_along_channels_behind_a_convolution(compile_for_cpu: Compile) -> None:
+    # A factor so large that a window along another axis shows.
+    network = Network()
+    image = network.apply("Conv", network.input(2, 4, 6, 7), network.weight(9, 4, 1, 1))
+    network.output(network.apply("LRN", image, size=5, alpha=2.0, beta=0.75, bias=1.5))
+    assert_agrees(compile_for_cpu(network.model()), network)
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_pooling_over_an_inserted_axis_behind_a_convolution(
+    compile_for_cpu: Compile, axis: int
+) -> None:
+    network = Network()
+    image = network.apply("Conv", network.input(1, 4, 6, 7), network.weight(8, 4, 1, 1))
+    axes = network.constant(np.array([axis], np.int64))
+    volume = network.apply("Unsqueeze", image, axes)
+    network.output(network.apply("MaxPool", volume, kernel_shape=[1, 2, 3], strides=[1, 2, 1]))
+    assert_agrees(compile_for_cpu(network.model()), network)
