@@ -24,7 +24,7 @@ from ingot.targets.relax.importer import import_graph
 from ingot.targets.relax.tvm_threads import use_threads
 from tests.targets.cpu.foreign_code import runs_here, translated
 
-_TRANSPOSE = re.compile(r"transpose\d*")
+_AT_BORDERS = re.compile(r"(transpose|reshape)\d*")
 
 Run = Callable[..., list[np.ndarray]]
 
@@ -74,8 +74,8 @@ class Compiled:
 
     @property
     def work(self) -> list[str]:
-        """Families of all prim funcs but transposes, which are left at a network's borders."""
-        return [family for name, family in self.kernels.items() if not _TRANSPOSE.fullmatch(name)]
+        """Families of all prim funcs but transposes left at a network's borders, and such reshapes."""
+        return [family for name, family in self.kernels.items() if not _AT_BORDERS.fullmatch(name)]
 
     @property
     def assembly(self) -> str:

@@ -207,12 +207,33 @@ def _square(x: tirx.Expr) -> tirx.Expr:
     return let.close(x * x)
 
 
+def _fourth_root(x: tirx.Expr) -> tirx.Expr:
+    return tirx.sqrt(_root(x))
+
+
+def _three_quarters(x: tirx.Expr) -> tirx.Expr:
+    """Returns x**0.75, the power of local response normalization: 2 ulp."""
+    let = _Bindings()
+    root = let.bind("root", _root(x))
+    return let.close(root * tirx.sqrt(root))
+
+
+def _cube(x: tirx.Expr) -> tirx.Expr:
+    let = _Bindings()
+    x = let.bind("x", x)
+    return let.close(x * x * x)
+
+
 POWERS: dict[float, Callable[[tirx.Expr], tirx.Expr]] = {
     -1.0: lambda x: _like(x, 1.0) / x,
+    -0.75: lambda x: _like(x, 1.0) / _three_quarters(x),
     -0.5: lambda x: _like(x, 1.0) / _root(x),
+    0.25: _fourth_root,
     0.5: _root,
+    0.75: _three_quarters,
     1.0: lambda x: x,
     2.0: _square,
+    3.0: _cube,
 }
 """Exponents with a cheap way to compute the power."""
 

@@ -33,6 +33,7 @@ from ingot.targets.relax.operators.fourier import dft, stft
 from ingot.targets.relax.operators.gather import gather, gather_elements, gather_nd
 from ingot.targets.relax.operators.hyperbolic import cosh, sinh
 from ingot.targets.relax.operators.images import IMAGE_CONVERTERS
+from ingot.targets.relax.operators.local_response import local_response_normalization
 from ingot.targets.relax.operators.lp_normalization import lp_normalization
 from ingot.targets.relax.operators.matmul import gemm, matmul
 from ingot.targets.relax.operators.nonzero import compress, nonzero
@@ -114,6 +115,7 @@ CONVERTERS: Mapping[tuple[str, str], Converter] = {
     ("", "HardSigmoid"): hard_sigmoid,
     ("", "IsInf"): is_infinite,
     ("", "LSTM"): lstm,
+    ("", "LRN"): local_response_normalization,
     ("", "LpNormalization"): lp_normalization,
     **{("", name): convert for name, convert in NORMS.items()},
     ("", "MatMul"): matmul,

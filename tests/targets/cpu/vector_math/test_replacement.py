@@ -15,6 +15,7 @@ from tvm.script import tirx as T
 
 from ingot.targets.cpu.machine import describe_cpu
 from ingot.targets.cpu.vector_math import replace_math_calls
+from ingot.targets.cpu.vector_math.functions import POWERS
 
 REPLACED = ["exp", "exp2", "log", "sigmoid", "tanh", "erf", "rsqrt"]
 NUMPY = {
@@ -97,12 +98,12 @@ def test_calls_within_calls_are_replaced_through_logarithms_too() -> None:
     np.testing.assert_allclose(run(after, POSITIVE, shape=(64,)), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("exponent", [-1.0, -0.5, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("exponent", sorted(POWERS))
 def test_a_power_of_a_cheap_exponent_is_replaced(exponent: float) -> None:
     after = replace_math_calls(elementwise(lambda x: tirx.pow(x, tirx.const(exponent, "float32"))))
     assert "tirx.pow" not in calls(after)
     np.testing.assert_allclose(
-        run(after, POSITIVE, shape=(64,)), POSITIVE.astype(np.float64) ** exponent, rtol=2e-7
+        run(after, POSITIVE, shape=(64,)), POSITIVE.astype(np.float64) ** exponent, rtol=3e-7
     )
 
 
