@@ -74,7 +74,7 @@ class Compiled:
 
     @property
     def work(self) -> list[str]:
-        """Families of all prim funcs but transposes left at a network's borders, and such reshapes."""
+        """Families of all prim funcs but what rearranges tensors at a network's borders."""
         return [family for name, family in self.kernels.items() if not _AT_BORDERS.fullmatch(name)]
 
     @property
