@@ -60,6 +60,7 @@ from ingot.runtime.manifest import (
     WEIGHTS_MEMBER,
     Manifest,
 )
+from ingot.runtime.peak_memory import peak_resident_bytes
 from ingot.runtime.session import Session
 from ingot.targets.base import Lowered, Target
 from ingot.targets.fallback import lower_with_regions
@@ -218,7 +219,7 @@ def compile_model(
     told = artifact_notes(source.size, sum(map(content_size, members.values())), lowered.placement)
     source = dataclasses.replace(source, notes=(*source.notes, *told))
     measured = {
-        "stage_seconds": begin_stage.finish(),
+        **begin_stage.finish(),
         "lowering_seconds": dict(lowered.stage_seconds),
         "passes": [record.model_dump(mode="json") for record in run.records],
         **({"quantization": dict(outcome.facts)} if outcome.facts else {}),
@@ -306,15 +307,26 @@ class _Stages:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._begun: list[tuple[str, float]] = []
+        self._peaks: list[int] = []
 
     def __call__(self, stage: str) -> None:
+        if self._begun:
+            self._peaks.append(peak_resident_bytes())
         self._begun.append((stage, time.perf_counter()))
         self._progress(_STAGES[stage], 0, 0)
 
-    def finish(self) -> dict[str, float]:
-        """Returns the seconds of each stage begun so far."""
-        ends = [begin for _, begin in self._begun[1:]] + [time.perf_counter()]
-        return {stage: end - begin for (stage, begin), end in zip(self._begun, ends, strict=True)}
+    def finish(self) -> dict[str, dict[str, Any]]:
+        """Returns the seconds of each stage begun so far, and the process's peak up to its end."""
+        names = [stage for stage, _ in self._begun]
+        begins = [begin for _, begin in self._begun]
+        ends = [*begins[1:], time.perf_counter()]
+        peaks = [*self._peaks, peak_resident_bytes()]
+        return {
+            "stage_seconds": {
+                name: end - begin for name, begin, end in zip(names, begins, ends, strict=True)
+            },
+            "stage_peak_bytes": dict(zip(names, peaks, strict=True)),
+        }
 
 
 def _manifest(
@@ -369,7 +381,7 @@ def _verified(
             with FreshSession(trial) as session:
                 found = _compare(session, source, plan, outcome)
     measured: dict[str, Any] = {"verification": found}
-    measured["stage_seconds"] = begin_stage.finish()
+    measured |= begin_stage.finish()
     return dataclasses.replace(manifest, measured={**manifest.measured, **measured})
 
 

@@ -67,6 +67,7 @@ class Execution:
         run_region: What runs regions in the next execution, where the code has any.
         error: What a region raised last.
         most_need: Bytes of the arena for the shapes that need the most, of those planned so far.
+        least_need: The same for those that need the least; None before any.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Execution:
         ended.atexit = False  # a thread may still be running it
         self.run_region: RegionRun | None = None
         self.most_need = 0
+        self.least_need: int | None = None
         self._callback = REGION_CALL(_RegionCaller(self))
         settings = Settings(
             pool=options.pool.handle,
@@ -178,7 +180,9 @@ class Execution:
                 f"these inputs need {figures.need} bytes between kernels, the session's "
                 f"memory_limit is {self._memory_limit}: raise it, or give smaller sizes"
             )
-        self.most_need = max(self.most_need, int(figures.need))
+        need = int(figures.need)
+        self.most_need = max(self.most_need, need)
+        self.least_need = need if self.least_need is None else min(self.least_need, need)
         self._output_shapes = [
             None
             if at in self._program.dynamic_outputs or not figures.planned_whole

@@ -22,6 +22,7 @@ from ingot.runtime.kernel_events import KernelEvents
 from ingot.runtime.manifest import CODE_MEMBER, WEIGHTS_MEMBER, Manifest, TensorSpec
 from ingot.runtime.narrow_types import from_code, held_dtype, to_code
 from ingot.runtime.native_library import HUGE_PAGES
+from ingot.runtime.peak_memory import peak_resident_bytes
 from ingot.runtime.profiling import recording
 from ingot.runtime.profiling.event_sources import SESSION
 from ingot.runtime.profiling.inferences import (
@@ -140,6 +141,7 @@ class Session(Watched):
         self._idle: list[Execution] = []
         _sessions.add(self)
         self._facts = ModelFacts(self.manifest.name, self.threads, self.manifest.kernels)
+        self._load_peak = peak_resident_bytes()
         loaded = time.perf_counter_ns()
         SESSION.record("load", started, loaded, artifact=self._facts.artifact, threads=self.threads)
 

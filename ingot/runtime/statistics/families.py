@@ -72,6 +72,18 @@ def _of_session(session: Statistics) -> Iterator[Family]:
             "ingot_arena_peak_bytes", "gauge", "The most memory held for intermediate tensors.",
             model, arena.peak, "bytes",
         )  # fmt: skip
+    if phases := session.memory.phases:
+        yield Family(
+            "ingot_memory_phase_peak_bytes",
+            "gauge",
+            "Peak of memory in a phase.",
+            tuple(
+                Sample("", (*model, ("phase", name)), value)
+                for name, value in dataclasses.asdict(phases).items()
+                if value is not None
+            ),
+            "bytes",
+        )
     if isinstance(session.energy_per_inference, float):
         yield _family(
             "ingot_energy_per_inference_joules", "gauge", "Energy per inference, last minute.",

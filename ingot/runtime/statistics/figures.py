@@ -73,6 +73,23 @@ class ArenaMemory:
 
 
 @dataclasses.dataclass(frozen=True)
+class MemoryPhases:
+    """Peaks of memory by phase, in bytes; None where there has been none yet.
+
+    Attributes:
+        load: Resident memory of the process, up to the end of loading.
+        inference: Intermediate tensors of the inputs that needed the least of those seen.
+        batch: Intermediate tensors of the inputs that needed the most.
+        optimization: Resident memory of the process that compiled the artifact.
+    """
+
+    load: int | None
+    inference: int | None
+    batch: int | None
+    optimization: int | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Memory:
     """Memory in bytes.
 
@@ -80,11 +97,13 @@ class Memory:
         resident: Of the whole process, now.
         peak: The most resident memory that the process has had.
         arena: The session's own part for intermediate tensors.
+        phases: Peaks by phase.
     """
 
     resident: int
     peak: int
     arena: ArenaMemory | Unavailable
+    phases: MemoryPhases | Unavailable
 
 
 @dataclasses.dataclass(frozen=True)

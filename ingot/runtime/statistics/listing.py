@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingot.runtime.statistics.figures import Gpu, Statistics, Unavailable
+from ingot.runtime.statistics.figures import Gpu, MemoryPhases, Statistics, Unavailable
 
 _MEBIBYTE = 1 << 20
 
@@ -21,6 +21,7 @@ def listing(found: Statistics) -> str:
         "latency": _latency(found),
         "throughput": f"{found.throughput:.4g} per second",
         "memory": resident + arena,
+        "peaks": _phases(memory.phases),
         "CPU": f"{cpu.percent:.0f} % (100 % is one CPU; {cpu.usable} usable)",
         "GPU": _gpus(found.gpus),
         "power": (
@@ -61,3 +62,17 @@ def _gpus(gpus: tuple[Gpu, ...] | Unavailable) -> str:
 
 def _mebibytes(size: int) -> str:
     return f"{size / _MEBIBYTE:.1f} MiB"
+
+
+def _phases(phases: MemoryPhases | Unavailable) -> str:
+    if isinstance(phases, Unavailable):
+        return str(phases)
+    known = {
+        "loading": phases.load,
+        "an inference's tensors": phases.inference,
+        "those of the largest batch": phases.batch,
+        "the build": phases.optimization,
+    }
+    return ", ".join(
+        f"{what} {_mebibytes(size)}" for what, size in known.items() if size is not None
+    )

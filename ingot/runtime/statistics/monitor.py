@@ -16,6 +16,7 @@ from ingot.runtime.statistics.figures import (
     ArenaMemory,
     Cpu,
     Memory,
+    MemoryPhases,
     Power,
     Statistics,
     Unavailable,
@@ -50,6 +51,7 @@ class Monitor:
         recorder: Recorder,
         *,
         arena: Callable[[], ArenaMemory] | None = None,
+        phases: Callable[[], MemoryPhases] | None = None,
         root: Path = Path("/"),
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
@@ -59,11 +61,13 @@ class Monitor:
             model: The model's name.
             recorder: Told of every inference.
             arena: Returns what the session holds for intermediate tensors.
+            phases: Returns the peaks of memory by phase.
             root: Where ``/proc`` and ``/sys`` are.
             clock: Nanoseconds.
         """
         self.metrics = MetricRegistry()
-        self._model, self._arena, self._root, self._clock = model, arena, root, clock
+        self._model, self._root, self._clock = model, root, clock
+        self._arena, self._phases = arena, phases
         self._recorder = recorder
         self._begin(inferences=recorder.read().inferences)
         _monitors.add(self)
@@ -94,7 +98,9 @@ class Monitor:
             gpus = self._gpus.read()
         resident, peak = resident_memory(self._root)
         window = Window(recording)
-        arena = Unavailable("this session has none") if self._arena is None else self._arena()
+        none = Unavailable("this session has none")
+        arena = none if self._arena is None else self._arena()
+        phases = none if self._phases is None else self._phases()
         return Statistics(
             model=self._model,
             inferences=recording.inferences,
@@ -103,7 +109,7 @@ class Monitor:
             latency=window.latency,
             throughput=window.throughput,
             durations=durations(recording),
-            memory=Memory(resident, peak, arena),
+            memory=Memory(resident, peak, arena, phases),
             cpu=Cpu(window.cpu_percent, usable_cpus(self._root), recording.cpu_ns / 1e9),
             gpus=gpus,
             power=power,

@@ -19,6 +19,7 @@ from ingot.runtime.statistics import (
     Gpu,
     Latency,
     Memory,
+    MemoryPhases,
     MetricRegistry,
     Power,
     Statistics,
@@ -35,7 +36,7 @@ FIGURES = Statistics(
     latency=Latency(3, 2.0, 1.5, None, None),
     throughput=0.05,
     durations=DurationHistogram((0.001, 0.01), (1, 1, 1), 0.5),
-    memory=Memory(1000, 2000, ArenaMemory(300, 400)),
+    memory=Memory(1000, 2000, ArenaMemory(300, 400), MemoryPhases(900, 300, None, 5000)),
     cpu=Cpu(150.0, 2, 12.25),
     gpus=(Gpu(0, "Big", 50.0, 4096, None),),
     power=Power(20.0, 1200.0, "RAPL package-0", "package-0 of the whole machine"),
@@ -55,6 +56,9 @@ EXPECTED = {
     "ingot_inferences_per_second{model=net}": 0.05,
     "ingot_arena_bytes{model=net}": 300,
     "ingot_arena_peak_bytes{model=net}": 400,
+    "ingot_memory_phase_peak_bytes{model=net,phase=load}": 900,
+    "ingot_memory_phase_peak_bytes{model=net,phase=inference}": 300,
+    "ingot_memory_phase_peak_bytes{model=net,phase=optimization}": 5000,
     "ingot_energy_per_inference_joules{model=net}": 400,
     "ingot_resident_memory_bytes{}": 1000,
     "ingot_resident_memory_peak_bytes{}": 2000,
@@ -110,7 +114,7 @@ def test_what_is_unavailable_says_why_and_has_no_figure() -> None:
         gpus=Unavailable("no GPU"),
         power=Unavailable(reason),
         energy_per_inference=Unavailable(reason),
-        memory=Memory(1, 2, Unavailable("none")),
+        memory=Memory(1, 2, Unavailable("none"), Unavailable("none")),
     )
     for found in (
         samples(prometheus(without.to_prometheus())),
@@ -172,7 +176,8 @@ def test_the_listing_has_every_kind_of_figure() -> None:
     lines = str(FIGURES).splitlines()
     assert lines[0] == "net, the last 60 s"
     assert [line.split()[0] for line in lines[1:]] == [
-        "inferences", "latency", "throughput", "memory", "CPU", "GPU", "power", "energy",
+        "inferences", "latency", "throughput", "memory", "peaks", "CPU", "GPU", "power",
+        "energy",
     ]  # fmt: skip
     assert "p50 1.5, p95 needs more inferences, p99 needs more inferences ms, of 3" in lines[2]
     without = dataclasses.replace(FIGURES, power=Unavailable("no RAPL"))

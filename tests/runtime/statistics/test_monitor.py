@@ -8,8 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from ingot.compiler.build import Artifact
+from ingot.runtime import Session
 from ingot.runtime.recorder import Recorder
 from ingot.runtime.statistics import ArenaMemory, Monitor, Power, Unavailable
 from tests.runtime.statistics.test_power import SECOND, Clock, rapl, write
@@ -142,3 +145,14 @@ def test_it_needs_the_base_install_alone() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "inferences  1, and 0 failed" in done.stdout
+
+
+def test_a_session_tells_the_peaks_of_its_phases(small_artifact: Artifact) -> None:
+    with Session(small_artifact.path, threads=1) as session:
+        before = session.stats().memory.phases
+        assert before.load > 0 and before.inference is None and before.batch is None
+        for batch in (2, 1, 3):
+            session.run(np.zeros((batch, 3, 16, 16), np.float32))
+        after = session.stats().memory.phases
+    assert 0 < after.inference < after.batch
+    assert after.optimization >= max(small_artifact.manifest.measured["stage_peak_bytes"].values())
