@@ -48,12 +48,15 @@ class MatmulAnchor(Anchor, family="matmul"):
     Attributes:
         depth: Length of the reduction.
         vectors: Vectors of a panel.
-        strides: Along height and width, of a 1x1 convolution; empty for a matrix.
+        strides: Along height and width, of a convolution; empty for a matrix.
+        taps: Neighbouring pixels of a row of the image that make a row of the matrix; rows overlap
+            where there are more of them than the stride.
     """
 
     depth: int
     vectors: int
     strides: tuple[int, ...]
+    taps: int
 
 
 @dataclasses.dataclass(frozen=True)

@@ -162,12 +162,12 @@ def write_matmul(kernel: FusedKernel[MatmulAnchor], cpu: CpuDescription) -> tirx
     epilogue = kernel.epilogue.by_rows(emitter, decode)
     kernel = dataclasses.replace(kernel, epilogue=epilogue)
     strides = kernel.anchor.strides
-    row_operand = row_loader(emitter, rows_buffer, decode, strides)
+    row_operand = row_loader(emitter, rows_buffer, decode, strides, kernel.anchor.taps)
     gate = None
     if kernel.prologue:
         factors = matrix_view(emitter, kernel.parameters[2])
         gate = Gate(matrix_view(emitter, rows_buffer), factors, int(leading[1]) * int(leading[2]))
-    stride = depth * (strides[-1] if strides else 1)
+    stride = depth // kernel.anchor.taps * (strides[-1] if strides else 1)
     matmul = _Matmul(emitter, kernel, cpu, weights, panels, depth, row_operand, stride, gate)
     extent = row_extent(leading)
     if isinstance(extent, int):

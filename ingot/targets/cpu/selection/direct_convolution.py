@@ -24,7 +24,7 @@ from ingot.targets.cpu.selection.packing import pack_groups, place_in_panels
 _NCHW_TO_NHWC = [0, 2, 3, 1]
 # A transpose of the network's input costs a pass over the image; with so few channels the
 # convolution reads it as it lies.
-_FEW_CHANNELS = 4
+FEW_CHANNELS = 4
 
 
 def select_direct(selection: Selection, convolution: Convolution) -> relax.Expr | Declined:
@@ -66,7 +66,7 @@ def select_direct(selection: Selection, convolution: Convolution) -> relax.Expr 
 def _channels_first_source(selection: Selection, convolution: Convolution) -> relax.Expr | None:
     """The NCHW tensor that an image of few channels was transposed from, if it was."""
     image, problem = convolution.image, convolution.problem
-    if problem.channels * problem.groups > _FEW_CHANNELS:
+    if problem.channels * problem.groups > FEW_CHANNELS:
         return None
     transposed = producer(selection, image)
     if not is_call(transposed, "relax.permute_dims"):

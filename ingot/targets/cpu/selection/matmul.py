@@ -54,7 +54,7 @@ def _anchor(depth: int, panels: Panels) -> Any:
             (*rows.shape[:-1], index(panels.columns)),
             value,
             name="matmul",
-            attrs=anchor_attributes(MatmulAnchor(depth, panels.vectors, strides=())),
+            attrs=anchor_attributes(MatmulAnchor(depth, panels.vectors, strides=(), taps=1)),
         )
 
     return matmul

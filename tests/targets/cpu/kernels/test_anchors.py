@@ -21,7 +21,7 @@ from ingot.targets.cpu.kernels.anchors import (
 )
 from ingot.targets.cpu.kernels.writing.emission import index
 
-MATMUL = MatmulAnchor(depth=7, vectors=2, strides=(1, 2))
+MATMUL = MatmulAnchor(depth=7, vectors=2, strides=(1, 2), taps=1)
 
 
 def block(attributes: dict[str, str]) -> s_tir.SBlock:

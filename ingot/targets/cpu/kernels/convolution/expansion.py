@@ -94,7 +94,7 @@ def plan_expansion(
     dimensions = [*source.shape, *result.shape]
     if not all(isinstance(size, tirx.IntImm) for size in dimensions):
         return None
-    if expansion.anchor.strides != (1, 1):
+    if expansion.anchor.strides != (1, 1) or expansion.anchor.taps > 1:
         return None
     shape = window_shape(window, cpu, weighted=True)
     if 4 * shape.height.size * shape.width.size * shape.channels <= cpu.core.l2_bytes:

@@ -65,6 +65,13 @@ class ConvolutionProblem:
         return self.window.kernel == (1, 1) and self.groups == 1 and not self.padded
 
     @property
+    def in_a_row(self) -> bool:
+        """Whether an output is the product of neighbouring pixels of a row with a matrix."""
+        kernel_height, kernel_width = self.window.kernel
+        neighbours = kernel_width == 1 or self.window.dilation[1] == 1
+        return kernel_height == 1 and neighbours and self.groups == 1
+
+    @property
     def depthwise(self) -> bool:
         """Whether each channel has a filter of its own, and one filter only."""
         return self.groups > 1 and (self.channels, self.filters) == (1, 1)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from tvm import sym, tirx
 
 from ingot.targets.cpu.kernels.fusion.epilogue import matrix_view
+from ingot.targets.cpu.kernels.rows.rows import flat
 from ingot.targets.cpu.kernels.tiling.tiles import Run
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load
 
@@ -41,15 +42,19 @@ def row_loader(
     buffer: tirx.Buffer,
     decode: Callable[[tirx.Expr], list[tirx.Expr]],
     strides: Sequence[int],
+    taps: int = 1,
 ) -> Callable[[tirx.Expr, tirx.Expr], tirx.Expr]:
     """Returns what loads elements of a row of a matmul's left operand.
 
     Args:
         emitter: Where a view of the buffer is declared.
-        buffer: The operand, its last axis being the reduction.
+        buffer: The operand, its last axis being the reduction, or a tap's part of it.
         decode: Returns the coordinates in the result for a row.
-        strides: Of a 1x1 convolution that skips pixels, along the axes after the first.
+        strides: Of a convolution, along the axes after the first.
+        taps: Neighbouring pixels that a row consists of.
     """
+    if taps > 1:
+        return _taps_loader(emitter, buffer, decode, strides)
     if all(stride == 1 for stride in strides):
         matrix = matrix_view(emitter, buffer)
         return lambda row, at: load(matrix, row, at)
@@ -59,6 +64,28 @@ def row_loader(
         return load(buffer, *(i * step for i, step in zip(decode(row), steps, strict=True)), at)
 
     return strided
+
+
+def _taps_loader(
+    emitter: Emitter,
+    image: tirx.Buffer,
+    decode: Callable[[tirx.Expr], list[tirx.Expr]],
+    strides: Sequence[int],
+) -> Callable[[tirx.Expr, tirx.Expr], tirx.Expr]:
+    """Loads from the image as one axis: neighbouring pixels of a row lie behind one another."""
+    elements = flat(emitter, image)
+    _, height, width, channels = image.shape
+    stride_y, stride_x = strides
+
+    def taps(row: tirx.Expr, at: tirx.Expr) -> tirx.Expr:
+        n, y, x = decode(row)
+        pixel = (n * height + y * index(stride_y)) * width + x * index(stride_x)
+        begin = pixel * channels
+        if isinstance(at, tirx.Ramp):
+            return load(elements, tirx.Ramp(begin + at.base, at.stride, at.lanes))
+        return load(elements, begin + at)
+
+    return taps
 
 
 def first_row_of(runs: Sequence[Run], tile: tirx.Expr) -> tirx.Expr:

@@ -11,7 +11,7 @@ from ingot.targets.cpu.kernels.anchors import MatmulAnchor, anchor_attributes
 from ingot.targets.cpu.kernels.writing.emission import index
 
 DEPTH = 3
-ANCHOR = MatmulAnchor(DEPTH, vectors=1, strides=())
+ANCHOR = MatmulAnchor(DEPTH, vectors=1, strides=(), taps=1)
 
 # Makes the result of an anchor's result and of further operands.
 Steps = Callable[..., te.Tensor]
