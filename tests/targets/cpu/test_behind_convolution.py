@@ -93,7 +93,7 @@ BRANCHES: dict[str, Branch] = {
         for axes in ((1,), (2,), (3,), (2, 3), (1, 2), (0, 3))
         for keep in (0, 1)
     },
-    **{f"layer norm from axis {axis}": normalized(axis) for axis in range(2, 4)},
+    **{f"layer norm from axis {axis}": normalized(axis) for axis in range(1, 4)},
     **{f"concatenated along {axis}": joined(axis) for axis in range(4)},
     **{f"gathered along {axis}": gathered(axis) for axis in range(1, 4)},
     **{f"sliced along {axis}": sliced(axis) for axis in range(1, 4)},
