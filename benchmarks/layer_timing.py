@@ -22,12 +22,15 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from benchmarks.layer_families.writer import Precision
 from ingot.errors import IngotError
 from ingot.report import statistics
 from ingot.report.measure import choose_cpus
 from ingot.report.workers.ingot import IngotEngine
+from ingot.report.workers.integer_probe import IntegerProbeEngine
 from ingot.report.workers.onnxruntime import OnnxRuntimeEngine
 from ingot.report.workers.openvino import OpenVinoEngine
+from ingot.report.workers.probe import ProbeEngine
 from ingot.runtime.alignment import aligned_empty
 
 INGOT = "ingot"
@@ -36,6 +39,7 @@ ENGINES: Mapping[str, Callable[[Path, int], Any]] = {
     "onnxruntime": OnnxRuntimeEngine,
     "openvino": OpenVinoEngine,
 }
+_PROBE = "probe"
 # Rounds of one block each way; three are the least from which an interval says anything.
 _MOST_ROUNDS = 10
 _FEWEST_ROUNDS = 3
@@ -50,9 +54,16 @@ _BYTES = 256
 
 
 class LayerTimes(NamedTuple):
-    """Milliseconds of each run by engine, round by round."""
+    """What was timed of a model.
+
+    Attributes:
+        rounds: Milliseconds of each run by engine, round by round.
+        peak_gops: This machine's peak in 10^9 operations per second, by bursts that took turns
+            with the engines: the best of each round, median over rounds; None if not asked for.
+    """
 
     rounds: Mapping[str, tuple[np.ndarray, ...]]
+    peak_gops: float | None = None
 
     def median(self, engine: str) -> float:
         """An engine's median over all rounds, in milliseconds."""
@@ -97,12 +108,15 @@ class LayerTimer:
         if self._pool is not None:
             self._pool.shutdown()
 
-    def time(self, models: Mapping[str, Path], seconds: float) -> LayerTimes:
+    def time(
+        self, models: Mapping[str, Path], seconds: float, peak: Precision | None = None
+    ) -> LayerTimes:
         """Times a model.
 
         Args:
             models: The file by engine: an artifact for ``ingot``, else an ``.onnx`` file.
             seconds: About how long each engine runs.
+            peak: The arithmetic whose peak is measured beside them.
 
         Raises:
             IngotError: An engine does not run it, or has ended the process.
@@ -115,7 +129,7 @@ class LayerTimer:
                 (0, self._cpus),
             )
         try:
-            return self._pool.submit(_time, models, self._threads, seconds).result()
+            return self._pool.submit(_time, models, self._threads, seconds, peak).result()
         except BrokenProcessPool as error:
             self._pool = None
             raise IngotError(f"the process that ran {', '.join(models)} ended") from error
@@ -145,14 +159,19 @@ def random_arrays(model: onnx.ModelProto, seed: int = 0) -> dict[str, np.ndarray
     return arrays
 
 
-def _time(models: Mapping[str, Path], threads: int, seconds: float) -> LayerTimes:
+def _time(
+    models: Mapping[str, Path], threads: int, seconds: float, peak: Precision | None
+) -> LayerTimes:
     inputs = random_arrays(onnx.load(next(p for p in models.values() if p.suffix == ".onnx")))
     runs = {}
     for name, path in models.items():
         runs[name] = functools.partial(ENGINES[name](path, threads).run, inputs)
+    if peak is not None:
+        probe = _probe(peak, threads)
+        runs[_PROBE] = functools.partial(probe.run, {})
     once = {name: _warm_up(run) for name, run in runs.items()}
     rounds: dict[str, list[np.ndarray]] = {name: [] for name in runs}
-    slowest = max(once.values())
+    slowest = max(once[name] for name in models)
     count = max(_FEWEST_ROUNDS, min(_MOST_ROUNDS, int(seconds / (2.0 * slowest))))
     for _ in range(count):
         halves: dict[str, list[np.ndarray]] = {name: [] for name in runs}
@@ -163,7 +182,16 @@ def _time(models: Mapping[str, Path], threads: int, seconds: float) -> LayerTime
             halves[name].append(_run_times(runs[name], uncounted + counted)[uncounted:])
         for name, taken in halves.items():
             rounds[name].append(np.concatenate(taken))
-    return LayerTimes({name: tuple(taken) for name, taken in rounds.items()})
+    peak_gops = None
+    if peak is not None:
+        burst = float(np.median([taken.min() for taken in rounds.pop(_PROBE)]))
+        peak_gops = probe.facts["operations"] / burst / 1e6
+    return LayerTimes({name: tuple(taken) for name, taken in rounds.items()}, peak_gops)
+
+
+@functools.cache
+def _probe(peak: Precision, threads: int) -> ProbeEngine:
+    return (IntegerProbeEngine if peak == "int8" else ProbeEngine)(Path(), threads)
 
 
 def _warm_up(run: Callable[[], object]) -> float:

@@ -184,7 +184,8 @@ def _timed(
     require_compiled(artifact)
     for threads, timer in timers.items():
         files = {INGOT: artifact.path, **dict.fromkeys(options.against, path)}
-        times = timer.time(files, options.milliseconds / 1e3)
+        peak = case.precision if case.layer.work else None
+        times = timer.time(files, options.milliseconds / 1e3, peak)
         yield _row(case, artifact, seconds, threads, times)
 
 
@@ -206,6 +207,7 @@ def _row(
 ) -> dict[str, Any]:
     ratio = times.ratio()
     own = times.median(INGOT)
+    gops = 2.0 * case.layer.work / own / 1e6
     return {
         "model": case.name,
         "family": case.family.name,
@@ -219,7 +221,8 @@ def _row(
         "ratio": ratio and ratio.value,
         "ratio_low": ratio and ratio.low,
         "ratio_high": ratio and ratio.high,
-        "gops": 2.0 * case.layer.work / own / 1e6 if case.layer.work else None,
+        "percent_of_roofline": 100.0 * gops / times.peak_gops if times.peak_gops else None,
+        "peak_gops": times.peak_gops,
         "compile_s": compile_s,
         "artifact_mb": artifact.size / 1e6,
         "plain_loops": list(artifact.manifest.placement["cpu"].get("unscheduled", ())),
@@ -274,7 +277,7 @@ def _print_slow(rows: Sequence[dict[str, Any]], peers: Sequence[str]) -> None:
         return
     slow.sort(key=lambda row: row["ratio"])
     headings = (*_SLOW_ROWS, *(f"{PEERS[peer]} ms" for peer in peers), "best peer ÷ Ingot",
-                "95 % interval", "10^9 operations/s", "plain loops")  # fmt: skip
+                "95 % interval", "of roofline", "plain loops")  # fmt: skip
     print(f"\nBelow {_SLOW}:\n")
     print(markdown_table(headings, [_slow_cells(row, peers) for row in slow], text_columns=4))
 
@@ -290,7 +293,7 @@ def _slow_cells(row: dict[str, Any], peers: Sequence[str]) -> list[str]:
         *(formats.milliseconds(row["peers"].get(peer)) for peer in peers),
         ratio_cell(row["ratio"]),
         interval_cell(row["ratio_low"], row["ratio_high"]),
-        formats.MISSING if row["gops"] is None else f"{row['gops']:.1f}",
+        formats.percent(row["percent_of_roofline"]),
         str(len(row["plain_loops"])),
     ]
 

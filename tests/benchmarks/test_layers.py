@@ -122,6 +122,7 @@ def test_layers_from_end_to_end(tmp_path, capsys):
     assert [row["precision"] for row in document["rows"]] == ["fp32", "int8"]
     for row in document["rows"]:
         assert row["ratio_low"] <= row["ratio"] <= row["ratio_high"]
+        assert row["percent_of_roofline"] > 0.0
         assert row["ratio"] == pytest.approx(row["peers"]["onnxruntime"] / row["ingot_ms"])
     assert [summary["layers"] for summary in document["families"]] == [1, 1]
     assert document["failures"] == []
