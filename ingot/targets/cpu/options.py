@@ -23,6 +23,8 @@ def _as_size(value: Any) -> Any:
 
 
 Size = Annotated[int, pydantic.BeforeValidator(_as_size), pydantic.Field(ge=0)]
+# A cache of every core: blocks are cut to fit, and less than a page would hold none.
+Cache = Annotated[Size, pydantic.Field(ge=4096)]
 Rate = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 
 
@@ -48,8 +50,8 @@ class ProcessorOptions(TargetOptions):
     threads: int | None = pydantic.Field(default=None, ge=1)
     cores: int | None = pydantic.Field(default=None, ge=1)
     without: str = ""
-    l1d: Size | None = None
-    l2: Size | None = None
+    l1d: Cache | None = None
+    l2: Cache | None = None
     l3: Size | None = None
     multiply_adds_per_cycle: Rate | None = None
     multiply_add_latency: Rate | None = None

@@ -23,7 +23,7 @@ OPTIONS = st.fixed_dictionaries(
         "threads": st.integers(1, 64),
         "cores": st.integers(1, 64),
         "without": st.sampled_from(["avx2", "avx512fp16+amx-int8"]),
-        "l1d": st.integers(1, 1 << 20),
+        "l1d": st.integers(4096, 1 << 20),
         "l2": st.sampled_from(["300K", "3M", "12345"]),
         "l3": st.integers(0, 1 << 24),
         "multiply_adds_per_cycle": rates,
@@ -68,6 +68,7 @@ def test_this_machine_tells_its_caches_cores_and_what_it_lacks(
     ("spec", "message"),
     [
         ("cpu:l2=lots", "option 'l2': .*'lots' is no size: write 32K, 1M, or a number of bytes"),
+        ("cpu:l2=1K", "option 'l2': Input should be greater than or equal to 4096"),
         ("cpu:loads_per_cycle=0", "option 'loads_per_cycle': Input should be greater than 0"),
         ("cpu:cores=0", "option 'cores'"),
         ("cpu:without=warp", "no feature of x86_64 is called 'warp'"),

@@ -64,7 +64,7 @@ def test_results_are_right_by_any_preset(compile_for_cpu: Compile, title: str) -
     assert_agrees(compile_for_cpu(network().model(), planned_by(PRESETS[title])), network())
 
 
-sizes = st.integers(1, 1 << 22)
+sizes = st.integers(4096, 1 << 22)
 rates = st.floats(0.05, 64)
 
 
