@@ -17,6 +17,7 @@ from ingot.targets.cpu.kernels.anchors import (
     ColumnReductionAnchor,
     ConvolutionAnchor,
     DepthwiseAnchor,
+    FewColumnsAnchor,
     GroupedConvolutionAnchor,
     IntegerConvolutionAnchor,
     IntegerMatmulAnchor,
@@ -26,6 +27,7 @@ from ingot.targets.cpu.kernels.anchors import (
     SumPoolingAnchor,
 )
 from ingot.targets.cpu.kernels.convolution.direct import write_convolution
+from ingot.targets.cpu.kernels.convolution.few_columns import write_few_columns
 from ingot.targets.cpu.kernels.convolution.patches import write_patches
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
 from ingot.targets.cpu.kernels.integer.convolution import write_integer_convolution
@@ -42,6 +44,7 @@ from ingot.targets.cpu.selection.channel_norms import CHANNEL_NORM_SELECTORS
 from ingot.targets.cpu.selection.convolution import ConvolutionRule, convolution_selector
 from ingot.targets.cpu.selection.depthwise import select_depthwise
 from ingot.targets.cpu.selection.direct_convolution import select_direct
+from ingot.targets.cpu.selection.few_columns import select_few_columns
 from ingot.targets.cpu.selection.fourier import FOURIER_SELECTORS
 from ingot.targets.cpu.selection.grouped import select_grouped_window
 from ingot.targets.cpu.selection.integer.convolution import select_integer_convolution
@@ -97,6 +100,7 @@ FAMILIES: tuple[Family[Any], ...] = (
     Family(MatmulAnchor, write_matmul, {"relax.matmul": select_matmul}, select_pointwise),
     Family(DepthwiseAnchor, write_depthwise, convolutions=select_depthwise),
     Family(GroupedConvolutionAnchor, write_grouped_window, convolutions=select_grouped_window),
+    Family(FewColumnsAnchor, write_few_columns, convolutions=select_few_columns),
     Family(ConvolutionAnchor, write_convolution, convolutions=select_direct),
     Family(OpenConvolutionAnchor, write_patches, convolutions=select_open_convolution),
 )

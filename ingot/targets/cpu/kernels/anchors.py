@@ -82,6 +82,17 @@ class ConvolutionAnchor(Anchor, family="convolution"):
 
 
 @dataclasses.dataclass(frozen=True)
+class FewColumnsAnchor(Anchor, family="few_columns"):
+    """A convolution to few output channels, [output channel, kernel height, kernel width, channel].
+
+    Attributes:
+        window: What slides over the image.
+    """
+
+    window: Window
+
+
+@dataclasses.dataclass(frozen=True)
 class OpenConvolutionAnchor(Anchor, family="open_convolution"):
     """A convolution of an image of open size with weights [group and panel, K, panel width].
 

@@ -80,6 +80,10 @@ class Accumulators:
                 total = load(self._buffers[row], place) + value * weight
                 emitter.store(self._buffers[row], total, [place])
 
+    def vector(self, row: int, vector: int) -> tirx.Expr:
+        """Returns one of the accumulators."""
+        return load(self._buffers[row], vector_at(vector * self.lanes, self.lanes))
+
     def update(self, row: int, vector: int, function: Callable[[tirx.Expr], tirx.Expr]) -> None:
         """Replaces one of the accumulators by a function of it."""
         place = vector_at(vector * self.lanes, self.lanes)
