@@ -16,7 +16,8 @@ from typing import Any
 import onnx_ir as ir
 
 from ingot.compiler.accuracy import measure_accuracy
-from ingot.compiler.sensitivity import LayerSensitivity, Samples, layer_noise, measure_sensitivity
+from ingot.compiler.layer_sensitivity import LayerSensitivity
+from ingot.compiler.sensitivity import Samples, layer_noise, measure_sensitivity
 from ingot.data import Dataset
 from ingot.data.metrics import Metric
 from ingot.errors import DataError, VerificationError

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
-import pydantic
 
+from ingot.compiler.layer_sensitivity import LayerSensitivity
 from ingot.passes.quantization.quantized_layer import quantized_layers
 from ingot.passes.quantization.restoration import restore_float
 from ingot.progress import Progress, no_progress
@@ -19,30 +19,6 @@ Samples = Sequence[Mapping[str, Any]]
 
 # What stands for a noise of nothing, in decibels.
 NOISELESS_DB = 200.0
-
-
-class LayerSensitivity(pydantic.BaseModel):
-    """What quantization does to one layer, and through it.
-
-    Attributes:
-        name: The layer's node.
-        operator: Its operator.
-        layer_sqnr_db: Signal over noise of its own output, with all layers quantized; None where
-            the output cannot be seen.
-        output_sqnr_db: Signal over noise of the model's outputs when this layer alone is
-            quantized; None when it was not measured.
-        multiply_adds: For one sample, what stands for the time that it takes.
-        precision: What it computes in, in the end.
-    """
-
-    model_config = pydantic.ConfigDict(frozen=True)
-
-    name: str
-    operator: str
-    layer_sqnr_db: float | None
-    output_sqnr_db: float | None = None
-    multiply_adds: int
-    precision: str = "int8"
 
 
 def layer_noise(model: ir.Model, float_model: ir.Model, samples: Samples) -> list[LayerSensitivity]:

@@ -6,11 +6,9 @@ from pathlib import Path
 
 from ingot.errors import IngotError
 from ingot.files import atomic_file
-from ingot.report.rendering.html import render_html
-from ingot.report.rendering.markdown import render_markdown
 from ingot.report.schema import ReportContents
 
-__all__ = ["PAGES", "render_html", "render_markdown", "write_report"]
+__all__ = ["PAGES", "write_report"]
 
 PAGES = ("report.json", "report.md", "report.html")
 """The files of a report."""
@@ -18,6 +16,10 @@ PAGES = ("report.json", "report.md", "report.html")
 
 def write_report(report: ReportContents, folder: Path) -> Path:
     """Writes the three files, each whole or not at all; see ``Report.write``."""
+    # Who only formats numbers needs none of what draws pages.
+    from ingot.report.rendering.html import render_html
+    from ingot.report.rendering.markdown import render_markdown
+
     texts = (report.to_json(), render_markdown(report), render_html(report))
     try:
         folder.mkdir(parents=True, exist_ok=True)
