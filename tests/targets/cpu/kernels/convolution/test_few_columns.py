@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tests.targets.cpu.conftest import Compile
 from tests.targets.cpu.convolutions import Layer, check, pairs
 from tests.targets.cpu.epilogues import EPILOGUES, apply_epilogue
 from tests.targets.cpu.networks import Network, assert_agrees
+from tests.targets.cpu.processors import NEON
 
 X86 = pytest.mark.skipif(machine_architecture() != "x86_64", reason="names x86's registers")
 SAME_3X3 = Layer((9, 13), (3, 3), 32, 3, pads=(1, 1, 1, 1))
@@ -91,3 +93,10 @@ def test_accumulators_stay_in_registers(compile_for_cpu: Compile, mcpu: str, reg
     assert loops
     for loop in loops:
         assert not loop.spills, str(loop)
+
+
+def test_code_for_neon(compile_for_cpu: Compile) -> None:
+    layer = SAME_3X3
+    compiled = compile_for_cpu(layer.network().model(), NEON)
+    assert compiled.work == ["few_columns"]
+    assert re.search(r"fmla\tv\d+\.4s", compiled.assembly)

@@ -17,6 +17,7 @@ from tests.targets.cpu.conftest import Compile
 from tests.targets.cpu.convolutions import Layer, check, pairs
 from tests.targets.cpu.epilogues import EPILOGUES, apply_epilogue
 from tests.targets.cpu.networks import Network, assert_agrees
+from tests.targets.cpu.processors import NEON
 
 X86 = pytest.mark.skipif(machine_architecture() != "x86_64", reason="names x86's registers")
 ResNeXt = Layer((9, 11), (3, 3), 32, 32, pads=(1, 1, 1, 1), groups=8)
@@ -132,3 +133,10 @@ def test_accumulators_stay_in_registers(compile_for_cpu: Compile, mcpu: str, reg
     assert re.search(rf"vfmadd\d+ps\t.*%{register}", compiled.assembly)
     on_stack = re.findall(rf".*%{register}\d+, -?\d*\(%rsp\).*", compiled.assembly)
     assert not on_stack, "\n".join(on_stack)
+
+
+def test_code_for_neon(compile_for_cpu: Compile) -> None:
+    layer = Layer((9, 11), (3, 3), 32, 32, pads=(1, 1, 1, 1), groups=16)
+    compiled = compile_for_cpu(layer.network().model(), NEON)
+    assert compiled.work == ["grouped_convolution"]
+    assert re.search(r"fmla\tv\d+\.4s", compiled.assembly)
