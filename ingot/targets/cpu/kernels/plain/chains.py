@@ -27,6 +27,9 @@ from ingot.targets.cpu.let_bindings import EVALUATED_ONLY_IF
 
 # More parts than this are not worth their code.
 _MOST_PARTS = 32
+# Elements of the widest vectors of float32: loads that recur more often than that are no vectors
+# along the inner of two axes either.
+_LONG_PERIOD = 16
 _COMPARISONS = (tirx.LT, tirx.LE, tirx.GT, tirx.GE, tirx.EQ, tirx.NE)
 
 
@@ -185,10 +188,12 @@ class Domain:
 
 
 def periods_apart(chain: Chain, axes: Sequence[Loop]) -> Domain:
-    """Cuts an axis in two where a choice recurs along it.
+    """Cuts an axis in two where a choice, or the place of a load, recurs along it.
 
     Heads that are concatenated of two halves and then joined choose by the position within a head:
-    with the head as an axis of its own, the choice has one threshold (see ``split``).
+    with the head as an axis of its own, the choice has one threshold (see ``split``). A transpose
+    whose rows are joined reads by the position within a row: with the row as an axis of its own,
+    places move evenly along each axis.
     """
     domain = Domain(tuple(axes), chain, tuple(axis.variable for axis in axes))
     while (found := _first_period(domain)) is not None:
@@ -197,7 +202,7 @@ def periods_apart(chain: Chain, axes: Sequence[Loop]) -> Domain:
 
 
 def _first_period(domain: Domain) -> tuple[int, int] | None:
-    """Finds the number of an axis, and the period of a comparison along it."""
+    """Finds the number of an axis, and the period of a comparison or of a load along it."""
     numbers = {
         axis.variable: number
         for number, axis in enumerate(domain.axes)
@@ -206,6 +211,12 @@ def _first_period(domain: Domain) -> tuple[int, int] | None:
     remainders: list[tirx.Expr] = []
     for comparison in _comparisons(domain.chain):
         tvm_ffi.structural_walk(comparison, (tirx.FloorMod, remainders.append))
+    for expression in domain.chain.expressions:
+        for node in loads_of(expression):
+            found: list[tirx.Expr] = []
+            for place in node.indices:
+                tvm_ffi.structural_walk(place, (tirx.FloorMod, found.append))
+            remainders += [each for each in found if _is_long(each.b)]
     for remainder in remainders:
         number, period = numbers.get(remainder.a), remainder.b
         if number is None or not isinstance(period, tirx.IntImm):
@@ -214,6 +225,11 @@ def _first_period(domain: Domain) -> tuple[int, int] | None:
         if size is not None and size > int(period.value) and size % int(period.value) == 0:
             return number, int(period.value)
     return None
+
+
+def _is_long(period: tirx.Expr) -> bool:
+    """Whether a period has room for whole vectors."""
+    return isinstance(period, tirx.IntImm) and int(period.value) >= _LONG_PERIOD
 
 
 def _cut(domain: Domain, number: int, period: int) -> Domain:

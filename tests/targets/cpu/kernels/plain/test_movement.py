@@ -230,3 +230,23 @@ def test_transposes_compile_to_shuffles(processor: str) -> None:
     kernel = compile_kernel(write_plain(prim_func([x], [topi.transpose(x)]), cpu), cpu)
     assert "vunpck" in kernel.assembly
     assert isinstance(x.shape[0], tirx.IntImm)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_transpose_whose_rows_are_joined_goes_in_blocks(batch: int) -> None:
+    x = placeholder((batch, 40, 24))
+    joined = topi.reshape(topi.transpose(x, [0, 2, 1]), (batch, 960))
+    assert_computes(
+        [x],
+        joined,
+        [normal(batch, 40, 24)],
+        lambda x: x.transpose(0, 2, 1).reshape(batch, 960),
+        rounding=0,
+    )
+
+
+def test_a_factor_that_recurs_along_joined_rows() -> None:
+    x, factors = placeholder((6, 320)), placeholder((40,), name="factors")
+    product = te.compute((6, 320), lambda n, i: x[n, i] * factors[i % 40], name="product")
+    values = [normal(6, 320), normal(40, seed=1)]
+    assert_computes([x, factors], product, values, lambda x, f: x * np.tile(f, 8), rounding=0)
