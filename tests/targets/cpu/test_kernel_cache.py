@@ -50,7 +50,7 @@ def test_a_name_does_not_count() -> None:
 
 def test_code_and_processor_count() -> None:
     others = [
-        dataclasses.replace(CPU, thread_counts=(1,)),
+        dataclasses.replace(CPU, threads=1),
         dataclasses.replace(CPU, vector_bytes=16),
         dataclasses.replace(CPU, core=dataclasses.replace(CPU.core, l2_bytes=1 << 16)),
     ]

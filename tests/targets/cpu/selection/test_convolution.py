@@ -112,7 +112,7 @@ def test_the_table_decides(layer: Layer, family: str) -> None:
     ("layer", "family", "reason"),
     [
         (Layer(), "integer_convolution", "it is not of integers"),
-        (Layer(), "matmul", "it is more than a product with each pixel"),
+        (Layer(), "matmul", "it is more than a product with each pixel, or with some in a row"),
         (Layer(), "depthwise", "not every channel has one filter of its own"),
         (Layer(image=(1, HEIGHT, 8, 16)), "convolution", "its image's size is open"),
         (Layer(image=(1, HEIGHT, 8, 16), groups=16, filters=16), "open_convolution",
