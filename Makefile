@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 
 help:
 	@echo 'make demo      set up, compile the bundled model, compare it with ONNX Runtime, write a report'
-	@echo 'make test      set up, lint, and run the tests (about 10 minutes on two cores)'
+	@echo 'make test      set up, lint, and run the tests (about 12 minutes on two cores)'
 	@echo 'make test-all  the same with the slow and the networked tests'
 	@echo 'make lint      ruff, mypy --strict, import-linter'
 	@echo 'make wheel     build the wheel into dist/'
