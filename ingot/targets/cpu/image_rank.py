@@ -20,6 +20,7 @@ from tvm import relax
 
 from ingot.targets.cpu.broadcasting import BINARY, UNARY
 from ingot.targets.cpu.kernels.writing.dimension import Dim, product, simplified
+from ingot.targets.cpu.selection.base import is_call
 from ingot.targets.cpu.selection.dimensions import same_dimension, shape_expr, shape_of
 
 _SIGNAL, _VOLUME = 3, 5
@@ -78,7 +79,7 @@ class _Rewriter(relax.PyExprMutator):  # type: ignore[misc]
         if len(shape) == _VOLUME:
             return self._reshape(tensor, [product(shape[:2]), *shape[2:]])
         producer: Any = self.lookup_binding(tensor) if isinstance(tensor, relax.Var) else None
-        if _is_call(producer, "relax.permute_dims") and producer.attrs.axes is not None:
+        if is_call(producer, "relax.permute_dims") and producer.attrs.axes is not None:
             axes = [int(axis) for axis in producer.attrs.axes]
             if axes == _CHANNELS_FIRST:
                 # A convolution of few channels reads its image channels first.
@@ -254,10 +255,6 @@ def _shape(tensor: relax.Expr) -> list[Dim]:
     shape = shape_of(tensor)
     assert shape is not None
     return shape
-
-
-def _is_call(expression: Any, operator: str) -> bool:
-    return isinstance(expression, relax.Call) and getattr(expression.op, "name", "") == operator
 
 
 def images_of_two_axes(module: tvm.IRModule) -> tvm.IRModule:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 from typing import TypeVar, cast
 
 import tvm
@@ -13,6 +12,7 @@ from ingot.targets.cpu.kernels.convolution.expansion import plan_expansion, writ
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
 from ingot.targets.cpu.kernels.fusion.taking_apart import NotFusableError, take_apart
 from ingot.targets.cpu.machine import CpuDescription
+from ingot.targets.relax.uses import count_uses
 
 _CALL_TIR = "relax.call_tir"
 _Wanted = TypeVar("_Wanted", bound=Anchor)
@@ -23,22 +23,7 @@ class _Merger(relax.PyExprMutator):  # type: ignore[misc]
     def __init__(self, module: tvm.IRModule, cpu: CpuDescription) -> None:
         super().__init__(module)
         self._module, self._cpu = module, cpu
-        self._uses: collections.Counter[relax.Var] = collections.Counter()
-
-    def count_uses(self, function: relax.Function) -> None:
-        def visit(expression: relax.Expr) -> None:
-            if isinstance(expression, relax.Tuple):
-                self._uses.update(
-                    field for field in expression.fields if isinstance(field, relax.Var)
-                )
-            elif isinstance(expression, relax.Call):
-                self._uses.update(
-                    argument for argument in expression.args if isinstance(argument, relax.Var)
-                )
-            elif isinstance(expression, relax.SeqExpr) and isinstance(expression.body, relax.Var):
-                self._uses[expression.body] += 1
-
-        relax.analysis.post_order_visit(function, visit)
+        self._uses = count_uses(module["main"])
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = self.visit_expr_post_order(call)
@@ -80,9 +65,7 @@ class _Merger(relax.PyExprMutator):  # type: ignore[misc]
 def merge_expansions(module: tvm.IRModule, cpu: CpuDescription) -> tvm.IRModule:
     """Merges 1x1 convolutions with the depthwise ones that alone read them."""
     merger = _Merger(module, cpu)
-    function = module["main"]
-    merger.count_uses(function)
-    rewritten = merger.visit_expr(function)
+    rewritten = merger.visit_expr(module["main"])
     module = merger.builder_.get()
     module["main"] = rewritten
     return relax.transform.DeadCodeElimination(["main"])(module)

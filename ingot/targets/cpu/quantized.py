@@ -24,7 +24,7 @@ import numpy.typing as npt
 import tvm
 from tvm import relax, tirx
 
-from ingot.targets.cpu.selection.base import OP_PATTERN, OUT_ELEMENTWISE_FUSABLE
+from ingot.targets.cpu.selection.base import OP_PATTERN, OUT_ELEMENTWISE_FUSABLE, is_call
 from ingot.targets.relax.operators.integer_products import Weights
 
 Array = npt.NDArray[Any]
@@ -83,13 +83,13 @@ class _IntegerArithmetic(relax.PyExprMutator):  # type: ignore[misc]
         """Returns what was dequantized, a transposition of constants included."""
         call = self._bound(expression)
         axes = None
-        if _is_call(call, "relax.permute_dims"):
+        if is_call(call, "relax.permute_dims"):
             axes = call.attrs.axes
             axes = None if axes is None else [int(axis) for axis in axes]
             permuted, call = call, self._bound(call.args[0])
             if axes is None:
                 axes = list(reversed(range(len(permuted.ty.shape))))
-        if not _is_call(call, _DEQUANTIZE):
+        if not is_call(call, _DEQUANTIZE):
             return None
         values, scale, zero_point = call.args
         if not all(isinstance(given, tvm.ir.GenericConst) for given in (scale, zero_point)):
@@ -224,10 +224,6 @@ def _summed(call: relax.Call, centred: relax.Expr, integers: relax.Expr, dtype: 
     )  # fmt: skip
 
 
-def _is_call(expression: Any, operator: str) -> bool:
-    return isinstance(expression, relax.Call) and getattr(expression.op, "name", "") == operator
-
-
 def _is_summed_in_floats(call: relax.Call, weights: Weights) -> bool:
     """Whether a convolution is left to kernels of float32, in which its sums are exact as well.
 
@@ -283,7 +279,7 @@ class _Materializer(relax.PyExprMutator):  # type: ignore[misc]
 
     def _sums_rows(self, value: relax.Expr) -> bool:
         """Whether a value is a product with one column, whose sums belong to all of another's."""
-        if not _is_call(value, "relax.call_tir") or not isinstance(value.ty, relax.TensorType):
+        if not is_call(value, "relax.call_tir") or not isinstance(value.ty, relax.TensorType):
             return False
         if str(value.ty.dtype) != "int32":
             return False

@@ -8,7 +8,6 @@ or a resize moves before it, where it may vanish, or has a smaller image to rear
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +16,9 @@ import tvm
 from tvm import relax
 
 from ingot.targets.cpu.kernels.writing.dimension import Dim, product
+from ingot.targets.cpu.selection.base import is_call
 from ingot.targets.cpu.selection.dimensions import same_dimension, shape_expr, shape_of
+from ingot.targets.relax.uses import count_uses
 
 # An order of axes.
 _TO_CHANNELS_LAST = [0, 2, 3, 1]
@@ -138,28 +139,17 @@ class _Mover(relax.PyExprMutator):  # type: ignore[misc]
 
     def __init__(self, module: tvm.IRModule) -> None:
         super().__init__(module)
-        self._uses: collections.Counter[relax.Var] = collections.Counter()
-        relax.analysis.post_order_visit(module["main"], self._count)
-
-    def _count(self, expression: relax.Expr) -> None:
-        if isinstance(expression, relax.Call):
-            self._uses.update(arg for arg in expression.args if isinstance(arg, relax.Var))
-        elif isinstance(expression, relax.Tuple):
-            self._uses.update(field for field in expression.fields if isinstance(field, relax.Var))
-        elif isinstance(expression, relax.TupleGetItem):
-            self._uses[expression.tuple_value] += 1
-        elif isinstance(expression, relax.SeqExpr):
-            self._uses[expression.body] += 1
+        self._uses = count_uses(module["main"])
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         alone = self._is_alone(call)
         call = self.visit_expr_post_order(call)
-        if not _is(call, _TRANSPOSE, *_RESHAPES):
+        if not is_call(call, _TRANSPOSE, *_RESHAPES):
             return call
         vanished = self._as_reshape(call)
         if vanished is not None:
             return vanished
-        moved = self._moved(call) if alone and _is(call, _TRANSPOSE) else None
+        moved = self._moved(call) if alone and is_call(call, _TRANSPOSE) else None
         return call if moved is None else moved
 
     def _is_alone(self, call: relax.Call) -> bool:
@@ -169,12 +159,12 @@ class _Mover(relax.PyExprMutator):  # type: ignore[misc]
     def _as_reshape(self, call: relax.Call) -> relax.Expr | None:
         """A chain of transposes and reshapes that ends in a call, where it is but a reshape."""
         chain, source = [call], call.args[0]
-        while _is(producer := self._producer(source), _TRANSPOSE, *_RESHAPES):
+        while is_call(producer := self._producer(source), _TRANSPOSE, *_RESHAPES):
             chain.insert(0, producer)
             source = producer.args[0]
         shape = shape_of(call)
         for start, first in enumerate(chain):
-            if start == len(chain) - 1 and not _is(first, _TRANSPOSE):
+            if start == len(chain) - 1 and not is_call(first, _TRANSPOSE):
                 return None
             arrangement = _follow(shape_of(first.args[0]), chain[start:])
             if arrangement is not None and arrangement.in_order and shape is not None:
@@ -184,7 +174,7 @@ class _Mover(relax.PyExprMutator):  # type: ignore[misc]
     def _moved(self, call: relax.Call) -> relax.Expr | None:
         """A transpose of a concatenation or a resize as one of what these read."""
         axes, producer = _axes(call), self._producer(call.args[0])
-        if _is(producer, "relax.image.resize2d"):
+        if is_call(producer, "relax.image.resize2d"):
             if axes != _TO_CHANNELS_LAST or producer.attrs.layout != "NCHW":
                 return None
             attrs = producer.attrs
@@ -199,12 +189,12 @@ class _Mover(relax.PyExprMutator):  # type: ignore[misc]
             return relax.op.image.resize2d(
                 image, producer.args[1], roi=list(attrs.roi), layout="NHWC", **given
             )
-        if _is(producer, "relax.concat"):
+        if is_call(producer, "relax.concat"):
             fields = self._fields(producer.args[0])
             if fields is None:
                 return None
             parts = [self._rearranged(field, axes) for field in fields]
-            if all(_is(part, _TRANSPOSE) for part in parts):
+            if all(is_call(part, _TRANSPOSE) for part in parts):
                 return None
             parts = [self.builder_.emit(part) for part in parts]
             axis = int(producer.attrs.axis) % len(axes)
@@ -228,10 +218,6 @@ class _Mover(relax.PyExprMutator):  # type: ignore[misc]
         return self.lookup_binding(tensor) if isinstance(tensor, relax.Var) else None
 
 
-def _is(expression: Any, *operators: str) -> bool:
-    return isinstance(expression, relax.Call) and getattr(expression.op, "name", "") in operators
-
-
 def _axes(call: relax.Call) -> list[int]:
     rank = len(shape_of(call.args[0]) or ())
     axes = call.attrs.axes
@@ -247,7 +233,7 @@ def _follow(shape: Sequence[Dim] | None, chain: Sequence[relax.Call]) -> _Arrang
     arrangement: _Arrangement | None = _Arrangement.of(shape)
     for call in chain:
         assert arrangement is not None
-        if _is(call, _TRANSPOSE):
+        if is_call(call, _TRANSPOSE):
             arrangement = arrangement.permuted(_axes(call))
             continue
         target = shape_of(call)

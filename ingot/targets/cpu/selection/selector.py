@@ -6,7 +6,6 @@ schedules for plain loops take what comes of it.
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Mapping, Sequence
 
 import tvm
@@ -14,6 +13,7 @@ from tvm import relax
 
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.selection.base import Selection, Selector
+from ingot.targets.relax.uses import count_uses
 
 
 @relax.expr_functor.mutator
@@ -23,33 +23,16 @@ class _Selector(relax.PyExprMutator):  # type: ignore[misc]
     ) -> None:
         super().__init__(module)
         self._rules = rules
-        self._uses: collections.Counter[relax.Var] = collections.Counter()
+        uses = count_uses(module["main"])
         self.selection = Selection(
-            self.builder_, cpu, self.lookup_binding, lambda variable: self._uses[variable]
+            self.builder_, cpu, self.lookup_binding, lambda variable: uses[variable]
         )
-
-    def count_uses(self, function: relax.Function) -> None:
-        def visit(expression: relax.Expr) -> None:
-            self._uses.update(read for read in _read(expression) if isinstance(read, relax.Var))
-
-        relax.analysis.post_order_visit(function, visit)
 
     def visit_call_(self, call: relax.Call) -> relax.Expr:
         call = self.visit_expr_post_order(call)
         rule = self._rules.get(getattr(call.op, "name", ""))
         selected = None if rule is None else rule(self.selection, call)
         return call if selected is None else selected
-
-
-def _read(expression: relax.Expr) -> Sequence[relax.Expr]:
-    """Returns what an expression reads; a function's results count as read."""
-    if isinstance(expression, relax.Call):
-        return list(expression.args)
-    if isinstance(expression, relax.Tuple):
-        return list(expression.fields)
-    if isinstance(expression, relax.TupleGetItem):
-        return [expression.tuple_value]
-    return [expression.body] if isinstance(expression, relax.SeqExpr) else []
 
 
 def select_kernels(
@@ -71,9 +54,7 @@ def _apply(
     module: tvm.IRModule, cpu: CpuDescription, rules: Mapping[str, Selector]
 ) -> tvm.IRModule:
     selector = _Selector(module, cpu, rules)
-    function = module["main"]
-    selector.count_uses(function)
-    rewritten = selector.visit_expr(function)
+    rewritten = selector.visit_expr(module["main"])
     module = selector.builder_.get()
     module["main"] = rewritten
     return relax.transform.DeadCodeElimination(["main"])(module)
