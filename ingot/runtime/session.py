@@ -123,7 +123,7 @@ class Session(Watched):
         self._weights = [weights[name] for name in self.manifest.parameters]
         # Whether code takes and gives all tensors as callers do.
         self._plain = self._regions is None and all(
-            spec.in_code and spec.is_numeric and held_dtype(spec.dtype) == spec.dtype
+            spec.in_code and spec.is_numeric and held_dtype(spec.dtype).name == spec.dtype
             for spec in (*self._inputs, *self._outputs)
         )
         pool = shared_pool(self.cores, spin_microseconds)

@@ -24,6 +24,7 @@ from ingot import targets
 from ingot.cached import DamagedCacheError, read_entry, write_entry
 from ingot.errors import IngotError, UsageError
 from ingot.files import cache_dir
+from ingot.runtime.alignment import CALLERS_ALIGNMENT
 from ingot.targets.cpu.machine import CpuDescription
 
 SIZE_VARIABLE = "INGOT_KERNEL_CACHE_MIB"
@@ -125,7 +126,7 @@ class KernelCache:
 def kernel_digests(functions: Iterable[tirx.PrimFunc], cpu: CpuDescription) -> list[str]:
     """Returns digests of what the machine code of prim funcs follows from; names do not count."""
     common = hashlib.sha256(_generator_digest())
-    common.update(f"{cpu!r}\0{cpu.tvm_target()}\0".encode())
+    common.update(f"{cpu!r}\0{cpu.tvm_target()}\0{CALLERS_ALIGNMENT}\0".encode())
     digests = []
     for function in functions:
         nameless = function.without_attr(_NAME) if _NAME in (function.attrs or {}) else function

@@ -16,12 +16,11 @@ import tvm
 from tvm import relax
 
 from ingot.targets.cpu.kernels.writing.dimension import Dim, product
-from ingot.targets.cpu.selection.base import is_call
+from ingot.targets.cpu.selection.base import NCHW_TO_NHWC, is_call
 from ingot.targets.cpu.selection.dimensions import same_dimension, shape_expr, shape_of
 from ingot.targets.relax.uses import count_uses
 
 # An order of axes.
-_TO_CHANNELS_LAST = [0, 2, 3, 1]
 _TRANSPOSE = "relax.permute_dims"
 # What gives a tensor another shape and leaves its elements in their order.
 _RESHAPES = ("relax.reshape", "relax.expand_dims", "relax.squeeze")
@@ -175,7 +174,7 @@ class _Mover(relax.PyExprMutator):  # type: ignore[misc]
         """A transpose of a concatenation or a resize as one of what these read."""
         axes, producer = _axes(call), self._producer(call.args[0])
         if is_call(producer, "relax.image.resize2d"):
-            if axes != _TO_CHANNELS_LAST or producer.attrs.layout != "NCHW":
+            if tuple(axes) != NCHW_TO_NHWC or producer.attrs.layout != "NCHW":
                 return None
             attrs = producer.attrs
             given = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from ingot.targets.cpu.microarchitecture.sizes import parse_size
@@ -16,17 +18,11 @@ def cache_shares(cpu: Path = _CPU) -> dict[int, int]:
         cpu: The folder of one of the machine's CPUs.
     """
     found: dict[int, tuple[int, int]] = {}
-    for index in sorted(cpu.glob("cache/index*")):
-        try:
-            kind, level, size, sharers = (
-                (index / name).read_text(encoding="ascii").strip()
-                for name in ("type", "level", "size", "shared_cpu_list")
-            )
-            if kind != "Instruction":
-                found[int(level)] = (parse_size(size), _count(sharers))
-        except (OSError, ValueError):
-            # Virtual machines leave out some of it.
-            continue
+    for level, size, index in _data_caches(cpu):
+        # Virtual machines leave out some of it.
+        with contextlib.suppress(OSError, ValueError):
+            sharers = (index / "shared_cpu_list").read_text(encoding="ascii").strip()
+            found[level] = (size, _count(sharers))
     # Threads of one core share the first level: what is left counts cores.
     _, threads = found.get(1, (0, 1))
     return {level: size // max(1, sharers // threads) for level, (size, sharers) in found.items()}
@@ -34,15 +30,22 @@ def cache_shares(cpu: Path = _CPU) -> dict[int, int]:
 
 def cache_bytes(level: int, cpu: Path = _CPU) -> int:
     """Returns the size of a level of data cache that one CPU sees, in bytes; 0 if it has none."""
+    return next((size for found, size, _ in _data_caches(cpu) if found == level), 0)
+
+
+def _data_caches(cpu: Path) -> Iterator[tuple[int, int, Path]]:
+    """Yields level, size and folder of each cache that holds data, as far as they are told."""
     for index in sorted(cpu.glob("cache/index*")):
         try:
-            if (index / "type").read_text(encoding="ascii").strip() != "Instruction" and int(
-                (index / "level").read_text(encoding="ascii")
-            ) == level:
-                return parse_size((index / "size").read_text(encoding="ascii"))
+            kind, level, size = (
+                (index / name).read_text(encoding="ascii").strip()
+                for name in ("type", "level", "size")
+            )
+            found = int(level), parse_size(size)
         except (OSError, ValueError):
             continue
-    return 0
+        if kind != "Instruction":
+            yield *found, index
 
 
 def _count(cpus: str) -> int:

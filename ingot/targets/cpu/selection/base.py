@@ -16,6 +16,13 @@ OUT_ELEMENTWISE_FUSABLE = 4
 OPAQUE = 8
 
 
+NCHW_TO_NHWC = (0, 2, 3, 1)
+"""The order of axes that brings channels to the end."""
+FEW_CHANNELS = 4
+"""An image of so many channels is read as the network is given it, channels first: a transpose of
+it costs a pass over it."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Selection:
     """The surroundings of a call for which a kernel is selected.

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from tvm import relax, te
 
 from ingot.targets.cpu.kernels.anchors import DepthwiseAnchor
-from ingot.targets.cpu.kernels.writing.emission import as_float, index
+from ingot.targets.cpu.kernels.writing.emission import as_float
 from ingot.targets.cpu.selection.base import (
     OP_PATTERN,
     OUT_ELEMENTWISE_FUSABLE,
     Selection,
 )
 from ingot.targets.cpu.selection.convolution import Convolution, ConvolutionLoops, Declined
-from ingot.targets.cpu.selection.integer.sources import dequantized_source
+from ingot.targets.cpu.selection.integer.sources import centred_element, dequantized_source
 
 
 def select_depthwise(selection: Selection, convolution: Convolution) -> relax.Expr | Declined:
@@ -63,22 +60,7 @@ def centred_source(selection: Selection, image: relax.Expr) -> tuple[relax.Expr,
     source = dequantized_source(selection, image)
     if source is None or source.scale != 1:
         return image, []
-    if not source.zero_point:
-        return source.values, []
-    # Not part of the code, or equal layers would be compiled one by one.
-    return source.values, [relax.const(np.array([source.zero_point], np.float32))]
-
-
-def centred_element(centre: Sequence[te.Tensor]) -> Callable[[Any], Any]:
-    """Returns what becomes of an image's elements, given what to subtract from them."""
-
-    def element(value: Any) -> Any:
-        value = as_float(value)
-        for zero_point in centre:
-            value = value - zero_point(index(0))
-        return value
-
-    return element
+    return source.values, source.centre
 
 
 def _are_bytes(weights: npt.NDArray[np.float32]) -> bool:

@@ -11,6 +11,8 @@ from tvm import relax, te
 from ingot.targets.cpu.kernels.anchors import ConvolutionAnchor
 from ingot.targets.cpu.kernels.tiling.tiles import choose_panels
 from ingot.targets.cpu.selection.base import (
+    FEW_CHANNELS,
+    NCHW_TO_NHWC,
     OP_PATTERN,
     OUT_ELEMENTWISE_FUSABLE,
     Selection,
@@ -19,12 +21,6 @@ from ingot.targets.cpu.selection.base import (
 )
 from ingot.targets.cpu.selection.convolution import Convolution, ConvolutionLoops, Declined
 from ingot.targets.cpu.selection.packing import pack_groups, place_in_panels
-
-# An order of axes.
-_NCHW_TO_NHWC = [0, 2, 3, 1]
-# A transpose of the network's input costs a pass over the image; with so few channels the
-# convolution reads it as it lies.
-FEW_CHANNELS = 4
 
 
 def select_direct(selection: Selection, convolution: Convolution) -> relax.Expr | Declined:
@@ -71,6 +67,6 @@ def _channels_first_source(selection: Selection, convolution: Convolution) -> re
     transposed = producer(selection, image)
     if not is_call(transposed, "relax.permute_dims"):
         return None
-    if list(map(int, transposed.attrs.axes)) != _NCHW_TO_NHWC:
+    if tuple(map(int, transposed.attrs.axes)) != NCHW_TO_NHWC:
         return None
     return transposed.args[0]

@@ -18,9 +18,13 @@ from ingot.targets.cpu.kernels.tiling.conflicts import COLUMNS_WORTH_A_COPY
 from ingot.targets.cpu.kernels.tiling.tiles import choose_panels
 from ingot.targets.cpu.kernels.writing.emission import index
 from ingot.targets.cpu.machine import CpuDescription
-from ingot.targets.cpu.selection.base import OP_PATTERN, OUT_ELEMENTWISE_FUSABLE, Selection
+from ingot.targets.cpu.selection.base import (
+    FEW_CHANNELS,
+    OP_PATTERN,
+    OUT_ELEMENTWISE_FUSABLE,
+    Selection,
+)
 from ingot.targets.cpu.selection.convolution import Convolution, Declined
-from ingot.targets.cpu.selection.direct_convolution import FEW_CHANNELS
 from ingot.targets.cpu.selection.gating import gated_source
 from ingot.targets.cpu.selection.packing import pack_panels, place_in_panels
 

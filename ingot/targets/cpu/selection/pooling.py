@@ -16,14 +16,14 @@ from ingot.targets.cpu.kernels.anchors import (
     anchor_attributes,
 )
 from ingot.targets.cpu.kernels.tiling.axes import Window
-from ingot.targets.cpu.kernels.writing.emission import as_float, index
+from ingot.targets.cpu.kernels.writing.emission import index
 from ingot.targets.cpu.selection.base import (
     OP_PATTERN,
     OUT_ELEMENTWISE_FUSABLE,
     Selection,
 )
 from ingot.targets.cpu.selection.dimensions import shape_of
-from ingot.targets.cpu.selection.integer.sources import dequantized_source
+from ingot.targets.cpu.selection.integer.sources import centred_element, dequantized_source
 from ingot.targets.cpu.selection.window import read_under, taps_of, window_of
 
 
@@ -63,19 +63,15 @@ def _pool(
     window = _window(call)
     shape = [index(int(size)) for size in list(call.ty.shape)[1:]]
     source = dequantized_source(selection, call.args[0])
-    centre = []
-    if source is not None and source.zero_point:
-        centre = [relax.const(np.array([source.zero_point], np.float32))]
+    centre = [] if source is None else source.centre
 
     def pool(image: te.Tensor, *centre: te.Tensor) -> te.Tensor:
-        taps = taps_of(window)
+        taps, element = taps_of(window), centred_element(centre)
 
         def value(n: Any, y: Any, x: Any, c: Any) -> Any:
             outer = outside if str(image.dtype) == "float32" else 0
-            read = as_float(read_under(window, image, (n, y, x, c), taps, outer))
-            for zero_point in centre:
-                read = read - zero_point(index(0))
-            return reduce(read, axis=taps)
+            read = read_under(window, image, (n, y, x, c), taps, outer)
+            return reduce(element(read), axis=taps)
 
         attrs = anchor_attributes(anchor(window))
         return te.compute((image.shape[0], *shape), value, name="pool", attrs=attrs)

@@ -20,7 +20,11 @@ from ingot.targets.cpu.kernels.anchors import ConvolutionAnchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
 from ingot.targets.cpu.kernels.tiling.axes import Axis, Segment, segments
 from ingot.targets.cpu.kernels.tiling.blocking import choose_blocking, part
-from ingot.targets.cpu.kernels.tiling.microkernel import Accumulators, each_panel
+from ingot.targets.cpu.kernels.tiling.microkernel import (
+    Accumulators,
+    each_panel,
+    each_panel_of_groups,
+)
 from ingot.targets.cpu.kernels.tiling.staging import StagedRows
 from ingot.targets.cpu.kernels.tiling.tiles import Panels, split_rows
 from ingot.targets.cpu.kernels.writing.emission import (
@@ -238,15 +242,7 @@ class _Convolution:
             columns = panels.columns * self.groups
             each_panel(emitter, dataclasses.replace(panels, columns=columns), bounds, body)
         else:
-            low, high = bounds
-            with emitter.loop(high - low, "group", start=low) as group:
-                before = emitter.bind("panels_before", group * index(panels.count))
-                each_panel(
-                    emitter,
-                    panels,
-                    (index(0), index(panels.count)),
-                    lambda panel, columns: body(before + panel, columns),
-                )
+            each_panel_of_groups(emitter, panels, bounds, body)
 
     @property
     def panel_units(self) -> int:

@@ -25,7 +25,7 @@ from ingot.targets.cpu.kernels.integer.tile import IntegerTile
 from ingot.targets.cpu.kernels.integer.tiled_convolution import TiledConvolution, bytes_beyond
 from ingot.targets.cpu.kernels.integer.weights import IntegerWeights
 from ingot.targets.cpu.kernels.tiling.blocking import choose_blocking, part
-from ingot.targets.cpu.kernels.tiling.microkernel import each_panel
+from ingot.targets.cpu.kernels.tiling.microkernel import each_panel, each_panel_of_groups
 from ingot.targets.cpu.kernels.tiling.tiles import Panels, split_rows
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, prim_func, vector_at
 from ingot.targets.cpu.kernels.writing.tasks import share_tasks
@@ -211,19 +211,12 @@ def _write_tasks(writer: _Writer | TiledConvolution, of_group: Panels, batch: ti
         low, high = emitter.bind("first_row", bounds[0]), emitter.bind("last_row", bounds[1])
         most = -(-height.result // blocking.row_blocks)
         rows = padded.copy(image, low, high - low, most)
-        first, end = part(group, units, blocking.panel_groups)
+        own = part(group, units, blocking.panel_groups)
         with writer.task(rows, image, (low, high), most) as write:
-            if not by_group:
-                each_panel(emitter, panels, (first, end), write)
-                return
-            with emitter.loop(end - first, "channel_group", start=first) as number:
-                before = emitter.bind("panels_before", number * index(of_group.count))
-                each_panel(
-                    emitter,
-                    of_group,
-                    (index(0), index(of_group.count)),
-                    lambda panel, columns: write(before + panel, columns),
-                )
+            if by_group:
+                each_panel_of_groups(emitter, of_group, own, write)
+            else:
+                each_panel(emitter, panels, own, write)
 
     share_tasks(emitter, tasks, work, emit_task, padded.cpu)
     return per_image

@@ -200,3 +200,28 @@ def each_panel(
     if panels.last_columns:
         with emitter.when(high > index(panels.full)):
             body(index(panels.full), panels.last_columns)
+
+
+def each_panel_of_groups(
+    emitter: Emitter,
+    panels: Panels,
+    bounds: tuple[tirx.Expr, tirx.Expr],
+    body: Callable[[tirx.Expr, int], None],
+) -> None:
+    """Goes through the panels of groups of columns from the first bound up to the second.
+
+    Args:
+        emitter: Where the statements go.
+        panels: Those of one group; the next group's are counted behind them.
+        bounds: The first group, and one more than the last.
+        body: As for :func:`each_panel`.
+    """
+    low, high = bounds
+    with emitter.loop(high - low, "group", start=low) as group:
+        before = emitter.bind("panels_before", group * index(panels.count))
+        each_panel(
+            emitter,
+            panels,
+            (index(0), index(panels.count)),
+            lambda panel, columns: body(before + panel, columns),
+        )

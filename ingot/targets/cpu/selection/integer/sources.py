@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import tvm
-from tvm import relax
+from tvm import relax, te
 
-from ingot.targets.cpu.selection.base import Selection, is_call, producer
-
-# An order of axes, and the most channels of an image that is read as the network is given it.
-_NCHW_TO_NHWC = [0, 2, 3, 1]
-_FEW_CHANNELS = 4
+from ingot.targets.cpu.kernels.writing.emission import as_float, index
+from ingot.targets.cpu.selection.base import (
+    FEW_CHANNELS,
+    NCHW_TO_NHWC,
+    Selection,
+    is_call,
+    producer,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +57,10 @@ def quantized_source(selection: Selection, centred: relax.Expr) -> Quantized | N
         values = selection.builder.emit(relax.op.reshape(values, shape))
     if permuted is None:
         return Quantized(values, zero_point)
-    axes = [int(axis) for axis in permuted.attrs.axes]
-    if axes == _NCHW_TO_NHWC and int(permuted.ty.shape[-1]) <= _FEW_CHANNELS:
+    axes = tuple(int(axis) for axis in permuted.attrs.axes)
+    if axes == NCHW_TO_NHWC and int(permuted.ty.shape[-1]) <= FEW_CHANNELS:
         return Quantized(values, zero_point, channels_first=True)
-    return Quantized(selection.builder.emit(relax.op.permute_dims(values, axes)), zero_point)
+    return Quantized(selection.builder.emit(relax.op.permute_dims(values, list(axes))), zero_point)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +76,26 @@ class Dequantized:
     values: relax.Expr
     zero_point: int
     scale: float
+
+    @property
+    def centre(self) -> list[relax.Expr]:
+        """A tensor of what a kernel subtracts from the integers, if anything."""
+        if not self.zero_point:
+            return []
+        # Not part of the code, or equal layers would be compiled one by one.
+        return [relax.const(np.array([self.zero_point], np.float32))]
+
+
+def centred_element(centre: Sequence[te.Tensor]) -> Callable[[Any], Any]:
+    """Returns what becomes of an image's elements, given what to subtract from them."""
+
+    def element(value: Any) -> Any:
+        value = as_float(value)
+        for zero_point in centre:
+            value = value - zero_point(index(0))
+        return value
+
+    return element
 
 
 def dequantized_source(selection: Selection, image: relax.Expr) -> Dequantized | None:
