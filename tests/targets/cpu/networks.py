@@ -114,3 +114,12 @@ def assert_agrees(compiled: Compiled, network: Network, *, threads: int = 2, **s
         wrong = np.abs(actual.astype(np.float64) - right.astype(np.float64)).max(initial=0)
         scale = max(1.0, float(np.abs(right.astype(np.float64)).max(initial=0)))
         assert wrong <= ROUNDING * scale, f"{name} {right.shape} differs by {wrong:.3g}"
+
+
+def assert_same_bits_on_threads(compiled: Compiled, network: Network, **sizes: int) -> None:
+    """Asserts that the only output has the same bits on any number of threads, and each time."""
+    inputs = network.random_inputs(**sizes).values()
+    (once,) = compiled(*inputs, threads=1)
+    for threads in (1, 2, 2, 4):
+        (again,) = compiled(*inputs, threads=threads)
+        np.testing.assert_array_equal(again.view(np.uint8), once.view(np.uint8))

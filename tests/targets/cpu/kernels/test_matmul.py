@@ -14,7 +14,7 @@ from tests.examples import examples
 from tests.targets.cpu.assembly import accumulating_loops
 from tests.targets.cpu.conftest import Compile, Compiled
 from tests.targets.cpu.epilogues import EPILOGUES, apply_epilogue
-from tests.targets.cpu.networks import Network, assert_agrees, normal
+from tests.targets.cpu.networks import Network, assert_agrees, assert_same_bits_on_threads, normal
 
 X86 = pytest.mark.skipif(machine_architecture() != "x86_64", reason="names x86's registers")
 
@@ -213,13 +213,9 @@ def test_threads_do_not_change_a_bit(compile_for_cpu: Compile) -> None:
     network = product("N", depth=200, columns=300)
     dynamic = compile_for_cpu(network.model())
     static = compile_for_cpu(product(64, depth=200, columns=300).model())
-    inputs = network.random_inputs(N=64).values()
     for compiled in (dynamic, static):
         assert_one_kernel(compiled)
-        (once,) = compiled(*inputs, threads=1)
-        for threads in (1, 2, 2, 4):
-            (again,) = compiled(*inputs, threads=threads)
-            np.testing.assert_array_equal(again.view(np.uint32), once.view(np.uint32))
+        assert_same_bits_on_threads(compiled, network, N=64)
 
 
 @pytest.mark.parametrize("rows", [1, 37, "N"])

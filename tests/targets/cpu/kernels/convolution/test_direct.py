@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +12,7 @@ from tests.targets.cpu.assembly import accumulating_loops
 from tests.targets.cpu.conftest import Compile
 from tests.targets.cpu.convolutions import Layer, Pair, check, pairs
 from tests.targets.cpu.epilogues import EPILOGUES, apply_epilogue
-from tests.targets.cpu.networks import Network, assert_agrees
+from tests.targets.cpu.networks import Network, assert_agrees, assert_same_bits_on_threads
 
 X86 = pytest.mark.skipif(machine_architecture() != "x86_64", reason="names x86's registers")
 
@@ -182,11 +181,7 @@ def test_threads_do_not_change_a_bit(
     layer = Layer((24, 22), kernel, channels, filters=40, pads=(2, 2, 2, 2), batch=batch)
     network = layer.network()
     compiled = compile_for_cpu(network.model())
-    inputs = network.random_inputs(N=2).values()
-    (once,) = compiled(*inputs, threads=1)
-    for threads in (1, 2, 2, 4):
-        (again,) = compiled(*inputs, threads=threads)
-        np.testing.assert_array_equal(again.view(np.uint32), once.view(np.uint32))
+    assert_same_bits_on_threads(compiled, network, N=2)
 
 
 def test_generic_build(compile_for_cpu: Compile) -> None:

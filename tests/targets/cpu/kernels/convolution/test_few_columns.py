@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +15,7 @@ from tests.targets.cpu.assembly import accumulating_loops
 from tests.targets.cpu.conftest import Compile
 from tests.targets.cpu.convolutions import Layer, check, pairs
 from tests.targets.cpu.epilogues import EPILOGUES, apply_epilogue
-from tests.targets.cpu.networks import Network, assert_agrees
+from tests.targets.cpu.networks import Network, assert_agrees, assert_same_bits_on_threads
 from tests.targets.cpu.processors import NEON
 
 X86 = pytest.mark.skipif(machine_architecture() != "x86_64", reason="names x86's registers")
@@ -76,11 +75,7 @@ def test_fused_epilogues(compile_for_cpu: Compile) -> None:
 def test_threads_do_not_change_a_bit(compile_for_cpu: Compile) -> None:
     network = dataclasses.replace(SAME_3X3, size=(60, 61), channels=64).network()
     compiled = compile_for_cpu(network.model())
-    inputs = network.random_inputs().values()
-    (once,) = compiled(*inputs, threads=1)
-    for threads in (2, 4):
-        (again,) = compiled(*inputs, threads=threads)
-        np.testing.assert_array_equal(again.view(np.uint32), once.view(np.uint32))
+    assert_same_bits_on_threads(compiled, network)
 
 
 @X86

@@ -16,6 +16,7 @@ from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from tests.examples import examples
 from tests.targets.cpu.assembly import accumulating_loops
 from tests.targets.cpu.conftest import Compile, Compiled
+from tests.targets.cpu.networks import assert_same_bits_on_threads
 from tests.targets.cpu.processors import AVX2, NEON
 from tests.targets.cpu.quantized_networks import (
     ACTIVATIONS,
@@ -316,10 +317,7 @@ def test_threads_do_not_change_a_bit(compile_for_cpu: Compile, batch: int | str)
     layer = Layer((24, 22), (3, 3), 20, 40, pads=(2, 2, 2, 2), batch=batch)
     network = layer.network()
     compiled = compile_for_cpu(network.model())
-    inputs = network.random_inputs(N=2).values()
-    (once,) = compiled(*inputs, threads=1)
-    for threads in (1, 2, 2, 4):
-        np.testing.assert_array_equal(compiled(*inputs, threads=threads)[0], once)
+    assert_same_bits_on_threads(compiled, network, N=2)
 
 
 @X86

@@ -13,6 +13,7 @@ from ingot.runtime.cpu_features import machine_architecture
 from tests.examples import examples
 from tests.targets.cpu.assembly import accumulating_loops
 from tests.targets.cpu.conftest import Compile, Compiled
+from tests.targets.cpu.networks import assert_same_bits_on_threads
 from tests.targets.cpu.processors import AVX2, NEON
 from tests.targets.cpu.quantized_networks import (
     ACTIVATIONS,
@@ -203,10 +204,7 @@ def test_threads_do_not_change_a_bit(compile_for_cpu: Compile) -> None:
         network = Product((rows,), 202, 300).network()
         compiled = compile_for_cpu(network.model())
         assert_one_kernel(compiled)
-        inputs = network.random_inputs(N=64).values()
-        (once,) = compiled(*inputs, threads=1)
-        for threads in (1, 2, 2, 4):
-            np.testing.assert_array_equal(compiled(*inputs, threads=threads)[0], once)
+        assert_same_bits_on_threads(compiled, network, N=64)
 
 
 @X86
