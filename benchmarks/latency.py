@@ -78,10 +78,7 @@ def run_benchmark(
     options: argparse.Namespace, measure: MeasureModel[Row], tabulate: Tabulate[Row]
 ) -> int:
     """Measures, prints the table and writes the JSON; returns the exit code."""
-    machine = machine_facts()
-    print(describe_machine(machine), flush=True)
-    for warning in machine_warnings(machine, max(options.threads)):
-        print(f"Warning: {warning}", flush=True)
+    machine = announce_machine(max(options.threads))
     rows: list[Row] = []
     try:
         with progress() as tell:
@@ -98,6 +95,15 @@ def run_benchmark(
             print(tabulate(rows, options.against))
             print(_means(rows))
     return 0
+
+
+def announce_machine(threads: int) -> MachineFacts:
+    """Prints what the machine is, and what speaks against timing on it; returns the facts."""
+    machine = machine_facts()
+    print(describe_machine(machine), flush=True)
+    for warning in machine_warnings(machine, threads):
+        print(f"Warning: {warning}", flush=True)
+    return machine
 
 
 def run_built(

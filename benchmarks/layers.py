@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import onnx
 
-from benchmarks.latency import OF_FP32, PEERS, describe_machine, interval_cell, ratio_cell
+from benchmarks.latency import OF_FP32, PEERS, announce_machine, interval_cell, ratio_cell
 from benchmarks.layer_families.catalog import FAMILIES, Family, Layer, by_name
 from benchmarks.layer_families.writer import Precision
 from benchmarks.layer_timing import ENGINES, INGOT, LayerTimer, LayerTimes
@@ -40,7 +40,6 @@ from ingot.cli.measuring import progress
 from ingot.compiler.build import Artifact, compile_model
 from ingot.errors import IngotError
 from ingot.progress import Progress
-from ingot.report.machine import machine_facts, machine_warnings
 from ingot.report.rendering import formats
 
 _ALL = tuple(family.name for family in FAMILIES)
@@ -81,10 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if wrong:
         print(f"error: {wrong}", file=sys.stderr)
         return 2
-    machine = machine_facts()
-    print(describe_machine(machine), flush=True)
-    for warning in machine_warnings(machine, max(options.threads)):
-        print(f"Warning: {warning}", flush=True)
+    machine = announce_machine(max(options.threads))
     rows: list[dict[str, Any]] = []
     failures: list[str] = []
     try:

@@ -38,14 +38,13 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from benchmarks.latency import describe_machine, input_shapes
+from benchmarks.latency import announce_machine, input_shapes
 from benchmarks.tables import markdown_table, names
 from ingot import profiling
 from ingot.cli.source import find_model
 from ingot.compiler.build import compile_model
 from ingot.errors import IngotError
 from ingot.report.bench import input_specs, random_arrays
-from ingot.report.machine import machine_facts, machine_warnings
 from ingot.report.measure import choose_cpus
 from ingot.report.rendering import formats
 from ingot.report.statistics import median_estimate
@@ -96,10 +95,7 @@ class Row:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, prints the table and writes the JSON; returns the exit code."""
     options = _options().parse_args(arguments)
-    machine = machine_facts()
-    print(describe_machine(machine), flush=True)
-    for warning in machine_warnings(machine, max(options.threads)):
-        print(f"Warning: {warning}", flush=True)
+    machine = announce_machine(max(options.threads))
     rows: list[Row] = []
     try:
         for model in options.models:
