@@ -32,7 +32,8 @@ def chromium() -> str:
     pytest.skip(missing)
 
 
-@pytest.fixture(scope="session")
+# Not for the whole session: as long as its driver lives, this thread has a running event loop.
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
     """A browser that shows no window and has no network."""
     # Here, since this module is imported by all tests.

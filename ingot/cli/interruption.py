@@ -21,16 +21,22 @@ class Interrupted(BaseException):
 
 @contextlib.contextmanager
 def noticed() -> Iterator[None]:
-    """Takes Ctrl-C in the block as an interruption; only the main thread can."""
+    """Takes Ctrl-C in the block as an interruption; only the main thread can.
+
+    An interruption is one of this block: what the process does later is not ended by it.
+    """
     _happened.clear()
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, _interrupt)
     try:
-        yield
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, _interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
     finally:
-        signal.signal(signal.SIGINT, before)
+        _happened.clear()
 
 
 def happened() -> bool:
