@@ -16,16 +16,16 @@ from tvm import tirx
 
 from ingot.targets.cpu.kernels.anchors import OpenConvolutionAnchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
-from ingot.targets.cpu.kernels.rows.rows import Line, flat
+from ingot.targets.cpu.kernels.rows.rows import flat
 from ingot.targets.cpu.kernels.tiling.matrix_rows import decode_row, dynamic_blocks, row_extent
 from ingot.targets.cpu.kernels.tiling.microkernel import Accumulators, each_panel
+from ingot.targets.cpu.kernels.tiling.staging import copy_run
 from ingot.targets.cpu.kernels.tiling.tiles import Panels, most_rows
 from ingot.targets.cpu.kernels.writing.emission import (
     Emitter,
     index,
     load,
     prim_func,
-    splat,
     vector_at,
 )
 from ingot.targets.cpu.machine import CpuDescription
@@ -135,18 +135,9 @@ class _Patches:
         count: int,
     ) -> None:
         """Copies neighbouring elements, or zeros where there is nothing to read."""
-        emitter = self.emitter
-        first = emitter.bind("put", put)
-        read = None if begin is None else emitter.bind("read", begin)
-        line = Line(emitter, count, first)
-
-        def copy(at: tirx.Expr, lanes: int) -> None:
-            value = splat(0.0, lanes)
-            if read is not None:
-                value = load(self.image, vector_at(read + (at - first), lanes))
-            emitter.store(scratch, value, [row, vector_at(at, lanes)])
-
-        line.each(copy)
+        run = None if begin is None else (self.image, begin)
+        target = flat(self.emitter, scratch), row * index(self.depth) + put
+        copy_run(self.emitter, run, target, count)
 
 
 def _tiles(

@@ -104,18 +104,35 @@ def _fill_run(
     """
     buffer, row, start = target
     _, padded, channels = (int(size) for size in buffer.shape)
-    first = emitter.bind("put", (row * index(padded) + index(start)) * index(channels))
-    staged = flat(emitter, buffer)
-    image = begin = None
+    put = (row * index(padded) + index(start)) * index(channels)
+    run = None
     if source is not None:
-        image = flat(emitter, source)
         pixel = (place[0] * source.shape[1] + place[1]) * source.shape[2]
-        begin = emitter.bind("begin", pixel * index(channels))
+        run = flat(emitter, source), pixel * index(channels)
+    copy_run(emitter, run, (flat(emitter, buffer), put), count * channels)
+
+
+def copy_run(
+    emitter: Emitter,
+    source: tuple[tirx.Buffer, tirx.Expr] | None,
+    target: tuple[tirx.Buffer, tirx.Expr],
+    count: int,
+) -> None:
+    """Writes the copy of neighbouring elements, or of zeros where there is nothing to read.
+
+    Args:
+        emitter: Where the statements go.
+        source: A buffer of one axis, and the first element; None for zeros.
+        target: The same of where they go.
+        count: Number of elements.
+    """
+    buffer, first = target[0], emitter.bind("put", target[1])
+    read = None if source is None else (source[0], emitter.bind("read", source[1]))
 
     def copy(at: tirx.Expr, lanes: int) -> None:
         value = splat(0.0, lanes)
-        if image is not None:
-            value = load(image, vector_at(begin + (at - first), lanes))
-        emitter.store(staged, value, [vector_at(at, lanes)])
+        if read is not None:
+            value = load(read[0], vector_at(read[1] + (at - first), lanes))
+        emitter.store(buffer, value, [vector_at(at, lanes)])
 
-    Line(emitter, count * channels, first).each(copy)
+    Line(emitter, count, first).each(copy)
