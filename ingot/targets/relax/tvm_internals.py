@@ -6,9 +6,11 @@ import re
 from typing import Any
 
 import tvm
+from tvm.relax import block_builder
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from ingot.errors import first_line
+from ingot.targets.relax.argument_order import in_order_of_shapes
 
 ONNXGraphImporter = onnx_frontend.ONNXGraphImporter
 # A list of a node's inputs, in which those beyond the last are None.
@@ -62,3 +64,15 @@ def end_open_block(importer: Any) -> None:
 def register_operator(name: str, description: str) -> None:
     """Registers a Relax operator."""
     tvm.ir.op._ffi_api.RegisterOp(name, description)
+
+
+_prim_func_of = block_builder.gen_call_tir_inputs
+
+
+def _ordered_prim_func(*arguments: Any, **keywords: Any) -> Any:
+    function, operands, kind = _prim_func_of(*arguments, **keywords)
+    return *in_order_of_shapes(function, operands), kind
+
+
+# Before a builder shares equal prim funcs: whether they are equal depends on the order.
+block_builder.gen_call_tir_inputs = _ordered_prim_func
