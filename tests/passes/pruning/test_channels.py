@@ -1,0 +1,145 @@
+"""Channels that go: what is left equals the model that reads zero in their place."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingot.passes.base import LOSSY
+from ingot.passes.manager import PassManager
+from ingot.passes.pruning import PruneChannels
+from ingot.passes.pruning.channels import PruneChannelsOptions, remove_channels
+from ingot.passes.pruning.couplings import Couplings
+from ingot.passes.pruning.node_rules import couple_graph
+from ingot.passes.pruning.selection import choose_channels, find_groups, weights_of
+from tests.passes.pruning.networks import SIZE, network, networks
+
+
+def run(model: ir.Model) -> np.ndarray:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString(), options)
+    x = np.random.default_rng(5).normal(size=(2, 3, SIZE, SIZE)).astype(np.float32)
+    (y,) = session.run(None, {"x": x})
+    return y
+
+
+def zero_columns(model: ir.Model, couplings: Couplings, removed: set[int]) -> None:
+    """Makes the layers that join channels read zero of those removed."""
+    for node in model.graph:
+        if node.op_type not in ("Conv", "Gemm") or node.attributes.get_int("group", 1) > 1:
+            continue
+        weight = node.inputs[1]
+        array = weight.const_value.numpy().copy()
+        positions = couplings.at(weight, 1)
+        array[:, [root in removed for root in couplings.roots(positions).tolist()]] = 0
+        weight.const_value = ir.tensor(array, name=weight.name)
+
+
+def parameters(model: ir.Model) -> int:
+    return sum(value.const_value.size for value in model.graph.initializers.values())
+
+
+@settings(max_examples=40, deadline=None)
+@given(networks, st.randoms(use_true_random=False))
+def test_removing_channels_is_reading_zero_in_their_place(model, random):
+    couplings = couple_graph(model.graph)
+    groups = find_groups(model.graph, couplings)
+    assert groups
+    removed: set[int] = set()
+    for group in groups:
+        removed |= set(random.sample(group.channels, random.randint(0, len(group.channels) - 1)))
+    zeroed = model.clone()
+    zero_columns(zeroed, couple_graph(zeroed.graph), removed)
+    expected = run(zeroed)
+    remove_channels(model.graph, couplings, removed)
+    np.testing.assert_allclose(run(model), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+@settings(max_examples=10, deadline=None)
+@given(networks)
+def test_a_pruned_network_is_valid_and_has_the_shapes_that_it_says(model):
+    before = parameters(model)
+    (record,) = PassManager([PruneChannels(PruneChannelsOptions(multiple=1))]).run(model).records
+    assert record.applied > 0
+    assert parameters(model) <= 0.9 * before
+    inferred = ir.from_proto(ir.to_proto(model))
+    for value in inferred.graph.initializers.values():
+        assert tuple(value.shape) == value.const_value.numpy().shape
+    assert run(model).shape == (2, 5)
+
+
+def test_whole_groups_of_a_grouped_layer_go():
+    model = network(["grouped"])
+    couplings = couple_graph(model.graph)
+    (grouped,) = (node for node in model.graph if node.attributes.get_int("group", 1) > 1)
+    rows = couplings.roots(couplings.at(grouped.inputs[1], 0)).tolist()
+    assert len(set(rows)) == 3
+    remove_channels(model.graph, couplings, {rows[0]})
+    assert grouped.attributes.get_int("group") == 2
+    assert tuple(grouped.inputs[1].shape) == (8, 2, 3, 3)
+    assert grouped.inputs[0].shape[1] == 4
+
+
+def test_a_residual_addition_couples_the_layers_before_it():
+    model = network(["residual"])
+    couplings = couple_graph(model.graph)
+    (addition,) = (node for node in model.graph if node.op_type == "Add")
+    before = [couplings.roots(couplings.at(value, 1)).tolist() for value in addition.inputs]
+    assert before[0] == before[1]
+
+
+def test_channels_that_an_operator_without_a_rule_reads_stay_and_the_reason_is_told():
+    model = network(["conv"])
+    (head,) = (node for node in model.graph if node.op_type == "Gemm")
+    flat = head.inputs[0]
+    softmax = ir.node("Softmax", [flat], name="softmax")
+    softmax.outputs[0].shape, softmax.outputs[0].type = flat.shape, flat.type
+    softmax.outputs[0].name = "softmax_out"
+    model.graph.insert_before(head, softmax)
+    head.replace_input_with(0, softmax.outputs[0])
+    outcome = PruneChannels(PruneChannelsOptions(multiple=1))(model)
+    reasons = {one.node: one.reason for one in outcome.declined}
+    assert "its channels stay: no rule for Softmax ('softmax')" in reasons.values()
+    assert reasons["head"] == "its channels stay: it is an input or an output of the model"
+
+
+def test_the_channels_of_the_least_norm_go_first():
+    model = network([], seed=3)
+    weight = next(iter(model.graph)).inputs[1]
+    array = weight.const_value.numpy().copy()
+    array[2] *= 1e-3
+    weight.const_value = ir.tensor(array, name=weight.name)
+    couplings = couple_graph(model.graph)
+    (group,) = find_groups(model.graph, couplings)
+    columns = couplings.roots(couplings.at(weight, 0)).tolist()
+    relative = np.square(array).sum(axis=(1, 2, 3))
+    assert columns[2] in group.channels[:3]
+    assert relative.argmin() == 2
+    assert group.importance == sorted(group.importance)
+
+
+@pytest.mark.parametrize("multiple", [1, 2, 3])
+def test_what_is_left_is_a_multiple(multiple):
+    model = network(["conv", "conv"])
+    couplings = couple_graph(model.graph)
+    groups = find_groups(model.graph, couplings)
+    removed, before, left = choose_channels(
+        groups, weights_of(model.graph), 0.2, multiple, largest_share=0.9
+    )
+    assert removed
+    assert before == parameters(model)
+    remove_channels(model.graph, couplings, set(removed))
+    assert parameters(model) == left
+    for group in groups:
+        kept = len(group.channels) - len(set(removed) & set(group.channels))
+        assert kept == len(group.channels) or kept % multiple == 0
+        assert kept > 0
+
+
+def test_the_pass_is_lossy():
+    assert PruneChannels.tolerance is LOSSY
