@@ -19,8 +19,7 @@ from ingot.errors import UsageError
 from ingot.passes.base import IngotPass, ToleranceKind, pass_tolerance
 from ingot.passes.quantization.calibrated import CalibratedPass
 from ingot.passes.quantization.precision import layer_precisions
-from ingot.passes.quantization.profile import PROFILES
-from ingot.passes.quantization.qdq import FLOAT_MODEL, InsertQdq
+from ingot.passes.quantization.qdq import FLOAT_MODEL
 from ingot.passes.quantization.quantized_layer import quantized_layers
 from ingot.passes.record import PassRecord
 from ingot.passes.registry import create
@@ -50,8 +49,7 @@ def make_passes(
     for pass_ in passes:
         if not isinstance(pass_, IngotPass):
             continue
-        if isinstance(pass_, InsertQdq) and target.kind not in PROFILES:
-            continue
+        pass_.arithmetic = target.arithmetic
         given = pass_.options.model_fields_set
         suited = target.pass_options.get(pass_.name, {})
         wanted = {key: value for key, value in suited.items() if key not in given}

@@ -15,6 +15,8 @@ from typing import ClassVar, Generic, TypeVar, cast
 import onnx_ir as ir
 import pydantic
 
+from ingot.arithmetic import Arithmetic
+
 
 class PassOptions(pydantic.BaseModel):
     """Base of every pass's options; a key that the pass does not know is refused."""
@@ -94,6 +96,8 @@ class IngotPass(ir.passes.InPlacePass, Generic[OptionsT]):
             others of the group.
         left_out: Nodes at the roots of places to leave as they are, set by the manager for a pass
             that tells its places.
+        arithmetic: What the target computes in which type, set by whoever makes the passes of a
+            recipe for a target.
     """
 
     name: ClassVar[str]
@@ -102,6 +106,7 @@ class IngotPass(ir.passes.InPlacePass, Generic[OptionsT]):
     tolerance: ClassVar[Tolerance] = FLOAT_ROUNDING
     by_name_only: ClassVar[bool] = False
     left_out: frozenset[str] = frozenset()
+    arithmetic: Arithmetic = Arithmetic()
 
     def __init__(self, options: OptionsT | None = None) -> None:
         """Takes validated options, or the defaults of ``options_type``."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 import pydantic
 
+from ingot.arithmetic import Arithmetic
 from ingot.runtime.manifest import RegionInfo, TargetInfo
 
 
@@ -93,7 +94,12 @@ class Target(abc.ABC):
     @property
     def pass_options(self) -> Mapping[str, Mapping[str, Any]]:
         """Options that suit this target, by pass; what a recipe says itself goes first."""
-        return {"quantization.qdq": {"profile": self.kind}}
+        return {}
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """What this target computes in which type, for the passes that choose types."""
+        return Arithmetic()
 
     def knows(self, domain: str, operator: str) -> bool:
         """Whether this target has a lowering for an operator, whatever its form.

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 import pydantic
 
+from ingot.arithmetic import FLOAT_EPILOGUES
 from ingot.calibration.statistics import TensorStatistics
 from ingot.onnx_graph.edits import Names
 from ingot.onnx_graph.matching import rank, static_dim
@@ -27,7 +28,6 @@ from ingot.passes.quantization.channel_factors import Reader, best_factors
 from ingot.passes.quantization.channel_groups import ChannelGroup, Unscalable, channel_group
 from ingot.passes.quantization.linear import LinearLayer
 from ingot.passes.quantization.placement import Placement, place
-from ingot.passes.quantization.profile import PROFILES
 from ingot.passes.quantization.scaling import insert_product, scale_inputs, scale_outputs
 
 Wide = npt.NDArray[np.float64]
@@ -56,7 +56,7 @@ class Equalize(CalibratedPass[EqualizeOptions]):
 
     def call(self, model: ir.Model) -> PassOutcome:
         """Equalizes the main graph."""
-        placement = place(model.graph, PROFILES["cpu"])
+        placement = place(model.graph, FLOAT_EPILOGUES)
         groups, declined = self._groups(placement)
         if not groups:
             return PassOutcome(model, False, 0, declined)

@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterator
 
 import onnx_ir as ir
 
+from ingot.arithmetic import IntegerProfile, Treatment
 from ingot.onnx_graph.matching import constant, constant_tensor, rank, static_dim
 from ingot.passes.quantization.linear import LinearLayer, linear_layer
-from ingot.passes.quantization.profile import IntegerProfile, Treatment
 
 Edge = tuple[ir.Node, int]
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 import pydantic
 
+from ingot.arithmetic import IntegerProfile
 from ingot.calibration.ranges import Range, choose_range, range_method
 from ingot.errors import UsageError
 from ingot.onnx_graph.edits import Names, add_initializer
@@ -38,14 +39,13 @@ from ingot.passes.quantization.linear import (
     why_not_linear,
 )
 from ingot.passes.quantization.placement import Placement, place, why_float
-from ingot.passes.quantization.profile import PROFILES, IntegerProfile
 
 # By the bits of activations: DequantizeLinear has an axis, and 16-bit integers, since then.
 MINIMUM_OPSET = {8: 13, 16: 21}
 
 # Where later passes of the group find the float graph, for the means and weights they restore.
 FLOAT_MODEL = "ingot.quantization.float_model"
-# What the target computes in integers, by name.
+# What the target computes in integers.
 PROFILE = "ingot.quantization.profile"
 # How many weights the target adds in 16 bits, which they have to heed as well.
 WEIGHT_SUMS = "ingot.quantization.weight_sums"
@@ -54,9 +54,6 @@ WEIGHT_SUMS = "ingot.quantization.weight_sums"
 class InsertQdqOptions(PassOptions):
     """Options of ``quantization.qdq``."""
 
-    profile: Literal["cpu", "npu"] = pydantic.Field(
-        default="cpu", description="what the target computes in integers"
-    )
     range_method: str = pydantic.Field(
         default="min_max", description="how an activation's range is chosen"
     )
@@ -101,10 +98,10 @@ class InsertQdq(CalibratedPass[InsertQdqOptions]):
         bits = self.options.activation_bits
         _require_opset(model, bits)
         _require_known_layers(model.graph, self.options.keep_float)
-        profile = PROFILES[self.options.profile]
+        profile = self.arithmetic.integers
         if bits not in profile.activation_bits:
             raise UsageError(
-                f"profile {profile.name!r} computes with activations of 8 bits, not of {bits}: "
+                f"the target computes with activations of 8 bits, not of {bits}: "
                 "leave activation_bits out, or compile for an NPU"
             )
         symmetric = self.options.symmetric or bits == 16
@@ -112,7 +109,7 @@ class InsertQdq(CalibratedPass[InsertQdqOptions]):
         declined = list(self._declined(model.graph, profile))
         float_model = model.clone()
         model.graph.meta[FLOAT_MODEL] = float_model
-        model.graph.meta[PROFILE] = profile.name
+        model.graph.meta[PROFILE] = profile
         model.graph.meta[WEIGHT_SUMS] = self.options.weight_sums
         if not placement.layers:
             self.calibration.note(_nothing_quantized(declined))

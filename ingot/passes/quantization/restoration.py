@@ -10,7 +10,6 @@ from ingot.onnx_graph.edits import Names, add_initializer
 from ingot.onnx_graph.matching import producer
 from ingot.passes.quantization.linear import linear_layers
 from ingot.passes.quantization.placement import place
-from ingot.passes.quantization.profile import PROFILES
 from ingot.passes.quantization.qdq import PROFILE
 from ingot.passes.quantization.quantized_layer import QuantizedLayer, quantized_layers
 
@@ -45,7 +44,7 @@ def _integer_reads(
     model: ir.Model, float_model: ir.Model, integer: Collection[str | None]
 ) -> frozenset[tuple[str | None, int]]:
     """What reads integers when only certain layers multiply them: names of nodes, and inputs."""
-    profile = PROFILES[model.graph.meta[PROFILE]]
+    profile = model.graph.meta[PROFILE]
     excluded = [
         str(layer.node.name)
         for layer in linear_layers(float_model.graph)

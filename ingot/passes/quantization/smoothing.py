@@ -15,6 +15,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 import pydantic
 
+from ingot.arithmetic import FLOAT_EPILOGUES, Treatment
 from ingot.calibration.statistics import TensorStatistics
 from ingot.onnx_graph.edits import Names
 from ingot.onnx_graph.matching import constant, rank
@@ -23,7 +24,6 @@ from ingot.passes.quantization.calibrated import CalibratedPass
 from ingot.passes.quantization.channel_factors import Reader, best_factors
 from ingot.passes.quantization.linear import LinearLayer, linear_layer
 from ingot.passes.quantization.placement import place
-from ingot.passes.quantization.profile import PROFILES, Treatment
 from ingot.passes.quantization.scaling import insert_product, replace_constant, scale_inputs
 
 Wide = npt.NDArray[np.float64]
@@ -54,7 +54,7 @@ class Smooth(CalibratedPass[SmoothOptions]):
 
     def call(self, model: ir.Model) -> PassOutcome:
         """Smooths the main graph."""
-        placement = place(model.graph, PROFILES["cpu"])
+        placement = place(model.graph, FLOAT_EPILOGUES)
         quantized = {
             value: _products(value)
             for value in placement.values
@@ -80,10 +80,10 @@ class Smooth(CalibratedPass[SmoothOptions]):
 def _is_pooled(value: ir.Value) -> bool:
     """Whether a value is an input, or a pooled image: that is equalized along with the image."""
     node = value.producer()
-    while node is not None and PROFILES["cpu"].treatment(node.op_type) is Treatment.SAME_GRID:
+    while node is not None and FLOAT_EPILOGUES.treatment(node.op_type) is Treatment.SAME_GRID:
         source = node.inputs[0]
         node = None if source is None else source.producer()
-    return node is None or PROFILES["cpu"].treatment(node.op_type) is Treatment.OWN_GRID
+    return node is None or FLOAT_EPILOGUES.treatment(node.op_type) is Treatment.OWN_GRID
 
 
 def _products(value: ir.Value) -> list[LinearLayer]:

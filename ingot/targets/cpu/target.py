@@ -86,9 +86,9 @@ class CpuTarget(Target):
 
     @property
     def pass_options(self) -> Mapping[str, Mapping[str, Any]]:
-        """The profile, and weights that leave 16-bit sums room where products are added in them."""
+        """Weights leave 16-bit sums room where products are added in them."""
         sums = 4 if DotProduct.of(self.cpu).saturates else 1
-        return {"quantization.qdq": {"profile": self.kind, "weight_sums": sums}}
+        return {"quantization.qdq": {"weight_sums": sums}}
 
     def knows(self, domain: str, operator: str) -> bool:
         """Whether an operator has a lowering."""

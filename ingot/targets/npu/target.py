@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import onnx_ir as ir
 import pydantic
 
+from ingot.arithmetic import Arithmetic
 from ingot.errors import ModelError
 from ingot.runtime.cpu_quota import usable_cpus
 from ingot.runtime.manifest import RegionInfo, TargetInfo, TensorSpec
@@ -17,6 +18,7 @@ from ingot.runtime.npu.region import Configuration, Region, RegionTensor
 from ingot.targets.base import Lowered, Target, TargetOptions, Unsupported
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.options import ProcessorOptions, processor_spec
+from ingot.targets.npu.arithmetic import ARITHMETIC
 from ingot.targets.npu.configuration import configure, require_extra
 from ingot.targets.relax.importer import has_lowering
 from ingot.targets.relax.tvm_threads import use_threads
@@ -89,13 +91,14 @@ class NpuTarget(Target):
 
     @property
     def pass_options(self) -> Mapping[str, Mapping[str, Any]]:
-        """The profile; and no multiplication by a vector of factors, which is a layer."""
+        """No multiplication by a vector of factors, which is a layer."""
         without = {"insert": False}
-        return {
-            **super().pass_options,
-            "quantization.equalization": without,
-            "quantization.smoothing": without,
-        }
+        return {"quantization.equalization": without, "quantization.smoothing": without}
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """Integers alone, between any two layers."""
+        return ARITHMETIC
 
     def knows(self, domain: str, operator: str) -> bool:
         """Whether the NPU or, beside it, the CPU lowers an operator."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from ingot.arithmetic import FLOAT_EPILOGUES, Arithmetic
 from ingot.errors import UsageError
 from ingot.passes.invariants import check_graph, check_operators
 from ingot.passes.quantization import InsertQdq
@@ -21,10 +24,19 @@ from tests.passes.quantization.networks import (
     sqnr,
 )
 
+INTEGERS_ALONE = Arithmetic(
+    dataclasses.replace(
+        FLOAT_EPILOGUES, signed=True, activation_bits=frozenset({8, 16}), every_edge=True
+    )
+)
 
-def quantized(network, data=None, **options):
+
+def quantized(network, data=None, arithmetic=None, **options):
     after = network.clone()
-    outcome = calibrated(InsertQdq(InsertQdqOptions(**options)), data)(after)
+    pass_ = calibrated(InsertQdq(InsertQdqOptions(**options)), data)
+    if arithmetic is not None:
+        pass_.arithmetic = arithmetic
+    outcome = pass_(after)
     check_graph(after)
     check_operators(after)
     return after, outcome
@@ -87,8 +99,8 @@ def test_weights_are_int8_per_channel_and_the_bias_is_on_the_accumulators_grid()
 
 def test_activations_of_16_bits_lie_about_zero_and_are_nearer_to_float():
     network = residual_network()
-    narrow, _ = quantized(network, profile="npu")
-    wide, _ = quantized(network, profile="npu", activation_bits=16)
+    narrow, _ = quantized(network, arithmetic=INTEGERS_ALONE)
+    wide, _ = quantized(network, arithmetic=INTEGERS_ALONE, activation_bits=16)
     for node in readers(wide.graph, "QuantizeLinear"):
         zero_point = node.inputs[2].const_value.numpy()
         assert zero_point.dtype == np.int16
@@ -103,7 +115,7 @@ def test_activations_of_16_bits_are_refused_where_they_cannot_be():
     old = residual_network()
     old.graph.opset_imports[""] = 20
     with pytest.raises(UsageError, match="quantization to 16 bits needs opset 21"):
-        quantized(old, profile="npu", activation_bits=16)
+        quantized(old, arithmetic=INTEGERS_ALONE, activation_bits=16)
 
 
 def test_a_dense_layer_may_have_one_scale_for_all_outputs():

@@ -1,7 +1,7 @@
-"""What a kind of target computes in integers: the table that decides where a graph is quantized.
+"""What a target computes in which type: targets say it, passes place types by it.
 
-Passes know no targets. The driver names the profile that fits its target, and this table says for
-each operator what quantization means there. An operator that the table does not name stays float.
+Passes know no targets. A target hands its arithmetic over, and a pass that chooses types asks it
+what an operator means there. An operator that a profile does not name stays float.
 """
 
 from __future__ import annotations
@@ -34,10 +34,9 @@ class Treatment(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class IntegerProfile:
-    """What one kind of target computes in integers.
+    """What a target computes in integers.
 
     Attributes:
-        name: How options name it.
         treatments: Operator (of the default domain) to its part in integer arithmetic.
         float_results: Operators whose result stays in memory as float for readers that do not
             multiply it: a residual sum of a transformer reads the normalized float.
@@ -48,7 +47,6 @@ class IntegerProfile:
             machine that has no float arithmetic between two layers.
     """
 
-    name: str
     treatments: Mapping[str, Treatment]
     float_results: frozenset[str] = frozenset()
     signed: bool = False
@@ -61,58 +59,45 @@ class IntegerProfile:
         return self.treatments.get(op_type)
 
 
-def _table(groups: Mapping[Treatment, tuple[str, ...]]) -> dict[str, Treatment]:
+def treatment_table(groups: Mapping[Treatment, tuple[str, ...]]) -> dict[str, Treatment]:
+    """Operator to treatment, from the operators of each treatment."""
     return {op_type: kind for kind, op_types in groups.items() for op_type in op_types}
 
 
-_MOVES = (
+# Operators that move or select values.
+MOVES = (
     "MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split",
     "Identity", "Pad", "Concat", "DepthToSpace", "SpaceToDepth",
 )  # fmt: skip
 # Bounds are applied where integers are written; other functions are looked up by the integer.
-_BOUNDS = ("Relu", "Clip")
-_FUNCTIONS = (
+BOUNDS = ("Relu", "Clip")
+FUNCTIONS = (
     "LeakyRelu", "HardSwish", "HardSigmoid", "Sigmoid", "Swish", "Gelu", "Elu", "Tanh", "Softplus",
     "Mish", "PRelu",
 )  # fmt: skip
-_EPILOGUES = (*_BOUNDS, *_FUNCTIONS)
 
-PROFILES: Mapping[str, IntegerProfile] = {
-    "cpu": IntegerProfile(
-        name="cpu",
-        treatments=_table(
-            {
-                Treatment.LINEAR: ("Conv", "Gemm", "MatMul"),
-                Treatment.SAME_GRID: _MOVES,
-                Treatment.OWN_GRID: ("AveragePool", "GlobalAveragePool", "ReduceMean"),
-                Treatment.EPILOGUE: _EPILOGUES,
-                Treatment.RESIDUAL: ("Add",),
-                Treatment.GATE: ("Mul",),
-            }
-        ),
-        float_results=frozenset(
-            {"LayerNormalization", "RMSNormalization", "SkipLayerNormalization"}
-        ),
+# A machine that multiplies integers, and whose kernels compute in float what follows a product.
+FLOAT_EPILOGUES = IntegerProfile(
+    treatments=treatment_table(
+        {
+            Treatment.LINEAR: ("Conv", "Gemm", "MatMul"),
+            Treatment.SAME_GRID: MOVES,
+            Treatment.OWN_GRID: ("AveragePool", "GlobalAveragePool", "ReduceMean"),
+            Treatment.EPILOGUE: (*BOUNDS, *FUNCTIONS),
+            Treatment.RESIDUAL: ("Add",),
+            Treatment.GATE: ("Mul",),
+        }
     ),
-    "npu": IntegerProfile(
-        name="npu",
-        treatments=_table(
-            {
-                Treatment.LINEAR: ("Conv", "Gemm", "MatMul"),
-                Treatment.SAME_GRID: (*_MOVES, "Resize"),
-                Treatment.OWN_GRID: (
-                    "AveragePool",
-                    "GlobalAveragePool",
-                    "ReduceMean",
-                    *_FUNCTIONS,
-                ),
-                Treatment.EPILOGUE: _BOUNDS,
-                Treatment.RESIDUAL: ("Add", "Sub"),
-                Treatment.GATE: ("Mul",),
-            }
-        ),
-        signed=True,
-        activation_bits=frozenset({8, 16}),
-        every_edge=True,
-    ),
-}
+    float_results=frozenset({"LayerNormalization", "RMSNormalization", "SkipLayerNormalization"}),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Arithmetic:
+    """What a target computes in which type.
+
+    Attributes:
+        integers: What it computes in integers.
+    """
+
+    integers: IntegerProfile = FLOAT_EPILOGUES
