@@ -42,6 +42,9 @@ def compile_command(
     quantize: Annotated[
         Precision | None, typer.Option(help="Quantize weights and activations to 8 bits.")
     ] = None,
+    prune: Annotated[
+        float | None, typer.Option(help="Part of the parameters that is pruned, such as 0.1.")
+    ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option(help="Data that quantization is calibrated with; it needs no labels."),
@@ -90,6 +93,7 @@ def compile_command(
             quantize=None if quantize is None else quantize.value,
             calibration=_calibration(source, calibration, recipe, quantize is not None),
             accuracy_budget=accuracy_budget,
+            prune=prune,
             data=source.default_dataset if data is None and accuracy_budget is not None else data,
             verify_data=verify_data,
             dump_passes=dump_passes,

@@ -46,7 +46,7 @@ from ingot.compiler.quantization import (
     require_precision,
     was_lossy,
 )
-from ingot.compiler.recipe import Recipe, load_recipe
+from ingot.compiler.recipe import PruneOptions, Recipe, load_recipe
 from ingot.compiler.smoothing import has_quantized_activations
 from ingot.data import Dataset
 from ingot.errors import UsageError, VerificationError, own_errors
@@ -114,6 +114,7 @@ def compile_model(
     quantize: Literal["int8"] | None = None,
     calibration: DataLike | None = None,
     accuracy_budget: float | None = None,
+    prune: float | None = None,
     data: Dataset | str | Path | None = None,
     verify_data: DataLike | None = None,
     dump_passes: str | Path | None = None,
@@ -137,6 +138,7 @@ def compile_model(
             or any iterable of mappings from input name to array.
         accuracy_budget: Largest loss of accuracy by quantization, in the unit of the data's metric:
             as many layers as it takes stay in float.
+        prune: Part of the parameters that is pruned, over the recipe's.
         data: Labelled data to hold the budget on, over the recipe's; by default the calibration
             data, where that carries labels.
         verify_data: Real inputs that outputs are compared on before random ones, over the recipe's:
@@ -163,7 +165,7 @@ def compile_model(
         >>> artifact = ingot.compile("model.onnx", "model.ingot")  # doctest: +SKIP
         >>> artifact.session(threads=2).run({"image": image})  # doctest: +SKIP
     """
-    plan = _plan(recipe, target, shapes, quantize, accuracy_budget, fallback)
+    plan = _plan(recipe, target, shapes, quantize, accuracy_budget, prune, fallback)
     chosen = parse_target(plan.target)
     path = artifact_path(output, model)
     read = files_read(model, recipe, plan, calibration, data, verify_data)
@@ -244,6 +246,7 @@ def _plan(
     shapes: Mapping[str, Sequence[int]] | None,
     quantize: str | None,
     accuracy_budget: float | None,
+    prune: float | None,
     fallback: bool | None,
 ) -> Recipe:
     """The recipe with what the call says over it."""
@@ -262,6 +265,10 @@ def _plan(
             "shapes": {**plan.shapes, **{k: tuple(v) for k, v in (shapes or {}).items()}},
         }
     )
+    if prune is not None:
+        if not 0 < prune < 1:
+            raise UsageError(f"the part of the parameters to prune is in (0, 1), not {prune}")
+        plan = plan.model_copy(update={"prune": PruneOptions(ratio=prune)})
     require_precision(plan)
     return plan
 

@@ -45,7 +45,7 @@ def make_passes(
     Raises:
         UsageError: An unknown pass or option, or a pass that needs data has none.
     """
-    passes = [pass_ for spec in plan.passes for pass_ in create(spec)]
+    passes = [pass_ for spec in plan.pipeline for pass_ in create(spec)]
     for pass_ in passes:
         if not isinstance(pass_, IngotPass):
             continue

@@ -60,6 +60,18 @@ class CalibrationOptions(_Section):
     limit: int | None = pydantic.Field(default=None, gt=0)
 
 
+class PruneOptions(_Section):
+    """What is pruned.
+
+    Attributes:
+        ratio: Part of the model's parameters that goes.
+        multiple: What the number of channels left in a group is a multiple of.
+    """
+
+    ratio: float = pydantic.Field(gt=0, lt=1)
+    multiple: int = pydantic.Field(default=8, gt=0)
+
+
 class Recipe(_Section):
     """What to do to a model.
 
@@ -68,6 +80,7 @@ class Recipe(_Section):
         passes: The passes in order; a group's name stands for all of its passes.
         target: ``cpu``, or with options ``cpu:mcpu=znver4``; see ``ingot targets``.
         fallback: Whether ONNX Runtime may run what the target cannot compile.
+        prune: What is pruned, before anything is quantized; a ratio alone will do.
         precision: Precision of weights and activations, except of layers that stay float.
         calibration: What quantization is calibrated with; a path alone will do.
         accuracy_budget: Largest loss of accuracy by quantization, in the unit of the data's metric;
@@ -86,6 +99,7 @@ class Recipe(_Section):
     )
     target: str = "cpu"
     fallback: bool = True
+    prune: PruneOptions | None = None
     precision: Literal["fp32", "int8"] = "fp32"
     calibration: CalibrationOptions = CalibrationOptions()
     accuracy_budget: float | None = pydantic.Field(default=None, ge=0)
@@ -107,6 +121,22 @@ class Recipe(_Section):
     def _path_alone(cls, value: Any) -> Any:
         """Lets calibration data be written as its path."""
         return {"data": str(value)} if isinstance(value, (str, Path)) else value
+
+    @pydantic.field_validator("prune", mode="before")
+    @classmethod
+    def _ratio_alone(cls, value: Any) -> Any:
+        """Lets pruning be written as its ratio."""
+        return {"ratio": value} if isinstance(value, (int, float)) else value
+
+    @property
+    def pipeline(self) -> tuple[PassSpec, ...]:
+        """The passes with the pruning that ``prune`` asks for, before the first quantization."""
+        if self.prune is None:
+            return self.passes
+        groups = [spec.name.split(".")[0] for spec in self.passes]
+        place = groups.index("quantization") if "quantization" in groups else len(groups)
+        pruning = PassSpec(name="pruning.channels", options=self.prune.model_dump())
+        return (*self.passes[:place], pruning, *self.passes[place:])
 
     def quantized(self) -> Recipe:
         """The recipe with the quantization to 8 bits behind its passes, unless it has one."""
@@ -213,6 +243,8 @@ def _validate(raw: dict[str, Any], where: str) -> Recipe:
 def _fields_at(location: list[str]) -> list[str]:
     if location[:1] == ["verify"]:
         return list(VerifyOptions.model_fields)
+    if location[:1] == ["prune"]:
+        return list(PruneOptions.model_fields)
     if location[:1] == ["calibration"]:
         return list(CalibrationOptions.model_fields)
     if location[:1] == ["passes"]:

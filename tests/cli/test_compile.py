@@ -124,3 +124,12 @@ def test_quantizing_without_data_is_a_wrong_call(ingot: Ingot, small_model: Path
     outcome = ingot("compile", small_model, "--quantize", "int8")
     assert outcome.code == 2
     assert "needs calibration data: give it with --calibration PATH" in outcome.error
+
+
+def test_pruning_is_asked_for_by_its_ratio(ingot: Ingot, tmp_path: Path) -> None:
+    path = tmp_path / "pruned.ingot"
+    outcome = ingot("compile", "cifar_resnet", "--prune", "0.1", "-o", path, "--json")
+    assert outcome.code == 0, outcome.err
+    last = json.loads(outcome.out)["passes"][-1]
+    assert last["name"] == "pruning.channels"
+    assert last["initializer_bytes_after"] < 0.91 * last["initializer_bytes_before"]

@@ -91,3 +91,22 @@ def test_a_name_that_is_neither_recipe_nor_file_is_refused() -> None:
     expected = "no recipe 'fp23': give a file .* or one of fp32, int8, none"
     with pytest.raises(UsageError, match=expected):
         load_recipe("fp23")
+
+
+@pytest.mark.parametrize("key", [0.2, {"ratio": 0.2}])
+def test_pruning_comes_before_quantization(key):
+    recipe = load_recipe({"prune": key}).quantized()
+    names = [spec.name for spec in recipe.pipeline]
+    assert names[-2:] == ["pruning.channels", "quantization"]
+    assert recipe.pipeline[-2].options == {"ratio": 0.2, "multiple": 8}
+
+
+def test_pruning_comes_last_where_nothing_is_quantized():
+    assert load_recipe({"prune": 0.2}).pipeline[-1].name == "pruning.channels"
+    assert load_recipe({}).pipeline == load_recipe({}).passes
+
+
+@pytest.mark.parametrize("key", [0, 1, -0.5, {"ration": 0.1}])
+def test_a_wrong_ratio_is_refused(key):
+    with pytest.raises(UsageError, match="prune"):
+        load_recipe({"prune": key})
