@@ -37,7 +37,8 @@ def compile_command(
         str | None, typer.Option(help="Such as cpu or cpu:mcpu=znver4; see `ingot targets`.")
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="A recipe's file (.toml, .yaml) or name (fp32, int8, none).")
+        str | None,
+        typer.Option(help="A recipe's file (.toml, .yaml) or name (fp32, int8, bf16, …)."),
     ] = None,
     quantize: Annotated[
         Precision | None, typer.Option(help="Quantize weights and activations to 8 bits.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,7 +57,7 @@ def _facts(path: Path, manifest: Manifest) -> Table:
         "outputs": "\n".join(map(str, manifest.outputs)),
         "target": f"{manifest.target.spec} ({manifest.target.architecture})",
         "needs": " ".join(manifest.target.features),
-        "precision": str(manifest.precision["default"]),
+        "precision": _precision(manifest),
         "recipe": str(manifest.recipe["name"]),
         "placement": ", ".join(
             f"{where}: {part['nodes']} nodes" for where, part in manifest.placement.items()
@@ -75,6 +76,14 @@ def _facts(path: Path, manifest: Manifest) -> Table:
         if outcome.get("sizes"):
             table.add_row("checked at", _sizes(outcome["sizes"]))
     return table
+
+
+def _precision(manifest: Manifest) -> str:
+    """The default, and how many layers have which."""
+    default = str(manifest.precision["default"])
+    counts = Counter(manifest.precision["layers"].values())
+    parts = ", ".join(f"{kind}: {count}" for kind, count in counts.items())
+    return f"{default} (layers by precision: {parts})" if parts else default
 
 
 def _sizes(sizes: Sequence[Mapping[str, int]]) -> str:

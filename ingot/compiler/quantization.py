@@ -178,11 +178,13 @@ def require_precision(plan: Recipe) -> None:
     """Refuses a recipe whose precision no pass of it brings about.
 
     Raises:
-        UsageError: It says int8 and has no quantization pass.
+        UsageError: It says int8 and has no quantization pass, or 16 bits and no precision pass.
     """
-    quantizes = any(spec.name.split(".")[0] == "quantization" for spec in plan.passes)
-    if plan.precision != "fp32" and not quantizes:
+    group = {"int8": "quantization", "bf16": "precision", "fp16": "precision"}.get(plan.precision)
+    if group is not None and group not in {spec.name.split(".")[0] for spec in plan.passes}:
+        does = "quantizes" if group == "quantization" else "rounds to 16 bits"
+        adds = "add 'quantization', or " if group == "quantization" else ""
         raise UsageError(
-            f"the recipe's precision is {plan.precision}, and none of its passes quantizes: add "
-            "'quantization', or start from the recipe 'int8'"
+            f"the recipe's precision is {plan.precision}, and none of its passes {does}: {adds}"
+            f"start from the recipe '{plan.precision}'"
         )

@@ -100,7 +100,7 @@ class Recipe(_Section):
     target: str = "cpu"
     fallback: bool = True
     prune: PruneOptions | None = None
-    precision: Literal["fp32", "int8"] = "fp32"
+    precision: Literal["fp32", "int8", "bf16", "fp16"] = "fp32"
     calibration: CalibrationOptions = CalibrationOptions()
     accuracy_budget: float | None = pydantic.Field(default=None, ge=0)
     data: str | None = None
@@ -130,11 +130,12 @@ class Recipe(_Section):
 
     @property
     def pipeline(self) -> tuple[PassSpec, ...]:
-        """The passes with the pruning that ``prune`` asks for, before the first quantization."""
+        """The passes with the pruning that ``prune`` asks for, before the first that rounds."""
         if self.prune is None:
             return self.passes
         groups = [spec.name.split(".")[0] for spec in self.passes]
-        place = groups.index("quantization") if "quantization" in groups else len(groups)
+        rounds = [i for i, group in enumerate(groups) if group in ("quantization", "precision")]
+        place = min(rounds, default=len(groups))
         pruning = PassSpec(name="pruning.channels", options=self.prune.model_dump())
         return (*self.passes[:place], pruning, *self.passes[place:])
 
@@ -146,11 +147,20 @@ class Recipe(_Section):
         passes = (*self.passes, PassSpec(name="quantization"))
         return self.model_copy(update={"name": name, "passes": passes, "precision": "int8"})
 
+    def in_sixteen_bits(self, precision: Literal["bf16", "fp16"]) -> Recipe:
+        """The recipe with weights in a type of 16 bits behind its passes."""
+        name = precision if self.name == "fp32" else f"{self.name}-{precision}"
+        stored = PassSpec(name="precision.sixteen-bit-weights", options={"type": precision})
+        passes = (*self.passes, stored)
+        return self.model_copy(update={"name": name, "passes": passes, "precision": precision})
+
 
 # Recipes that can be named instead of given as a file.
 NAMED_RECIPES: Mapping[str, Recipe] = {
     "fp32": Recipe(),
     "int8": Recipe().quantized(),
+    "bf16": Recipe().in_sixteen_bits("bf16"),
+    "fp16": Recipe().in_sixteen_bits("fp16"),
     "none": Recipe(name="none", passes=(), simplify=False),
 }
 

@@ -1,4 +1,4 @@
-"""What precision each layer of a graph computes in, read off its QDQ operators."""
+"""What precision each layer of a graph computes in, read off its QDQ operators and casts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ _NAMES: Mapping[ir.DataType, str] = {
     ir.DataType.UINT8: "uint8",
     ir.DataType.INT4: "int4",
     ir.DataType.UINT4: "uint4",
+    ir.DataType.BFLOAT16: "bf16",
+    ir.DataType.FLOAT16: "fp16",
 }
 
 
@@ -22,8 +24,8 @@ def layer_precisions(graph: ir.Graph) -> dict[str, str]:
 
     Returns:
         By node name: ``int8`` where weights and activation are integers of 8 bits, ``int16 x int8``
-        where activations have 16, ``int8 weights`` (or ``int4 weights``) where only the weights are
-        integers, ``fp32`` where neither is.
+        where activations have 16, ``int8 weights`` (or another type's) where only the weights are
+        stored so, ``fp32`` where neither is.
     """
     found = {}
     for node in graph:
@@ -45,6 +47,6 @@ def layer_precisions(graph: ir.Graph) -> dict[str, str]:
 
 
 def _stored_as(value: ir.Value | None) -> str | None:
-    node = producer(value, "DequantizeLinear")
+    node = producer(value, "DequantizeLinear", "Cast")
     source = None if node is None else constant_tensor(node.inputs[0])
     return None if source is None else _NAMES.get(source.dtype)
