@@ -1,0 +1,1 @@
+"""Joining requests into batches: which wait, which go together, and what runs them."""

@@ -1,0 +1,209 @@
+"""Requests and answers of inference as the HTTP protocol writes them: JSON, and bytes behind it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy.typing as npt
+import orjson
+
+from ingot.runtime.manifest import STRING_DTYPE
+from ingot.serving.protocol.datatypes import (
+    checked_shape,
+    datatype_of,
+    from_raw,
+    from_values,
+    to_raw,
+    to_values,
+)
+from ingot.serving.requests import DEFAULT_PRIORITY, Cause, InferenceRequest, RefusedError
+
+Array = npt.NDArray[Any]
+
+_MOST_TENSORS = 256
+_LONGEST_NAME = 1024
+_MICROSECONDS = 1e6
+_BINARY = "binary_data"
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What a client wants of the outputs.
+
+    Attributes:
+        names: The outputs; none for all.
+        binary: The names of those that are to come as bytes; None for all.
+    """
+
+    names: tuple[str, ...]
+    binary: frozenset[str] | None
+
+    def is_binary(self, name: str) -> bool:
+        """Whether an output is to come as bytes."""
+        return self.binary is None or name in self.binary
+
+
+def read_inference(body: bytes, header_length: int | None) -> tuple[InferenceRequest, Wanted]:
+    """Reads the body of a request for inference.
+
+    Args:
+        body: The JSON, and behind it the bytes of tensors.
+        header_length: The length of the JSON, where there are bytes behind it.
+
+    Raises:
+        RefusedError: It is not such a body.
+    """
+    if header_length is not None and not 0 <= header_length <= len(body):
+        raise _invalid("the header's length is not within the body")
+    view = memoryview(body)
+    said = read_json(view if header_length is None else view[:header_length])
+    raw = view[len(view) if header_length is None else header_length :]
+    return read_request(said, raw)
+
+
+def read_json(text: bytes | memoryview) -> dict[str, Any]:
+    """Reads an object.
+
+    Raises:
+        RefusedError: It is not JSON, or not an object.
+    """
+    try:
+        said = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise _invalid(f"the body is not JSON: {error}") from None
+    if not isinstance(said, dict):
+        raise _invalid("the body has to be a JSON object")
+    return said
+
+
+def read_request(said: Mapping[str, Any], raw: memoryview) -> tuple[InferenceRequest, Wanted]:
+    """Reads a request from its JSON and the bytes behind.
+
+    Raises:
+        RefusedError: It is not a request.
+    """
+    given = said.get("inputs")
+    if not isinstance(given, list) or len(given) > _MOST_TENSORS:
+        raise _invalid(f"'inputs' has to be a list of at most {_MOST_TENSORS} tensors")
+    inputs: dict[str, Array] = {}
+    at = 0
+    for tensor in given:
+        name = _named(tensor, "an input")
+        if name in inputs:
+            raise _invalid(f"input '{name}' is there twice")
+        shape = checked_shape(tensor.get("shape"), name)
+        datatype = str(tensor.get("datatype"))
+        size = _parameters(tensor, name).get("binary_data_size")
+        if size is None:
+            inputs[name] = from_values(tensor.get("data"), datatype, shape, name)
+            continue
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(raw) - at:
+            raise _invalid(f"the bytes of input '{name}' are not within the body")
+        inputs[name] = from_raw(raw[at : at + size], datatype, shape, name)
+        at += size
+    if at != len(raw):
+        raise _invalid(f"{len(raw) - at} bytes are left behind the last input")
+    parameters = _parameters(said, "the request")
+    request = InferenceRequest(
+        inputs,
+        id=_text(said.get("id", ""), "id"),
+        priority=_whole(parameters.get("priority", 0), "priority") or DEFAULT_PRIORITY,
+        deadline=deadline_of(_whole(parameters.get("timeout", 0), "timeout")),
+    )
+    return request, _wanted(said.get("outputs"), parameters)
+
+
+def deadline_of(microseconds: int) -> float | None:
+    """Returns when a request's answer is of no use any more, by its timeout; 0 for never."""
+    return time.monotonic() + microseconds / _MICROSECONDS if microseconds else None
+
+
+def _wanted(outputs: Any, parameters: Mapping[str, Any]) -> Wanted:
+    everything = bool(parameters.get("binary_data_output", False))
+    if outputs is None:
+        return Wanted((), None if everything else frozenset())
+    if not isinstance(outputs, list) or len(outputs) > _MOST_TENSORS:
+        raise _invalid(f"'outputs' has to be a list of at most {_MOST_TENSORS} outputs")
+    names, binary = [], set()
+    for output in outputs:
+        name = _named(output, "an output")
+        asked = _parameters(output, name)
+        if "classification" in asked:
+            raise _invalid("classification is not offered: take the scores of the output itself")
+        names.append(name)
+        if asked.get(_BINARY, everything):
+            binary.add(name)
+    return Wanted(tuple(names), frozenset(binary))
+
+
+def write_inference(
+    model: str, version: str, id: str, outputs: Mapping[str, Array], wanted: Wanted
+) -> tuple[Sequence[bytes | memoryview], int | None]:
+    """Writes an answer.
+
+    Returns:
+        The pieces of the body, and the length of its JSON if there are bytes behind it.
+
+    Raises:
+        RefusedError: There is no output of a name that is wanted.
+    """
+    described = []
+    raw: list[bytes | memoryview] = []
+    for name in wanted.names or outputs:
+        if name not in outputs:
+            raise _invalid(f"no output is called '{name}'; there are {', '.join(outputs)}")
+        array = outputs[name]
+        tensor: dict[str, Any] = {
+            "name": name,
+            "datatype": datatype_of(_dtype_name(array)),
+            "shape": array.shape,
+        }
+        if wanted.is_binary(name):
+            piece = to_raw(array)
+            tensor["parameters"] = {"binary_data_size": len(piece)}
+            raw.append(piece)
+        else:
+            tensor["data"] = to_values(array)
+        described.append(tensor)
+    answer: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": described}
+    if id:
+        answer["id"] = id
+    head = orjson.dumps(answer)
+    return ([head, *raw], len(head)) if raw else ([head], None)
+
+
+def _dtype_name(array: Array) -> str:
+    return STRING_DTYPE if array.dtype.kind in "OUST" else array.dtype.name
+
+
+def _named(tensor: Any, what: str) -> str:
+    name = tensor.get("name") if isinstance(tensor, dict) else None
+    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME:
+        raise _invalid(f"{what} has no name")
+    return name
+
+
+def _parameters(said: Mapping[str, Any], of: str) -> Mapping[str, Any]:
+    parameters = said.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise _invalid(f"the parameters of {of} have to be an object")
+    return parameters
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str) or len(value) > _LONGEST_NAME:
+        raise _invalid(f"'{name}' has to be a string")
+    return value
+
+
+def _whole(value: Any, name: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 63:
+        raise _invalid(f"'{name}' has to be a whole number from 0 on")
+    return value
+
+
+def _invalid(message: str) -> RefusedError:
+    return RefusedError(Cause.INVALID, message)

@@ -1,0 +1,146 @@
+"""Everything that HTTP answers but inference."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from ingot.serving.http.messages import read_json
+from ingot.serving.http.replies import Reply
+from ingot.serving.models.repository import Repository
+from ingot.serving.models.served_model import ServedModel
+from ingot.serving.protocol.description import (
+    model_metadata,
+    model_statistics,
+    server_metadata,
+)
+from ingot.serving.requests import Cause, RefusedError
+
+Answer = Callable[[dict[str, str], bytes], Awaitable[Reply] | Reply]
+
+_MODEL = r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?"
+_REPOSITORY = r"/v2/repository/models/(?P<name>[^/]+)"
+
+
+class Readiness(Protocol):
+    """Says whether a server takes requests."""
+
+    ready: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Route:
+    """What answers requests of a method at paths of a pattern."""
+
+    method: str
+    pattern: re.Pattern[str]
+    answer: Answer
+
+
+class Routes:
+    """Finds what answers a request, and answers it."""
+
+    def __init__(self, repository: Repository, server: Readiness) -> None:
+        """Answers from what there is at the time.
+
+        Args:
+            repository: The models.
+            server: Says whether it is ready.
+        """
+        self._repository = repository
+        self._server = server
+        self._routes = [
+            Route(method, re.compile(pattern), answer)
+            for method, pattern, answer in (
+                ("GET", r"/v2/health/live", self._live),
+                ("GET", r"/v2/health/ready", self._ready),
+                ("GET", r"/v2/?", self._server_metadata),
+                ("GET", r"/v2/models/stats", self._all_statistics),
+                ("GET", _MODEL + r"/ready", self._model_ready),
+                ("GET", _MODEL + r"/stats", self._statistics),
+                ("GET", _MODEL, self._model_metadata),
+                ("POST", r"/v2/repository/index", self._index),
+                ("POST", _REPOSITORY + r"/load", self._load),
+                ("POST", _REPOSITORY + r"/unload", self._unload),
+            )
+        ]
+
+    async def answer(self, method: str, path: str, body: bytes) -> Reply:
+        """Answers a request.
+
+        Raises:
+            IngotError: It has no answer.
+        """
+        allowed = []
+        for route in self._routes:
+            match = route.pattern.fullmatch(path)
+            if match is None:
+                continue
+            if route.method == method or (method == "HEAD" and route.method == "GET"):
+                reply = route.answer(match.groupdict(default=""), body)
+                return reply if isinstance(reply, Reply) else await reply
+            allowed.append(route.method)
+        if allowed:
+            reply = Reply.json({"error": f"{path[:200]} is for {', '.join(allowed)}"}, 405)
+            reply.headers.append((b"allow", ", ".join(allowed).encode()))
+            return reply
+        raise RefusedError(Cause.NOT_FOUND, f"there is nothing at {path[:200]}")
+
+    def _live(self, _: dict[str, str], __: bytes) -> Reply:
+        return Reply(b"")
+
+    def _ready(self, _: dict[str, str], __: bytes) -> Reply:
+        return Reply(b"", status=200 if self._server.ready else 503)
+
+    def _server_metadata(self, _: dict[str, str], __: bytes) -> Reply:
+        return Reply.json(server_metadata())
+
+    def _model_ready(self, path: dict[str, str], _: bytes) -> Reply:
+        self._find(path)
+        return Reply(b"")
+
+    def _model_metadata(self, path: dict[str, str], _: bytes) -> Reply:
+        model = self._find(path)
+        return Reply.json(model_metadata(model, self._repository.versions(model.name)))
+
+    def _statistics(self, path: dict[str, str], _: bytes) -> Reply:
+        return Reply.json({"model_stats": [model_statistics(self._find(path))]})
+
+    def _all_statistics(self, _: dict[str, str], __: bytes) -> Reply:
+        return Reply.json({"model_stats": [*map(model_statistics, self._repository.loaded())]})
+
+    def _index(self, _: dict[str, str], body: bytes) -> Reply:
+        only_ready = bool(read_json(body).get("ready", False)) if body else False
+        return Reply.json(
+            [
+                {
+                    "name": entry.name,
+                    "version": entry.version,
+                    "state": entry.state,
+                    "reason": entry.reason,
+                }
+                for entry in self._repository.index()
+                if entry.state == "READY" or not only_ready
+            ]
+        )
+
+    async def _load(self, path: dict[str, str], body: bytes) -> Reply:
+        parameters: Any = read_json(body).get("parameters", {}) if body else {}
+        if parameters:
+            raise RefusedError(
+                Cause.INVALID,
+                "a model is loaded as it lies in the repository: no parameters can be given",
+            )
+        # Loading reads files and takes long; requests go on meanwhile.
+        await asyncio.to_thread(self._repository.load, path["name"])
+        return Reply.json({})
+
+    async def _unload(self, path: dict[str, str], _: bytes) -> Reply:
+        await asyncio.to_thread(self._repository.unload, path["name"])
+        return Reply.json({})
+
+    def _find(self, path: dict[str, str]) -> ServedModel:
+        return self._repository.find(path["name"], path["version"])

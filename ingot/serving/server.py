@@ -1,0 +1,163 @@
+"""A server: its models, its protocols, and how it starts and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from ingot.errors import UsageError, first_line
+from ingot.serving.access_log import AccessLog
+from ingot.serving.delivery import Delivery
+from ingot.serving.http.application import HttpApplication
+from ingot.serving.http.connection import BoundedConnection
+from ingot.serving.models.repository import Repository, named_artifacts
+from ingot.serving.options import ServerOptions
+
+_BACKLOG = 1024
+
+
+class Server:
+    """Serves artifacts until it is told to end.
+
+    SIGTERM and SIGINT end it: it takes no new connections, says that it is not ready, answers what
+    is under way within ``options.drain_seconds``, and unloads its models.
+
+    Attributes:
+        repository: The models.
+    """
+
+    def __init__(self, options: ServerOptions) -> None:
+        """Loads every model and opens the port.
+
+        Raises:
+            UsageError: There is nothing to serve, or the port cannot be had.
+            IngotError: A model cannot be loaded.
+        """
+        self._options = options
+        _require_folder(options.repository)
+        self._log = AccessLog(options.access_log)
+        self.repository = Repository(
+            options.of_model,
+            named_artifacts(options.artifacts),
+            options.repository,
+            options.drain_seconds,
+        )
+        self._socket = _listening(options.host, options.port)
+        try:
+            self.repository.load_all()
+        except BaseException:
+            self._socket.close()
+            self.repository.close()
+            raise
+        self._application = HttpApplication(self.repository, options, self._log)
+
+    @property
+    def port(self) -> int:
+        """The port for HTTP."""
+        number: int = self._socket.getsockname()[1]
+        return number
+
+    @property
+    def url(self) -> str:
+        """Where HTTP is."""
+        scheme = "http" if self._options.certificate is None else "https"
+        host = self._options.host
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    def run(self, started: Callable[[], Any] = lambda: None) -> None:
+        """Serves until a signal ends it.
+
+        Args:
+            started: Called when requests are answered.
+        """
+        options = self._options
+        config = uvicorn.Config(
+            self._application,
+            http=BoundedConnection,
+            loop="uvloop",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            backlog=_BACKLOG,
+            timeout_graceful_shutdown=max(1, round(options.drain_seconds)),
+            ssl_certfile=options.certificate,
+            ssl_keyfile=options.key,
+        )
+        try:
+            _Serving(config, self._application, self._delivery, started).run([self._socket])
+        finally:
+            self._socket.close()
+            self.repository.close()
+            self._log.close()
+
+    def _delivery(self) -> Delivery:
+        return Delivery(self.repository, self._options.max_requests)
+
+
+class _Serving(uvicorn.Server):
+    """A server of uvicorn's that says when it is ready, and when it is not any more."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        application: HttpApplication,
+        delivery: Callable[[], Delivery],
+        started: Callable[[], Any],
+    ) -> None:
+        super().__init__(config)
+        self._application = application
+        self._delivery = delivery
+        self._tell = started
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Ends in order at the first signal and at once at the second.
+
+        Uvicorn's own raises the signal again afterwards: a server that was asked to end and did so
+        would have failed.
+        """
+        del sig, frame
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._application.delivery = self._delivery()
+        await super().startup(sockets)
+        self._application.ready = True
+        self._tell()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._application.ready = False
+        await super().shutdown(sockets)
+        delivery = self._application.delivery
+        while delivery is not None and delivery.under_way and not self.force_exit:
+            await asyncio.sleep(0.01)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """Opens a port.
+
+    Raises:
+        UsageError: It cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    opened = socket.socket(family)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        opened.bind((host, port))
+    except (OSError, UnicodeError) as error:
+        opened.close()
+        raise UsageError(f"cannot listen at {host}:{port}: {first_line(error)}") from None
+    return opened
+
+
+def _require_folder(folder: Path | None) -> None:
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}")
