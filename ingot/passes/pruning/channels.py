@@ -63,13 +63,18 @@ class PruneChannels(IngotPass[PruneChannelsOptions]):
         )
 
 
-def remove_channels(graph: ir.Graph, couplings: Couplings, removed: set[int]) -> None:
+def remove_channels(
+    graph: ir.Graph, couplings: Couplings, removed: set[int]
+) -> dict[str, dict[int, npt.NDArray[np.bool_]]]:
     """Removes channels from all tensors that have them, in place.
 
     Args:
         graph: The graph.
         couplings: Its couplings.
         removed: Roots of the channels.
+
+    Returns:
+        By the name of a weight that lost channels, and by axis, which positions are left.
     """
     weights = set(weights_of(graph))
     widths = {node: _rows(node) for node in graph if node.op_type == "Conv"}
@@ -90,10 +95,16 @@ def remove_channels(graph: ir.Graph, couplings: Couplings, removed: set[int]) ->
             value.const_value = ir.tensor(
                 np.ascontiguousarray(array), dtype=value.const_value.dtype, name=value.name
             )
+    kept = {
+        str(value.name): {axis: ~lost for axis, lost in axes.items()}
+        for value, axes in gone.items()
+        if value in weights
+    }
     for node, rows in widths.items():
         groups = node.attributes.get_int("group", 1)
         if groups > 1 and rows != _rows(node):  # whole groups went
             node.attributes["group"] = ir.AttrInt64("group", _rows(node) * groups // rows)
+    return kept
 
 
 def _rows(node: ir.Node) -> int:

@@ -126,6 +126,9 @@ def choose_channels(
                 continue
             saved = _saved(group, step, shapes)
             lost = sum(group.importance[taken[index] : taken[index] + step])
+            fits = left - saved >= (1 - ratio) * before * 0.98
+            if not fits:
+                continue
             if saved > 0 and (best is None or lost / saved < best[0]):
                 best = lost / saved, index, step, saved
         if best is None:
