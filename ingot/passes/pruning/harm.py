@@ -21,6 +21,7 @@ from ingot.passes.pruning.couplings import Couplings
 from ingot.passes.pruning.selection import Group
 from ingot.passes.quantization.linear import LinearLayer, linear_layers
 from ingot.passes.quantization.moments import moments
+from ingot.passes.quantization.rounding import without_chance
 from ingot.passes.quantization.walk import Walk
 
 Array = npt.NDArray[Any]
@@ -46,7 +47,27 @@ class Reader:
     columns: dict[int, npt.NDArray[np.int64]]
     weights: Wide
     inverse: Wide
+    mean: Wide
     scale: float
+
+
+@dataclasses.dataclass
+class Probe:
+    """A first step of pruning a group: what its readers' weights and biases become.
+
+    Attributes:
+        group: The group.
+        channels: How many channels go.
+        harm: The part of the readers' variance that is lost, summed.
+        weights: New weights of the readers, with zeros in the removed columns.
+        shifts: What the readers' biases gain.
+    """
+
+    group: Group
+    channels: int
+    harm: float
+    weights: list[tuple[LinearLayer, Array]]
+    shifts: list[tuple[LinearLayer, Wide]]
 
 
 def order_by_harm(
@@ -55,8 +76,13 @@ def order_by_harm(
     groups: Sequence[Group],
     batches: Sequence[Mapping[str, Array]],
     largest_share: float,
-) -> None:
-    """Orders the channels of groups by the harm that they do, in place."""
+    multiple: int,
+) -> list[Probe]:
+    """Orders the channels of groups by the harm that they do, in place.
+
+    Returns:
+        A first step of each group that can make one.
+    """
     wanted = {root: index for index, group in enumerate(groups) for root in group.channels}
     by_group: list[list[Reader]] = [[] for _ in groups]
     walk = Walk(model, batches)
@@ -65,12 +91,18 @@ def order_by_harm(
         if reader is not None:
             for index in {wanted[root] for root in reader.columns}:
                 by_group[index].append(reader)
+    probes = []
     for group, readers in zip(groups, by_group, strict=True):
         if readers:
-            order, harms = _trajectory(group, readers, int(largest_share * len(group.channels)))
+            first = group.step(0, multiple)
+            most = int(largest_share * len(group.channels))
+            order, harms, probe = _trajectory(group, readers, most, first)
+            if probe is not None:
+                probes.append(probe)
             rest = [root for root in group.channels if root not in set(order)]
             group.channels = order + rest
             group.importance = harms + [float("inf")] * len(rest)
+    return probes
 
 
 def _reader(
@@ -87,7 +119,7 @@ def _reader(
         return None
     found = moments(layer, walk.before(layer.node, layer.activation))
     weights = layer.to_rows(layer.array()).astype(np.float64)
-    covariance = found.covariance[0]
+    covariance = without_chance(found.covariance, found.reliable)[0]
     scale = float(np.einsum("ri,ij,rj->", weights, covariance, weights, optimize=True))
     damping = _DAMPING * float(np.trace(covariance)) / len(covariance)
     if not np.isfinite(scale) or scale <= 0 or damping <= 0:
@@ -102,12 +134,16 @@ def _reader(
         {root: np.array(one) for root, one in columns.items()},
         weights,
         np.linalg.inv(covariance + damping * np.eye(len(covariance))),
+        found.mean[0],
         scale,
     )
 
 
-def _trajectory(group: Group, readers: Sequence[Reader], most: int) -> tuple[list[int], list[float]]:
-    """Channels in the order in which they go, and the harm that each adds."""
+def _trajectory(
+    group: Group, readers: Sequence[Reader], most: int, first: int
+) -> tuple[list[int], list[float], Probe | None]:
+    """Channels in the order in which they go, the harm that each adds, and a first step."""
+    probe: Probe | None = None
     states = [(r, r.weights.copy(), r.inverse.copy()) for r in readers]
     left, order, harms = list(group.channels), [], []
     for _ in range(most):
@@ -119,7 +155,21 @@ def _trajectory(group: Group, readers: Sequence[Reader], most: int) -> tuple[lis
         for reader, weights, inverse in states:
             if root in reader.columns:
                 _eliminate(weights, inverse, reader.columns[root])
-    return order, harms
+        if len(order) == first:
+            probe = _probe(group, first, sum(harms), states)
+    return order, harms, probe
+
+
+def _probe(
+    group: Group, channels: int, harm: float, states: Sequence[tuple[Reader, Wide, Wide]]
+) -> Probe:
+    return Probe(
+        group,
+        channels,
+        harm,
+        [(r.layer, r.layer.from_rows(weights)) for r, weights, _ in states],
+        [(r.layer, (r.weights - weights) @ r.mean) for r, weights, _ in states],
+    )
 
 
 def _harms(reader: Reader, weights: Wide, inverse: Wide, roots: Sequence[int]) -> Wide:

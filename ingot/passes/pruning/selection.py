@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -10,6 +11,11 @@ import onnx_ir as ir
 
 from ingot.onnx_graph.matching import FLOATS
 from ingot.passes.pruning.couplings import Couplings
+from ingot.passes.pruning.work import Work
+
+
+# Of the whole, that a last step may take beyond what was asked for.
+_SLACK = 0.02
 
 
 @dataclasses.dataclass
@@ -27,6 +33,11 @@ class Group:
     channels: list[int]
     importance: list[float]
     width: int
+
+    def step(self, taken: int, multiple: int) -> int:
+        """How many channels go at once, so that a multiple of positions is left."""
+        unit = multiple // math.gcd(multiple, self.width)
+        return (len(self.channels) - taken) % unit or unit
 
 
 def weights_of(graph: ir.Graph) -> list[ir.Value]:
@@ -96,67 +107,83 @@ def _relative_norms(value: ir.Value, axis: int) -> list[float]:
     return [float(one) for one in (squares / mean if mean > 0 else squares)]
 
 
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What was chosen to go.
+
+    Attributes:
+        channels: The channels.
+        taken: How many of each group.
+        before: Of what the ratio is of, before.
+        after: The same, after.
+    """
+
+    channels: set[int]
+    taken: list[int]
+    before: float
+    after: float
+
+
 def choose_channels(
-    groups: list[Group], weights: list[ir.Value], ratio: float, multiple: int, largest_share: float
-) -> tuple[list[int], int, int]:
-    """The channels to remove, greedily by importance lost for parameters saved.
+    groups: list[Group],
+    work: Work,
+    saved_of: Work,
+    ratio: float,
+    multiple: int,
+    largest_share: float,
+) -> Choice:
+    """The channels to remove, greedily by importance lost for what is saved.
 
     Channels go in steps that leave a multiple of ``multiple`` in their group.
 
     Args:
         groups: What there is to choose from.
-        weights: All of the model's weights.
-        ratio: Part of all parameters that is to go.
+        work: What a part is to go of.
+        saved_of: What counts as saved where groups are compared.
+        ratio: The part; a little more may go, since channels go in steps.
         multiple: What the number of channels left is to be a multiple of.
         largest_share: The largest part of a group that goes.
-
-    Returns:
-        The channels, and the number of parameters before and after.
     """
-    shapes = {
-        value: list(value.const_value.numpy().shape) for value in weights if value.const_value
-    }
-    before = left = sum(int(np.prod(shape)) for shape in shapes.values())
+    sizes = {value: list(value.const_value.shape.numpy()) for value in work if value.const_value}
+    before = left = _total(work, sizes)
+    goal = (1 - ratio) * before
     taken = [0] * len(groups)
-    while left > (1 - ratio) * before:
-        best: tuple[float, int, int, int] | None = None
+    while left > goal:
+        best: tuple[bool, float, int, int, float] | None = None
         for index, group in enumerate(groups):
-            step = _step(group, taken[index], multiple)
+            step = group.step(taken[index], multiple)
             if taken[index] + step > largest_share * len(group.channels):
                 continue
-            saved = _saved(group, step, shapes)
-            lost = sum(group.importance[taken[index] : taken[index] + step])
-            fits = left - saved >= (1 - ratio) * before * 0.98
-            if not fits:
+            harm = sum(group.importance[taken[index] : taken[index] + step])
+            gain = _saved(group, step, sizes, saved_of)
+            less = _saved(group, step, sizes, work)
+            if less <= 0 or not math.isfinite(harm):
                 continue
-            if saved > 0 and (best is None or lost / saved < best[0]):
-                best = lost / saved, index, step, saved
+            # Steps that go beyond what is asked for come last, the smallest first.
+            beyond = left - less < goal - _SLACK * before
+            cost = less if beyond else harm / gain if gain > 0 else math.inf
+            if best is None or (beyond, cost) < best[:2]:
+                best = beyond, cost, index, step, less
         if best is None:
             break
-        _, index, step, saved = best
+        _, _, index, step, less = best
         taken[index] += step
-        left -= saved
+        left -= less
         for (value, axis), count in groups[index].axes.items():
-            shapes[value][axis] -= step * count
-    return (
-        [root for group, n in zip(groups, taken, strict=True) for root in group.channels[:n]],
-        before,
-        left,
+            sizes[value][axis] -= step * count
+    gone = {root for group, n in zip(groups, taken, strict=True) for root in group.channels[:n]}
+    return Choice(gone, taken, before, left)
+
+
+def _saved(group: Group, step: int, sizes: dict[ir.Value, list[int]], work: Work) -> float:
+    touched: dict[ir.Value, list[int]] = {}
+    for (value, axis), count in group.axes.items():
+        touched.setdefault(value, list(sizes[value]))[axis] -= step * count
+    return sum(
+        work[value] * (math.prod(sizes[value]) - math.prod(after))
+        for value, after in touched.items()
     )
 
 
-def _step(group: Group, taken: int, multiple: int) -> int:
-    """How many channels go at once, so that a multiple of positions is left."""
-    unit = multiple // int(np.gcd(multiple, group.width))
-    return (len(group.channels) - taken) % unit or unit
-
-
-def _saved(group: Group, step: int, shapes: dict[ir.Value, list[int]]) -> int:
-    touched: dict[ir.Value, list[int]] = {}
-    for (value, axis), count in group.axes.items():
-        touched.setdefault(value, list(shapes[value]))[axis] -= step * count
-    return sum(int(np.prod(shapes[v])) - int(np.prod(shape)) for v, shape in touched.items())
-
-
-def _sizes(value: ir.Value) -> list[int]:
-    return [] if value.const_value is None else list(value.const_value.numpy().shape)
+def _total(work: Work, sizes: dict[ir.Value, list[int]]) -> float:
+    return sum(times * math.prod(sizes[value]) for value, times in work.items())
