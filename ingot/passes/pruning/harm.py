@@ -10,7 +10,8 @@ after each, so that of two channels that say the same only one is cheap.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from ingot.passes.quantization.linear import LinearLayer, linear_layers
 from ingot.passes.quantization.moments import moments
 from ingot.passes.quantization.rounding import without_chance
 from ingot.passes.quantization.walk import Walk
+from ingot.progress import Progress, no_progress
 
 Array = npt.NDArray[Any]
 Wide = npt.NDArray[np.float64]
@@ -51,23 +53,34 @@ class Reader:
     scale: float
 
 
-@dataclasses.dataclass
-class Probe:
-    """A first step of pruning a group: what its readers' weights and biases become.
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What becomes of the layers that read a group when some of its channels go.
 
     Attributes:
-        group: The group.
-        channels: How many channels go.
-        harm: The part of the readers' variance that is lost, summed.
-        weights: New weights of the readers, with zeros in the removed columns.
-        shifts: What the readers' biases gain.
+        weights: By the name of a layer's node, its weights, with zeros in the removed columns.
+        shifts: By the name of a layer's node, what its bias gains, [channels].
     """
 
-    group: Group
-    channels: int
-    harm: float
-    weights: list[tuple[LinearLayer, Array]]
-    shifts: list[tuple[LinearLayer, Wide]]
+    weights: Mapping[str, Array]
+    shifts: Mapping[str, Wide]
+
+
+Measure = Callable[[Step], float]
+"""How far the model's outputs move by a step."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """The measured harm of pruning a group.
+
+    Attributes:
+        counts: Numbers of channels removed.
+        errors: The relative squared error of the model's outputs with each.
+    """
+
+    counts: Sequence[int]
+    errors: Sequence[float]
 
 
 def order_by_harm(
@@ -75,13 +88,30 @@ def order_by_harm(
     couplings: Couplings,
     groups: Sequence[Group],
     batches: Sequence[Mapping[str, Array]],
+    *,
     largest_share: float,
     multiple: int,
-) -> list[Probe]:
+    measure: Measure | None = None,
+    progress: Progress = no_progress,
+) -> list[Curve]:
     """Orders the channels of groups by the harm that they do, in place.
 
+    Importance is the part of the readers' variance that is lost; with ``measure`` it is the error of
+    the model's outputs, which is measured for some numbers of channels and follows the readers'
+    loss between them.
+
+    Args:
+        model: The model.
+        couplings: Its couplings.
+        groups: The groups.
+        batches: Complete inputs of the model.
+        largest_share: The largest part of a group that goes.
+        multiple: What the number of channels left is a multiple of.
+        measure: Says how far outputs move.
+        progress: Told of each group.
+
     Returns:
-        A first step of each group that can make one.
+        What was measured of each group.
     """
     wanted = {root: index for index, group in enumerate(groups) for root in group.channels}
     by_group: list[list[Reader]] = [[] for _ in groups]
@@ -91,18 +121,45 @@ def order_by_harm(
         if reader is not None:
             for index in {wanted[root] for root in reader.columns}:
                 by_group[index].append(reader)
-    probes = []
-    for group, readers in zip(groups, by_group, strict=True):
-        if readers:
-            first = group.step(0, multiple)
-            most = int(largest_share * len(group.channels))
-            order, harms, probe = _trajectory(group, readers, most, first)
-            if probe is not None:
-                probes.append(probe)
-            rest = [root for root in group.channels if root not in set(order)]
-            group.channels = order + rest
-            group.importance = harms + [float("inf")] * len(rest)
-    return probes
+    curves = []
+    for number, (group, readers) in enumerate(zip(groups, by_group, strict=True), start=1):
+        progress("measuring what channels do", number, len(groups))
+        most = int(largest_share * len(group.channels))
+        counts = _checkpoints(group, most, multiple) if measure is not None else []
+        order, harms, errors = _trajectory(group, readers, most, counts, measure)
+        curve = Curve(counts, errors)
+        curves.append(curve)
+        gone = set(order)
+        rest = [root for root in group.channels if root not in gone]
+        group.channels = order + rest
+        group.importance = _along(harms, curve) + [math.inf] * len(rest)
+    return curves
+
+
+def _checkpoints(group: Group, most: int, multiple: int) -> list[int]:
+    """The first step, and about an eighth, a quarter and a half of the channels."""
+    steps, taken = [], 0
+    while taken + (step := group.step(taken, multiple)) <= most:
+        taken += step
+        steps.append(taken)
+    wanted = [len(group.channels) * part for part in (0.0, 1 / 8, 1 / 4, 1 / 2)]
+    return sorted({min(steps, key=lambda one: abs(one - place)) for place in wanted}) if steps else []
+
+
+def _along(harms: Sequence[float], curve: Curve) -> list[float]:
+    """Harms of single channels, so that their sums go through what was measured."""
+    if not curve.counts:
+        return list(harms)
+    found, begin, error = list(harms), 0, 0.0
+    for end, measured in zip(curve.counts, curve.errors, strict=True):
+        rise, lost = max(measured - error, 0.0), sum(harms[begin:end])
+        for place in range(begin, end):
+            part = harms[place] / lost if lost > 0 else 1 / (end - begin)
+            found[place] = rise * part
+        begin, error = end, max(error, measured)
+    for place in range(begin, len(found)):
+        found[place] = math.inf
+    return found
 
 
 def _reader(
@@ -140,35 +197,35 @@ def _reader(
 
 
 def _trajectory(
-    group: Group, readers: Sequence[Reader], most: int, first: int
-) -> tuple[list[int], list[float], Probe | None]:
-    """Channels in the order in which they go, the harm that each adds, and a first step."""
-    probe: Probe | None = None
+    group: Group,
+    readers: Sequence[Reader],
+    most: int,
+    counts: Sequence[int],
+    measure: Measure | None,
+) -> tuple[list[int], list[float], list[float]]:
+    """Channels in the order in which they go, the harm that each adds, and errors at counts."""
     states = [(r, r.weights.copy(), r.inverse.copy()) for r in readers]
-    left, order, harms = list(group.channels), [], []
+    left, order, harms, errors = list(group.channels), [], [], []
     for _ in range(most):
-        harm = sum(_harms(reader, weights, inverse, left) for reader, weights, inverse in states)
+        harm = np.zeros(len(left))
+        for reader, weights, inverse in states:
+            harm += _harms(reader, weights, inverse, left)
         best = int(np.argmin(harm))
         root = left.pop(best)
         order.append(root)
-        harms.append(float(np.asarray(harm)[best]))
+        harms.append(float(harm[best]))
         for reader, weights, inverse in states:
             if root in reader.columns:
                 _eliminate(weights, inverse, reader.columns[root])
-        if len(order) == first:
-            probe = _probe(group, first, sum(harms), states)
-    return order, harms, probe
+        if measure is not None and len(order) in counts:
+            errors.append(measure(_step(states)))
+    return order, harms, errors
 
 
-def _probe(
-    group: Group, channels: int, harm: float, states: Sequence[tuple[Reader, Wide, Wide]]
-) -> Probe:
-    return Probe(
-        group,
-        channels,
-        harm,
-        [(r.layer, r.layer.from_rows(weights)) for r, weights, _ in states],
-        [(r.layer, (r.weights - weights) @ r.mean) for r, weights, _ in states],
+def _step(states: Sequence[tuple[Reader, Wide, Wide]]) -> Step:
+    return Step(
+        {str(r.layer.node.name): r.layer.from_rows(weights.copy()) for r, weights, _ in states},
+        {str(r.layer.node.name): (r.weights - weights) @ r.mean for r, weights, _ in states},
     )
 
 

@@ -1,4 +1,4 @@
-"""How far the outputs of a model move when a group of channels is pruned a little."""
+"""How far the outputs of a model move when channels go."""
 
 from __future__ import annotations
 
@@ -9,54 +9,47 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from ingot.passes.pruning.harm import Probe
-from ingot.passes.pruning.selection import Group
-from ingot.progress import Progress, no_progress
+from ingot.passes.pruning.harm import Step
+from ingot.passes.quantization.linear import linear_layer
 from ingot.reference.session import Reference
 
 Array = npt.NDArray[Any]
 
 
-def scale_by_sensitivity(
-    model: ir.Model,
-    probes: Sequence[Probe],
-    batches: Sequence[Mapping[str, Array]],
-    progress: Progress = no_progress,
-) -> list[float]:
-    """Makes harm to layers harm to outputs: each group's importance is scaled by what is measured.
+class OutputError:
+    """Measures the error of a model's floating outputs, relative to their variance.
 
-    A first step of each group alone is taken, with the readers solved for; the model runs on the
-    samples, and the squared error of its outputs, relative to their variance, stands beside the
-    part of the readers' variance that the step loses.
-
-    Returns:
-        The relative squared error of the outputs by the first step of each group.
+    Args:
+        model: The model; not changed.
+        batches: Complete inputs. Those that weights are solved for on would flatter what many
+            weights learned from few samples.
     """
-    expected = _outputs(model, batches)
-    errors = []
-    for number, probe in enumerate(probes, start=1):
-        progress("measuring what groups of channels do", number, len(probes))
-        error = _relative_error(expected, _outputs(_stepped(model, probe), batches))
-        errors.append(error)
-        if probe.harm > 0:
-            scale = error / probe.harm
-            probe.group.importance = [scale * one for one in probe.group.importance]
-    return errors
+
+    def __init__(self, model: ir.Model, batches: Sequence[Mapping[str, Array]]) -> None:
+        self._model = model
+        self._batches = batches
+        self._expected = _outputs(model, batches)
+
+    def __call__(self, step: Step) -> float:
+        """The mean over outputs of the squared error relative to the variance."""
+        return relative_error(self._expected, _outputs(_stepped(self._model, step), self._batches))
 
 
-def _stepped(model: ir.Model, probe: Probe) -> ir.Model:
+def _stepped(model: ir.Model, step: Step) -> ir.Model:
     changed = model.clone()
-    nodes = {node.name: node for node in changed.graph}
-    for layer, weights in probe.weights:
-        value = nodes[layer.node.name].inputs[1]
-        assert value is not None
-        value.const_value = ir.tensor(weights.astype(np.float32), name=value.name)
-    for layer, shift in probe.shifts:
+    for node in changed.graph:
+        name = str(node.name)
+        layer = linear_layer(node) if name in step.weights else None
+        if layer is None:
+            continue
+        layer.weights.const_value = ir.tensor(
+            step.weights[name].astype(np.float32), name=layer.weights.name
+        )
         bias = layer.constant_bias()
-        value = (*nodes[layer.node.name].inputs, None, None, None)[2]
-        if bias is not None and value is not None:
-            value.const_value = ir.tensor((bias + shift).astype(np.float32), name=value.name)
-            value.shape = ir.Shape(shift.shape)
+        if layer.bias is not None and bias is not None:
+            moved = (bias + step.shifts[name]).astype(np.float32)
+            layer.bias.const_value = ir.tensor(moved, name=layer.bias.name)
+            layer.bias.shape = ir.Shape(moved.shape)
     return changed
 
 
@@ -71,27 +64,14 @@ def _outputs(model: ir.Model, batches: Sequence[Mapping[str, Array]]) -> list[li
     return list(found.values())
 
 
-def _relative_error(expected: list[list[Array]], found: list[list[Array]]) -> float:
+def relative_error(expected: Sequence[Sequence[Array]], found: Sequence[Sequence[Array]]) -> float:
+    """The mean over outputs of the squared error relative to the variance; both by batch."""
     errors = []
     for wanted, got in zip(expected, found, strict=True):
-        pairs = list(zip(wanted, got, strict=True))
-        squares = sum(float(np.square(g - w, dtype=np.float64).sum()) for w, g in pairs)
-        whole = np.concatenate([w.reshape(-1) for w, _ in pairs]).astype(np.float64)
+        squares = sum(
+            float(np.square(g - w, dtype=np.float64).sum()) for w, g in zip(wanted, got, strict=True)
+        )
+        whole = np.concatenate([w.reshape(-1) for w in wanted]).astype(np.float64)
         variance = float(np.square(whole - whole.mean()).sum())
         errors.append(squares / variance if variance > 0 else 0.0)
     return float(np.mean(errors)) if errors else 0.0
-
-
-def sensitivity_rows(groups: Sequence[Group], taken: Sequence[int]) -> list[dict[str, Any]]:
-    """A row for each group: what it is, how many of its channels went, and its harm."""
-    rows = []
-    for group, count in zip(groups, taken, strict=True):
-        rows.append(
-            {
-                "tensors": sorted({str(value.name) for value, _ in group.axes}),
-                "channels": len(group.channels),
-                "removed": count,
-                "harm": float(sum(group.importance[:count])),
-            }
-        )
-    return rows
