@@ -92,7 +92,9 @@ def compile_command(
             recipe=recipe,
             shapes=parse_shapes(shape or []),
             quantize=None if quantize is None else quantize.value,
-            calibration=_calibration(source, calibration, recipe, quantize is not None),
+            calibration=_calibration(
+                source, calibration, recipe, quantize is not None or prune is not None
+            ),
             accuracy_budget=accuracy_budget,
             prune=prune,
             data=source.default_dataset if data is None and accuracy_budget is not None else data,
@@ -108,13 +110,13 @@ def compile_command(
 
 
 def _calibration(
-    source: ModelSource, given: Path | None, recipe: str | None, quantize: bool
+    source: ModelSource, given: Path | None, recipe: str | None, wanted: bool
 ) -> Path | None:
     """What was given, else the recipe's (None), else what comes with the model."""
     plan = load_recipe(recipe)
     if given is not None or plan.calibration.data is not None:
         return given
-    return source.default_calibration if quantize or plan.precision == "int8" else None
+    return source.default_calibration if wanted or plan.learns else None
 
 
 def _summary(artifact: Artifact) -> dict[str, object]:

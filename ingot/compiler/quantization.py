@@ -58,7 +58,7 @@ def make_passes(
         if isinstance(pass_, CalibratedPass):
             if calibration is not None:
                 pass_.calibrate_with(calibration)
-            else:
+            elif pass_.needs_data:
                 _ = pass_.calibration
     return passes
 

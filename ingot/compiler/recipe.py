@@ -139,6 +139,11 @@ class Recipe(_Section):
         pruning = PassSpec(name="pruning.channels", options=self.prune.model_dump())
         return (*self.passes[:place], pruning, *self.passes[place:])
 
+    @property
+    def learns(self) -> bool:
+        """Whether samples make the result better: of what is quantized or pruned."""
+        return self.precision == "int8" or self.prune is not None
+
     def quantized(self) -> Recipe:
         """The recipe with the quantization to 8 bits behind its passes, unless it has one."""
         if any(spec.name.split(".")[0] == "quantization" for spec in self.passes):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Sequence
-from typing import ClassVar, Generic, TypeVar, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import onnx_ir as ir
 import pydantic
@@ -74,11 +74,13 @@ class PassOutcome(ir.passes.PassResult):
         declined: Places where it matched in part, with the reason why it was left.
         places: Names of the nodes at the roots of the places where it applied, of a pass that can
             leave places out.
+        facts: What else the pass found, for the manifest and the report; JSON.
     """
 
     applied: int = 0
     declined: Sequence[Declined] = ()
     places: Sequence[str] = ()
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 OptionsT = TypeVar("OptionsT", bound=PassOptions)

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 
@@ -137,8 +138,10 @@ def _record(
     difference = compare_graphs(before, after)
     declined: list[DeclinedRecord] = []
     applied = int(bool(difference))
+    facts: dict[str, Any] = {}
     if isinstance(result, PassOutcome):
         applied = result.applied
+        facts = dict(result.facts)
         declined = [_declined_record(declined) for declined in result.declined]
     return PassRecord(
         name=name,
@@ -154,6 +157,7 @@ def _record(
         initializer_bytes_before=before.initializer_bytes,
         initializer_bytes_after=after.initializer_bytes,
         declined=declined,
+        facts=facts,
     )
 
 

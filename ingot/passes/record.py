@@ -6,7 +6,7 @@ The records are pydantic models: they go into the artifact's manifest and into r
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import onnx_ir as ir
@@ -67,6 +67,7 @@ class PassRecord(_Record):
         initializer_bytes_before: Bytes of all initializers before.
         initializer_bytes_after: The same, after.
         declined: Places where it matched in part, with the reason why it was left.
+        facts: What else the pass found.
         check: The outcome of the numeric check, when one was made.
     """
 
@@ -84,6 +85,7 @@ class PassRecord(_Record):
     initializer_bytes_before: int
     initializer_bytes_after: int
     declined: list[DeclinedRecord]
+    facts: dict[str, Any] = {}
     check: CheckResult | None = None
 
 

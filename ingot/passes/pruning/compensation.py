@@ -1,21 +1,21 @@
 """What is left makes up for what went: weights solved for by least squares on samples.
 
-Layer by layer, in order, the weights W' and the bias b' that are left are those with which the layer
-gives, from the pruned model's input x', most nearly what it gave in the original from x:
+Layer by layer, in order, the weights W' and the bias b' that are left are those with which the
+layer gives, from the pruned model's input x', most nearly what it gave in the original from x:
 
     minimize  E |W x + b - W' x' - b'|^2 + damping |W' - W_kept|^2
 
 over the rows that are left. The solution depends on the second moments of (x, x') alone. Layers are
 visited as the model computes, so that each makes up for what the layers before it still miss: the
-reconstruction of He et al., "Channel Pruning for Accelerating Very Deep Neural Networks" (ICCV 2017),
-section 3.2, with the ridge towards the weights that were there. With x' a part of x and no damping it
-is the update of Optimal Brain Surgeon (Hassibi and Stork, NIPS 1992) for whole columns.
+reconstruction of He et al., "Channel Pruning for Accelerating Very Deep Neural Networks" (ICCV
+2017), section 3.2, with the ridge towards the weights that were there. With x' a part of x and no
+damping it is the update of Optimal Brain Surgeon (Hassibi and Stork, NIPS 1992) for whole columns.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,10 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from ingot.onnx_graph.edits import Names, add_initializer
-from ingot.passes.quantization.linear import LinearLayer, linear_layer
+from ingot.passes.quantization.linear import LinearLayer, linear_layer, linear_layers
 from ingot.passes.quantization.moments import input_rows
 from ingot.passes.quantization.walk import Walk
+from ingot.progress import Progress, no_progress
 
 Array = npt.NDArray[Any]
 Wide = npt.NDArray[np.float64]
@@ -38,9 +39,10 @@ _FEWEST_ROWS = 16384
 
 @dataclasses.dataclass
 class _Sums:
-    """Sums over patches of pruned inputs x' and of what the original gives, r = W x + b - W_kept x'.
+    """Sums over patches of the pruned layer's inputs x' and what it misses, W x - W_kept x'.
 
-    All are by group; ``inputs`` [G, K], ``rests`` [G, R], ``squares`` [G, K, K], ``products`` [G, R, K].
+    All are by group: ``inputs`` [G, K], ``rests`` [G, R], ``squares`` [G, K, K], ``products``
+    [G, R, K].
     """
 
     count: int
@@ -56,6 +58,7 @@ def compensate(
     kept: Mapping[str, Mapping[int, Mask]],
     batches: Sequence[Mapping[str, Array]],
     damping: float,
+    progress: Progress = no_progress,
 ) -> int:
     """Solves for the weights and biases of a pruned model, in place.
 
@@ -65,6 +68,7 @@ def compensate(
         kept: By the name of a weight, which positions along its axes are left.
         batches: Complete inputs of both.
         damping: Part of the mean second moment of an input that is added to each.
+        progress: Told of each layer.
 
     Returns:
         The number of layers that were solved for.
@@ -72,24 +76,24 @@ def compensate(
     names = Names(model)
     nodes = {node.name: node for node in original.graph}
     walks = Walk(original, batches), Walk(model, batches)
-    touched = {name for name in kept}
-    solved, begun = 0, False
-    for node in list(model.graph):
-        layer = linear_layer(node)
-        if layer is None or not _own_weights(layer):
-            continue
-        before = linear_layer(nodes[node.name])
-        if before is None:
-            continue
-        begun = begun or 1 in kept.get(str(layer.weights.name), {})
-        changed = str(layer.weights.name) in touched
-        if not begun and not changed:
-            continue
-        if not begun:
-            continue
+    layers = _behind(model, kept)
+    for number, layer in enumerate(layers, start=1):
+        progress("solving for the weights that are left", number, len(layers))
+        before = linear_layer(nodes[layer.node.name])
+        assert before is not None
         _solve(before, layer, kept.get(str(layer.weights.name), {}), walks, damping, names)
-        solved += 1
-    return solved
+    return len(layers)
+
+
+def _behind(model: ir.Model, kept: Mapping[str, Mapping[int, Mask]]) -> list[LinearLayer]:
+    """The layers from the first that lost columns on, whose weights nothing else reads."""
+    begun, found = False, []
+    for layer in linear_layers(model.graph):
+        lost = kept.get(str(layer.weights.name), {})
+        begun = begun or (layer.groups == 1 and 1 - layer.channel_axis in lost)
+        if begun and _own_weights(layer):
+            found.append(layer)
+    return found
 
 
 def _own_weights(layer: LinearLayer) -> bool:

@@ -1,10 +1,10 @@
-"""What removing channels does to the layers that read them, in the best case: Optimal Brain Surgeon.
+"""What removing channels does to the layers that read them at best: Optimal Brain Surgeon.
 
-A layer with weights W whose input has the centered second moments C loses, when the columns S go and
-the others are solved for anew, tr(W_S (inv(C)_SS)^-1 W_S') of its output's variance (Hassibi and Stork,
-"Second order derivatives for network pruning", NIPS 1992; for blocks of columns Kurtic et al.,
-"ZipLM", NeurIPS 2023). Channels go one by one, the least harmful first, and what is left is solved for
-after each, so that of two channels that say the same only one is cheap.
+A layer with weights W whose input has the centered second moments C loses, when the columns S go
+and the others are solved for anew, tr(W_S (inv(C)_SS)^-1 W_S') of its output's variance (Hassibi
+and Stork, "Second order derivatives for network pruning", NIPS 1992; for blocks of columns Kurtic
+et al., "ZipLM", NeurIPS 2023). Channels go one by one, the least harmful first, and what is left is
+solved for after each, so that of two channels that say the same only one is cheap.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ def order_by_harm(
 ) -> list[Curve]:
     """Orders the channels of groups by the harm that they do, in place.
 
-    Importance is the part of the readers' variance that is lost; with ``measure`` it is the error of
-    the model's outputs, which is measured for some numbers of channels and follows the readers'
+    Importance is the part of the readers' variance that is lost; with ``measure`` it is the error
+    of the model's outputs, which is measured for some numbers of channels and follows the readers'
     loss between them.
 
     Args:
@@ -143,7 +143,9 @@ def _checkpoints(group: Group, most: int, multiple: int) -> list[int]:
         taken += step
         steps.append(taken)
     wanted = [len(group.channels) * part for part in (0.0, 1 / 8, 1 / 4, 1 / 2)]
-    return sorted({min(steps, key=lambda one: abs(one - place)) for place in wanted}) if steps else []
+    return (
+        sorted({min(steps, key=lambda one: abs(one - place)) for place in wanted}) if steps else []
+    )
 
 
 def _along(harms: Sequence[float], curve: Curve) -> list[float]:

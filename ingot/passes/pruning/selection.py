@@ -13,7 +13,6 @@ from ingot.onnx_graph.matching import FLOATS
 from ingot.passes.pruning.couplings import Couplings
 from ingot.passes.pruning.work import Work
 
-
 # Of the whole, that a last step may take beyond what was asked for.
 _SLACK = 0.02
 

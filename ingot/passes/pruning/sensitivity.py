@@ -68,9 +68,8 @@ def relative_error(expected: Sequence[Sequence[Array]], found: Sequence[Sequence
     """The mean over outputs of the squared error relative to the variance; both by batch."""
     errors = []
     for wanted, got in zip(expected, found, strict=True):
-        squares = sum(
-            float(np.square(g - w, dtype=np.float64).sum()) for w, g in zip(wanted, got, strict=True)
-        )
+        pairs = zip(wanted, got, strict=True)
+        squares = sum(float(np.square(g - w, dtype=np.float64).sum()) for w, g in pairs)
         whole = np.concatenate([w.reshape(-1) for w in wanted]).astype(np.float64)
         variance = float(np.square(whole - whole.mean()).sum())
         errors.append(squares / variance if variance > 0 else 0.0)

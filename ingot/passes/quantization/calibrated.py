@@ -15,10 +15,14 @@ OptionsT = TypeVar("OptionsT", bound=PassOptions)
 class CalibratedPass(IngotPass[OptionsT], abc.ABC):
     """Base of the passes that need samples of the model's inputs.
 
+    Attributes:
+        needs_data: Whether the pass can do nothing without samples; one that can does less.
+
     Whoever makes the passes of a recipe gives each of these the samples before it runs.
     """
 
     tolerance: ClassVar[Tolerance] = LOSSY
+    needs_data: ClassVar[bool] = True
 
     def __init__(self, options: OptionsT | None = None) -> None:
         """Takes validated options, or the defaults."""
@@ -28,6 +32,11 @@ class CalibratedPass(IngotPass[OptionsT], abc.ABC):
     def calibrate_with(self, calibration: Calibration) -> None:
         """Gives the pass its samples."""
         self._calibration = calibration
+
+    @property
+    def has_data(self) -> bool:
+        """Whether samples were given."""
+        return self._calibration is not None
 
     @property
     def calibration(self) -> Calibration:

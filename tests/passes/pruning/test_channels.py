@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from ingot.passes.base import LOSSY
 from ingot.passes.manager import PassManager
 from ingot.passes.pruning import PruneChannels
-from ingot.passes.pruning.channels import PruneChannelsOptions, remove_channels
+from ingot.passes.pruning.channels import PruneChannelsOptions
 from ingot.passes.pruning.couplings import Couplings
 from ingot.passes.pruning.node_rules import couple_graph
+from ingot.passes.pruning.removal import remove_channels
 from ingot.passes.pruning.selection import choose_channels, find_groups, weights_of
+from ingot.passes.pruning.work import parameters as work_of_parameters
 from tests.passes.pruning.networks import SIZE, network, networks
 
 
@@ -128,15 +130,15 @@ def test_what_is_left_is_a_multiple(multiple):
     model = network(["conv", "conv"])
     couplings = couple_graph(model.graph)
     groups = find_groups(model.graph, couplings)
-    removed, before, left = choose_channels(
-        groups, weights_of(model.graph), 0.2, multiple, largest_share=0.9
-    )
+    work = work_of_parameters(weights_of(model.graph))
+    choice = choose_channels(groups, work, work, 0.2, multiple, largest_share=0.9)
+    removed = choice.channels
     assert removed
-    assert before == parameters(model)
-    remove_channels(model.graph, couplings, set(removed))
-    assert parameters(model) == left
+    assert choice.before == parameters(model)
+    remove_channels(model.graph, couplings, removed)
+    assert parameters(model) == choice.after
     for group in groups:
-        kept = len(group.channels) - len(set(removed) & set(group.channels))
+        kept = len(group.channels) - len(removed & set(group.channels))
         assert kept == len(group.channels) or kept % multiple == 0
         assert kept > 0
 
