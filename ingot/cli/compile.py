@@ -166,8 +166,9 @@ def _print(artifact: Artifact) -> None:
         console.print(f"{left}; `ingot inspect` says why", soft_wrap=True)
     outcome = manifest.measured.get("verification", {"ran": False, "reason": "switched off"})
     if outcome["ran"] and "rms_error" in outcome:
+        graph = "pruned" if manifest.precision["default"] == "fp32" else "quantized"
         said = (
-            "agrees with ONNX Runtime on the quantized graph: difference "
+            f"agrees with ONNX Runtime on the {graph} graph: difference "
             f"{outcome['rms_error']:.1e} of scale, noise {outcome['rms_noise']:.1e}"
         )
     elif outcome["ran"]:

@@ -53,9 +53,6 @@ class PruneChannelsOptions(PassOptions):
     samples: int = pydantic.Field(
         default=256, gt=0, description="most samples to learn from; images are fewer"
     )
-    damping: float = pydantic.Field(
-        default=0.03, gt=0, description="part of the mean moment that holds weights where they are"
-    )
 
 
 class PruneChannels(CalibratedPass[PruneChannelsOptions]):
@@ -102,7 +99,7 @@ class PruneChannels(CalibratedPass[PruneChannelsOptions]):
             kept = remove_channels(model.graph, couplings, choice.channels)
             if samples and options.compensate:
                 facts["layers_solved_for"] = compensate(
-                    original, model, kept, samples, options.damping, self.calibration.progress
+                    original, model, kept, samples, self.calibration.progress
                 )
         return PassOutcome(
             model=model,

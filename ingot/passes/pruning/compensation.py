@@ -5,7 +5,8 @@ layer gives, from the pruned model's input x', most nearly what it gave in the o
 
     minimize  E |W x + b - W' x' - b'|^2 + damping |W' - W_kept|^2
 
-over the rows that are left. The solution depends on the second moments of (x, x') alone. Layers are
+over the rows that are left; the damping is the one with which half of the samples says most of the
+other half. The solution depends on the second moments of (x, x') alone. Layers are
 visited as the model computes, so that each makes up for what the layers before it still miss: the
 reconstruction of He et al., "Channel Pruning for Accelerating Very Deep Neural Networks" (ICCV
 2017), section 3.2, with the ridge towards the weights that were there. With x' a part of x and no
@@ -15,6 +16,9 @@ damping it is the update of Optimal Brain Surgeon (Hassibi and Stork, NIPS 1992)
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,14 +39,20 @@ Mask = npt.NDArray[np.bool_]
 # Patches per input of a layer, and at least: more than this add little but time.
 _ROWS_PER_INPUT = 16
 _FEWEST_ROWS = 16384
+# Parts of the mean second moment of an input.
+_DAMPINGS = (1e-5, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
-@dataclasses.dataclass
-class _Sums:
-    """Sums over patches of the pruned layer's inputs x' and what it misses, W x - W_kept x'.
+@dataclasses.dataclass(frozen=True)
+class _Moments:
+    """Of the pruned layer's inputs x' and of what it misses, r = W x - W_kept x', by group.
 
-    All are by group: ``inputs`` [G, K], ``rests`` [G, R], ``squares`` [G, K, K], ``products``
-    [G, R, K].
+    Attributes:
+        count: Patches seen.
+        inputs: Sum of x', [groups, inputs].
+        rests: Sum of r, [groups, rows].
+        squares: Sum of x' x'^T, [groups, inputs, inputs].
+        products: Sum of r x'^T, [groups, rows, inputs].
     """
 
     count: int
@@ -51,13 +61,42 @@ class _Sums:
     squares: Wide
     products: Wide
 
+    @classmethod
+    def of(cls, inputs: Wide, rests: Wide) -> _Moments:
+        """Of patches, [groups, patches, inputs] and [groups, patches, rows]."""
+        across = np.swapaxes(inputs, 1, 2)
+        return cls(
+            inputs.shape[1],
+            inputs.sum(axis=1),
+            rests.sum(axis=1),
+            np.matmul(across, inputs),
+            np.swapaxes(np.matmul(across, rests), 1, 2),
+        )
+
+    def plus(self, other: _Moments) -> _Moments:
+        return _Moments(
+            self.count + other.count,
+            self.inputs + other.inputs,
+            self.rests + other.rests,
+            self.squares + other.squares,
+            self.products + other.products,
+        )
+
+    def means(self, *, centered: bool) -> tuple[Wide, Wide]:
+        """The mean of x' x'^T and of r x'^T, around their means where a bias takes these."""
+        squares, products = self.squares / self.count, self.products / self.count
+        if centered:
+            mean = (self.inputs / self.count)[:, None, :]
+            squares = squares - np.swapaxes(mean, 1, 2) * mean
+            products = products - (self.rests / self.count)[:, :, None] * mean
+        return squares, products
+
 
 def compensate(
     original: ir.Model,
     model: ir.Model,
     kept: Mapping[str, Mapping[int, Mask]],
     batches: Sequence[Mapping[str, Array]],
-    damping: float,
     progress: Progress = no_progress,
 ) -> int:
     """Solves for the weights and biases of a pruned model, in place.
@@ -67,7 +106,6 @@ def compensate(
         model: The pruned model.
         kept: By the name of a weight, which positions along its axes are left.
         batches: Complete inputs of both.
-        damping: Part of the mean second moment of an input that is added to each.
         progress: Told of each layer.
 
     Returns:
@@ -81,7 +119,7 @@ def compensate(
         progress("solving for the weights that are left", number, len(layers))
         before = linear_layer(nodes[layer.node.name])
         assert before is not None
-        _solve(before, layer, kept.get(str(layer.weights.name), {}), walks, damping, names)
+        _solve(before, layer, kept.get(str(layer.weights.name), {}), walks, names)
     return len(layers)
 
 
@@ -109,35 +147,51 @@ def _solve(
     layer: LinearLayer,
     kept: Mapping[int, Mask],
     walks: tuple[Walk, Walk],
-    damping: float,
     names: Names,
 ) -> None:
-    groups = layer.groups
     weights = layer.to_rows(layer.array()).astype(np.float64)
-    rows = weights.reshape(groups, -1, weights.shape[1])
-    sums = _collect(before, layer, kept, walks, rows)
-    if sums is None:
+    rows = weights.reshape(layer.groups, -1, weights.shape[1])
+    halves = _collect(before, layer, kept, walks, rows)
+    if not halves:
         return
+    whole = functools.reduce(_Moments.plus, halves)
     holds_bias = layer.node.op_type in ("Conv", "Gemm") or layer.bias is not None
-    count = sums.count
-    squares, products = sums.squares / count, sums.products / count
-    mean, rest = sums.inputs / count, sums.rests / count
+    damping = _best_damping([half.means(centered=holds_bias) for half in halves])
+    update = _update(*whole.means(centered=holds_bias), damping)
+    if not np.isfinite(update).all():
+        return
+    _replace(layer.weights, layer.from_rows((rows + update).reshape(weights.shape)))
     if holds_bias:
-        squares = squares - mean[:, :, None] * mean[:, None, :]
-        products = products - rest[:, :, None] * mean[:, None, :]
-    diagonal = np.diagonal(squares, axis1=1, axis2=2)
-    ridge = damping * diagonal.mean(axis=1)
-    update = np.zeros_like(rows)
-    for group in range(groups):
-        matrix = squares[group] + ridge[group] * np.eye(squares.shape[1])
-        if ridge[group] <= 0 or not np.isfinite(matrix).all():
-            continue
-        update[group] = np.linalg.solve(matrix, products[group].T).T
-    new = rows + update
-    _replace(layer.weights, layer.from_rows(new.reshape(weights.shape)))
-    if holds_bias:
-        shift = (rest - np.einsum("grk,gk->gr", update, mean)).reshape(-1)
-        _shift_bias(layer, shift, names)
+        moved = np.einsum("grk,gk->gr", update, whole.inputs / whole.count)
+        _shift_bias(layer, (whole.rests / whole.count - moved).reshape(-1), names)
+
+
+def _update(squares: Wide, products: Wide, damping: float) -> Wide:
+    """What weights gain: products (squares + ridge)^-1; zero for an infinite damping."""
+    if not math.isfinite(damping):
+        return np.zeros_like(products)
+    diagonal = np.diagonal(squares, axis1=1, axis2=2).mean(axis=1)
+    ridge = np.where(diagonal > 0, damping * diagonal, 1.0)
+    matrices = squares + ridge[:, None, None] * np.eye(squares.shape[1])
+    return np.swapaxes(np.linalg.solve(matrices, np.swapaxes(products, 1, 2)), 1, 2)
+
+
+def _best_damping(halves: Sequence[tuple[Wide, Wide]]) -> float:
+    """The damping with which what one half of the samples says holds best on the other.
+
+    Infinite, that is weights as they are, where none is better than that.
+    """
+    best, least = math.inf, 0.0
+    if len(halves) < 2:
+        return max(_DAMPINGS)
+    for damping in _DAMPINGS:
+        error = 0.0
+        for (squares, products), (others, wanted) in itertools.permutations(halves, 2):
+            update = _update(squares, products, damping)
+            error += float(np.sum((np.matmul(update, others) - 2 * wanted) * update))
+        if error < least:
+            best, least = damping, error
+    return best
 
 
 def _collect(
@@ -146,45 +200,28 @@ def _collect(
     kept: Mapping[int, Mask],
     walks: tuple[Walk, Walk],
     rows: Wide,
-) -> _Sums | None:
-    """Sums over patches that both models see at the same places."""
+) -> list[_Moments]:
+    """Moments of patches that both models see at the same places, of two halves of the samples."""
     values = [
         [array for array in walk.before(one.node, one.activation) if array.size]
         for walk, one in zip(walks, (before, layer), strict=True)
     ]
-    inputs = rows.shape[2]
-    wanted = max(_FEWEST_ROWS, _ROWS_PER_INPUT * inputs) // max(len(values[0]), 1) + 1
+    wanted = max(_FEWEST_ROWS, _ROWS_PER_INPUT * rows.shape[2]) // max(len(values[0]), 1) + 1
     left = kept.get(before.channel_axis)
     targets = _target_rows(before, left, layer.groups)
-    sums: _Sums | None = None
-    for seed, (first, second) in enumerate(zip(*values, strict=True)):
-        chosen = [
-            input_rows(one, array, wanted, np.random.default_rng(seed)).astype(np.float64)
+    halves: dict[int, _Moments] = {}
+    for number, (first, second) in enumerate(zip(*values, strict=True)):
+        seen, found = (
+            input_rows(one, array, wanted, np.random.default_rng(number)).astype(np.float64)
             for one, array in ((before, first), (layer, second))
-        ]
-        if before.groups != layer.groups:
-            chosen[0] = chosen[0][_groups_left(left, before.groups)]
-        x, y = chosen[1], np.matmul(chosen[0], np.swapaxes(targets, 1, 2))
-        rest = y - np.matmul(x, np.swapaxes(rows, 1, 2))
-        found = _Sums(
-            x.shape[1],
-            x.sum(axis=1),
-            rest.sum(axis=1),
-            np.matmul(np.swapaxes(x, 1, 2), x),
-            np.matmul(np.swapaxes(rest, 1, 2), x),
         )
-        sums = found if sums is None else _add(sums, found)
-    return sums
-
-
-def _add(left: _Sums, right: _Sums) -> _Sums:
-    return _Sums(
-        left.count + right.count,
-        left.inputs + right.inputs,
-        left.rests + right.rests,
-        left.squares + right.squares,
-        left.products + right.products,
-    )
+        if before.groups != layer.groups:
+            seen = seen[_groups_left(left, before.groups)]
+        rest = np.matmul(seen, np.swapaxes(targets, 1, 2))
+        rest -= np.matmul(found, np.swapaxes(rows, 1, 2))
+        half, moments = number % 2, _Moments.of(found, rest)
+        halves[half] = halves[half].plus(moments) if half in halves else moments
+    return list(halves.values())
 
 
 def _groups_left(left: Mask | None, groups: int) -> Mask:

@@ -43,7 +43,7 @@ def test_a_channel_that_says_what_another_does_is_made_up_for():
     model = network(["conv"])
     duplicate(model, 1, 4)
     expected = run(model)
-    prune(model, ratio=0.02, largest_share=0.2, damping=1e-9)
+    prune(model, ratio=0.02, largest_share=0.2)
     weight = next(iter(model.graph)).inputs[1]
     assert weight.shape[0] == 5
     np.testing.assert_allclose(run(model), expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
