@@ -24,6 +24,7 @@ class _Source(TypedDict):
 
 class _Precision(TypedDict):
     default: str
+    layers: Mapping[str, str]
 
 
 class _Calibration(TypedDict, total=False):
