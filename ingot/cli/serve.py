@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ingot.cli.text import printable
 from ingot.errors import UsageError
+
+if TYPE_CHECKING:
+    from ingot.serving.server import Server
 
 
 def serve(
@@ -23,6 +26,9 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen at. [127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port for HTTP; 0: any. [8000]")] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="Port for gRPC; 0: any, -1: no gRPC. [8001]")
+    ] = None,
     max_batch_size: Annotated[
         int | None, typer.Option(help="Most rows that requests are joined to. [32]")
     ] = None,
@@ -57,7 +63,7 @@ def serve(
         float | None, typer.Option(help="How long answers may take when it ends. [30]")
     ] = None,
 ) -> None:
-    """Serve artifacts over HTTP (Open Inference Protocol, KServe v2).
+    """Serve artifacts over HTTP and gRPC (Open Inference Protocol, KServe v2).
 
     Example: `ingot serve model.ingot --max-batch-size 16 --max-delay-ms 2`
     """
@@ -84,4 +90,9 @@ def serve(
                 f"{model.threads} threads, {batches}"
             )
         )
-    server.run(lambda: typer.echo(f"serving at {server.url}"))
+    server.run(lambda: typer.echo(_places(server)))
+
+
+def _places(server: Server) -> str:
+    grpc = "" if server.grpc_port is None else f", gRPC at port {server.grpc_port}"
+    return f"serving at {server.url}{grpc}"

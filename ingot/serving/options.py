@@ -69,7 +69,7 @@ class ServerOptions(pydantic.BaseModel):
         repository: A folder of models, ``NAME.ingot`` or ``NAME/VERSION/*.ingot``.
         host: The address that it listens at.
         port: The port for HTTP; 0 for any that is free.
-        grpc_port: The port for gRPC; 0 for any that is free, none for no gRPC.
+        grpc_port: The port for gRPC; 0 for any that is free, -1 for no gRPC.
         max_body_mib: Largest body of a request, also when it is unpacked.
         max_requests: Most requests under way at a time, over all models.
         token: What requests have to bear in ``Authorization: Bearer``; none asks for nothing.
@@ -87,7 +87,7 @@ class ServerOptions(pydantic.BaseModel):
     repository: Path | None = None
     host: str = "127.0.0.1"
     port: int = pydantic.Field(default=8000, ge=0, le=65535)
-    grpc_port: int | None = pydantic.Field(default=8001, ge=0, le=65535)
+    grpc_port: int = pydantic.Field(default=8001, ge=-1, le=65535)
     max_body_mib: float = pydantic.Field(default=64.0, gt=0)
     max_requests: int = pydantic.Field(default=1024, ge=1)
     token: str | None = pydantic.Field(default=None, min_length=1)

@@ -9,11 +9,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import grpc
 import uvicorn
 
 from ingot.errors import UsageError, first_line
 from ingot.serving.access_log import AccessLog
 from ingot.serving.delivery import Delivery
+from ingot.serving.grpc.servicer import Servicer, start_grpc
 from ingot.serving.http.application import HttpApplication
 from ingot.serving.http.connection import BoundedConnection
 from ingot.serving.models.repository import Repository, named_artifacts
@@ -29,7 +31,12 @@ class Server:
     is under way within ``options.drain_seconds``, and unloads its models.
 
     Attributes:
+        options: What it was told.
         repository: The models.
+        application: What answers HTTP.
+        servicer: What answers gRPC, once it has started.
+        grpc_port: The port for gRPC, once it has started; None without.
+        log: The access log.
     """
 
     def __init__(self, options: ServerOptions) -> None:
@@ -39,9 +46,11 @@ class Server:
             UsageError: There is nothing to serve, or the port cannot be had.
             IngotError: A model cannot be loaded.
         """
-        self._options = options
+        self.options = options
+        self.servicer: Servicer | None = None
+        self.grpc_port: int | None = None
         _require_folder(options.repository)
-        self._log = AccessLog(options.access_log)
+        self.log = AccessLog(options.access_log)
         self.repository = Repository(
             options.of_model,
             named_artifacts(options.artifacts),
@@ -55,7 +64,7 @@ class Server:
             self._socket.close()
             self.repository.close()
             raise
-        self._application = HttpApplication(self.repository, options, self._log)
+        self.application = HttpApplication(self.repository, options, self.log)
 
     @property
     def port(self) -> int:
@@ -66,8 +75,8 @@ class Server:
     @property
     def url(self) -> str:
         """Where HTTP is."""
-        scheme = "http" if self._options.certificate is None else "https"
-        host = self._options.host
+        scheme = "http" if self.options.certificate is None else "https"
+        host = self.options.host
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     def run(self, started: Callable[[], Any] = lambda: None) -> None:
@@ -76,9 +85,9 @@ class Server:
         Args:
             started: Called when requests are answered.
         """
-        options = self._options
+        options = self.options
         config = uvicorn.Config(
-            self._application,
+            self.application,
             http=BoundedConnection,
             loop="uvloop",
             lifespan="off",
@@ -92,30 +101,21 @@ class Server:
             ssl_keyfile=options.key,
         )
         try:
-            _Serving(config, self._application, self._delivery, started).run([self._socket])
+            _Serving(config, self, started).run([self._socket])
         finally:
             self._socket.close()
             self.repository.close()
-            self._log.close()
-
-    def _delivery(self) -> Delivery:
-        return Delivery(self.repository, self._options.max_requests)
+            self.log.close()
 
 
 class _Serving(uvicorn.Server):
-    """A server of uvicorn's that says when it is ready, and when it is not any more."""
+    """A server of uvicorn's with gRPC beside it, that says when it is ready and when not."""
 
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        application: HttpApplication,
-        delivery: Callable[[], Delivery],
-        started: Callable[[], Any],
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, server: Server, started: Callable[[], Any]) -> None:
         super().__init__(config)
-        self._application = application
-        self._delivery = delivery
+        self._server = server
         self._tell = started
+        self._grpc: grpc.aio.Server | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Ends in order at the first signal and at once at the second.
@@ -128,17 +128,27 @@ class _Serving(uvicorn.Server):
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self._application.delivery = self._delivery()
+        server, options = self._server, self._server.options
+        delivery = Delivery(server.repository, options.max_requests)
+        server.application.delivery = delivery
+        if options.grpc_port >= 0:
+            servicer = Servicer(server.repository, delivery, options, server.log)
+            server.servicer = servicer
+            self._grpc, server.grpc_port = await start_grpc(servicer, options)
         await super().startup(sockets)
-        self._application.ready = True
+        server.application.ready = True
         self._tell()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._application.ready = False
+        server = self._server
+        server.application.ready = False
+        if server.servicer is not None:
+            server.servicer.ready = False
+        ending = []
+        if self._grpc is not None:
+            ending.append(asyncio.ensure_future(self._grpc.stop(server.options.drain_seconds)))
         await super().shutdown(sockets)
-        delivery = self._application.delivery
-        while delivery is not None and delivery.under_way and not self.force_exit:
-            await asyncio.sleep(0.01)
+        await asyncio.gather(*ending)
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -23,12 +23,14 @@ class Running:
 
     Attributes:
         process: Its process.
-        url: Where it is.
+        url: Where HTTP is.
+        grpc_port: The port for gRPC.
     """
 
-    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+    def __init__(self, process: subprocess.Popen[str], url: str, grpc_port: int) -> None:
         self.process = process
         self.url = url
+        self.grpc_port = grpc_port
 
     @property
     def address(self) -> str:
@@ -57,10 +59,16 @@ class Running:
         return self.process.wait(_ENDS)
 
 
+def _places(line: str) -> tuple[str, int]:
+    url, _, port = line.removeprefix("serving at ").strip().partition(", gRPC at port ")
+    return url, int(port)
+
+
 @contextlib.contextmanager
 def running(*arguments: object) -> Iterator[Running]:
     """Starts ``ingot serve`` with these arguments, at a free port, and ends it afterwards."""
-    command = [sys.executable, "-c", _SERVE, "serve", *map(str, arguments), "--port", "0"]
+    command = [sys.executable, "-c", _SERVE, "serve", *map(str, arguments)]
+    command += ["--port", "0", "--grpc-port", "0"]
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, text=True,
@@ -70,7 +78,7 @@ def running(*arguments: object) -> Iterator[Running]:
         try:
             for line in process.stdout:
                 if line.startswith("serving at "):
-                    yield Running(process, line.removeprefix("serving at ").strip())
+                    yield Running(process, *_places(line))
                     return
             errors.seek(0)
             raise AssertionError(f"the server did not start: {errors.read()}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,13 +18,17 @@ from ingot.serving.protocol.datatypes import (
     to_raw,
     to_values,
 )
-from ingot.serving.requests import DEFAULT_PRIORITY, Cause, InferenceRequest, RefusedError
+from ingot.serving.protocol.parameters import (
+    MOST_TENSORS,
+    deadline_of,
+    priority_of,
+    whole_number,
+)
+from ingot.serving.requests import Cause, InferenceRequest, RefusedError
 
 Array = npt.NDArray[Any]
 
-_MOST_TENSORS = 256
 _LONGEST_NAME = 1024
-_MICROSECONDS = 1e6
 _BINARY = "binary_data"
 
 
@@ -86,8 +89,8 @@ def read_request(said: Mapping[str, Any], raw: memoryview) -> tuple[InferenceReq
         RefusedError: It is not a request.
     """
     given = said.get("inputs")
-    if not isinstance(given, list) or len(given) > _MOST_TENSORS:
-        raise _invalid(f"'inputs' has to be a list of at most {_MOST_TENSORS} tensors")
+    if not isinstance(given, list) or len(given) > MOST_TENSORS:
+        raise _invalid(f"'inputs' has to be a list of at most {MOST_TENSORS} tensors")
     inputs: dict[str, Array] = {}
     at = 0
     for tensor in given:
@@ -110,23 +113,18 @@ def read_request(said: Mapping[str, Any], raw: memoryview) -> tuple[InferenceReq
     request = InferenceRequest(
         inputs,
         id=_text(said.get("id", ""), "id"),
-        priority=_whole(parameters.get("priority", 0), "priority") or DEFAULT_PRIORITY,
-        deadline=deadline_of(_whole(parameters.get("timeout", 0), "timeout")),
+        priority=priority_of(whole_number(parameters.get("priority", 0), "priority")),
+        deadline=deadline_of(whole_number(parameters.get("timeout", 0), "timeout")),
     )
     return request, _wanted(said.get("outputs"), parameters)
-
-
-def deadline_of(microseconds: int) -> float | None:
-    """Returns when a request's answer is of no use any more, by its timeout; 0 for never."""
-    return time.monotonic() + microseconds / _MICROSECONDS if microseconds else None
 
 
 def _wanted(outputs: Any, parameters: Mapping[str, Any]) -> Wanted:
     everything = bool(parameters.get("binary_data_output", False))
     if outputs is None:
         return Wanted((), None if everything else frozenset())
-    if not isinstance(outputs, list) or len(outputs) > _MOST_TENSORS:
-        raise _invalid(f"'outputs' has to be a list of at most {_MOST_TENSORS} outputs")
+    if not isinstance(outputs, list) or len(outputs) > MOST_TENSORS:
+        raise _invalid(f"'outputs' has to be a list of at most {MOST_TENSORS} outputs")
     names, binary = [], set()
     for output in outputs:
         name = _named(output, "an output")
@@ -196,12 +194,6 @@ def _parameters(said: Mapping[str, Any], of: str) -> Mapping[str, Any]:
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, str) or len(value) > _LONGEST_NAME:
         raise _invalid(f"'{name}' has to be a string")
-    return value
-
-
-def _whole(value: Any, name: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 63:
-        raise _invalid(f"'{name}' has to be a whole number from 0 on")
     return value
 
 
