@@ -7,23 +7,18 @@ any ONNX runtime computes what the code does. Rounding is to nearest, ties to ev
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 import pydantic
 
 from ingot.errors import UsageError
-from ingot.onnx_graph.edits import Names, add_initializer
 from ingot.onnx_graph.matching import constant_tensor
 from ingot.passes.base import LOSSY, Declined, IngotPass, PassOptions, PassOutcome, Tolerance
+from ingot.passes.precision.casts import LARGEST, Caster, SixteenBits
 
-_TYPES = {"bf16": np.dtype(ml_dtypes.bfloat16), "fp16": np.dtype(np.float16)}
-_LARGEST = {"bf16": float.fromhex("0x1.fep127"), "fp16": float.fromhex("0x1.ffcp15")}
-# Cast takes bfloat16 since then.
-_BFLOAT16_OPSET = 13
 # The operands of an operator that are multiplied by each other.
 _MULTIPLIED = 2
 
@@ -33,7 +28,7 @@ Operator = Literal["Conv", "ConvTranspose", "Gemm", "MatMul"]
 class SixteenBitWeightsOptions(PassOptions):
     """Options of ``precision.sixteen-bit-weights``."""
 
-    type: Literal["bf16", "fp16"] = pydantic.Field(
+    type: SixteenBits = pydantic.Field(
         default="bf16", description="bf16 has float32's range, fp16 three more bits"
     )
     operators: tuple[Operator, ...] = pydantic.Field(
@@ -59,21 +54,16 @@ class SixteenBitWeights(IngotPass[SixteenBitWeightsOptions]):
     def call(self, model: ir.Model) -> PassOutcome:
         """Rounds the weights of the main graph's layers."""
         self._require_known_layers(model.graph)
-        opset = model.opset_imports.get("", 1)
-        if self.options.type == "bf16" and opset < _BFLOAT16_OPSET:
-            raise UsageError(
-                f"bfloat16 needs opset {_BFLOAT16_OPSET}, the model has {opset}: convert it first"
-            )
-        rounder = _Rounder(model, _TYPES[self.options.type])
+        caster = Caster(model, self.options.type)
         applied, declined = 0, []
         for node, position, array in list(self._weights(model.graph)):
             reason = self._reason_against(node, array)
             if reason is not None:
                 declined.append(Declined(str(node.name), reason))
                 continue
-            rounder.round(node, position, array)
+            caster.round_constant(node, position, array)
             applied += 1
-        rounder.remove_unread()
+        caster.remove_unread()
         return PassOutcome(model, applied > 0, applied, declined)
 
     def _weights(self, graph: ir.Graph) -> Iterator[tuple[ir.Node, int, npt.NDArray[np.float32]]]:
@@ -91,7 +81,7 @@ class SixteenBitWeights(IngotPass[SixteenBitWeightsOptions]):
             return "it is kept in float32"
         if array.size < self.options.smallest:
             return f"its {array.size} weights are too few to matter"
-        largest = _LARGEST[self.options.type]
+        largest = LARGEST[self.options.type]
         beyond = float(np.abs(array).max())
         if np.isfinite(beyond) and beyond > largest:
             return f"a weight of {beyond:.3g} is beyond {self.options.type}'s {largest:.5g}"
@@ -104,42 +94,3 @@ class SixteenBitWeights(IngotPass[SixteenBitWeightsOptions]):
             raise UsageError(
                 f"keep_float names '{unknown[0]}', and the model has no such layer with weights"
             )
-
-
-class _Rounder:
-    """Puts constants of 16 bits in place of float32 ones, each once however often it is read."""
-
-    def __init__(self, model: ir.Model, dtype: np.dtype[Any]) -> None:
-        self._graph = model.graph
-        self._names = Names(model)
-        self._dtype = dtype
-        self._rounded: dict[ir.Value, ir.Value] = {}
-
-    def round(self, node: ir.Node, position: int, array: npt.NDArray[np.float32]) -> None:
-        old = node.inputs[position]
-        assert old is not None
-        if old not in self._rounded:
-            wanted = f"{old.name}_{self._dtype.name}"
-            self._rounded[old] = add_initializer(
-                self._graph, self._names, wanted, array.astype(self._dtype)
-            )
-        real = ir.Value(
-            name=self._names.fresh(f"{old.name}_float32"),
-            type=ir.TensorType(ir.DataType.FLOAT),
-            shape=old.shape,
-        )
-        cast = ir.Node(
-            "",
-            "Cast",
-            [self._rounded[old]],
-            ir.convenience.convert_attributes({"to": int(ir.DataType.FLOAT)}),
-            outputs=[real],
-            name=self._names.fresh(f"{old.name}/Cast"),
-        )
-        self._graph.insert_before(node, cast)
-        node.replace_input_with(position, real)
-
-    def remove_unread(self) -> None:
-        for old in self._rounded:
-            if old.is_initializer() and not old.uses() and not old.is_graph_output():
-                self._graph.initializers.pop(str(old.name))
