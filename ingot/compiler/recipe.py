@@ -153,10 +153,13 @@ class Recipe(_Section):
         return self.model_copy(update={"name": name, "passes": passes, "precision": "int8"})
 
     def in_sixteen_bits(self, precision: Literal["bf16", "fp16"]) -> Recipe:
-        """The recipe with weights in a type of 16 bits behind its passes."""
+        """The recipe with layers in 16 bits, or their weights where the target has no such unit."""
         name = precision if self.name == "fp32" else f"{self.name}-{precision}"
-        stored = PassSpec(name="precision.sixteen-bit-weights", options={"type": precision})
-        passes = (*self.passes, stored)
+        added = tuple(
+            PassSpec(name=f"precision.{name}", options={"type": precision})
+            for name in ("sixteen-bits", "sixteen-bit-weights")
+        )
+        passes = (*self.passes, *added)
         return self.model_copy(update={"name": name, "passes": passes, "precision": precision})
 
 

@@ -22,6 +22,8 @@ def has_quantized_activations(model: ir.Model) -> bool:
 def without_rounding(model: ir.Model) -> ir.Model:
     """A copy in which a quantized activation is only clipped to the range of its integers.
 
+    One that is cast to 16 bits and back is not rounded.
+
     Its outputs differ from those of the graph by the noise of rounding activations alone: the
     measure of how far apart two correct implementations of the graph may come to lie.
 
@@ -35,6 +37,8 @@ def without_rounding(model: ir.Model) -> ir.Model:
             smoother.clip(node)
         elif _is_dynamic(node):
             smoother.multiply_reals(node)
+        elif _rounds_to_sixteen_bits(node):
+            smoother.read_unrounded(node)
     return copy
 
 
@@ -60,6 +64,14 @@ class _Smoother:
             self._replace(reader, clipped)
         if not node.outputs[0].uses() and not node.outputs[0].is_graph_output():
             self._graph.remove(node, safe=True)
+
+    def read_unrounded(self, node: ir.Node) -> None:
+        """Hands a value that is cast to 16 bits to what casts it back to float32."""
+        source = node.inputs[0]
+        assert source is not None
+        for reader in node.outputs[0].consumers():
+            if reader.op_type == "Cast" and reader.outputs[0].dtype == source.dtype:
+                self._replace(reader, source)
 
     def multiply_reals(self, node: ir.Node) -> None:
         """Lets products of dynamically quantized integers multiply what these stand for.
@@ -130,6 +142,16 @@ def _is_activation(node: ir.Node) -> bool:
         and node.op_type == "QuantizeLinear"
         and constant_tensor(node.inputs[0]) is None
         and producer(node.inputs[0], "Constant") is None
+    )
+
+
+def _rounds_to_sixteen_bits(node: ir.Node) -> bool:
+    return (
+        node.domain == ""
+        and node.op_type == "Cast"
+        and node.outputs[0].dtype in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+        and node.inputs[0] is not None
+        and node.inputs[0].dtype == ir.DataType.FLOAT
     )
 
 

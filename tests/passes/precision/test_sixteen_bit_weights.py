@@ -99,8 +99,9 @@ def test_layers_and_opsets_that_cannot_be_are_refused():
 
 def test_channels_are_pruned_before_weights_are_rounded():
     plan = load_recipe("bf16").model_copy(update={"prune": PruneOptions(ratio=0.1)})
-    assert [spec.name for spec in plan.pipeline][-2:] == [
+    assert [spec.name for spec in plan.pipeline][-3:] == [
         "pruning.channels",
+        "precision.sixteen-bits",
         "precision.sixteen-bit-weights",
     ]
 
