@@ -22,9 +22,18 @@ from ingot.runtime.manifest import Manifest
 _MIB = 1 << 20
 
 
-class Precision(str, enum.Enum):
+class Quantization(str, enum.Enum):
     """What a model can be quantized to."""
 
+    int8 = "int8"
+
+
+class Computed(str, enum.Enum):
+    """What a model can be computed in."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
     int8 = "int8"
 
 
@@ -41,7 +50,11 @@ def compile_command(
         typer.Option(help="A recipe's file (.toml, .yaml) or name (fp32, int8, bf16, …)."),
     ] = None,
     quantize: Annotated[
-        Precision | None, typer.Option(help="Quantize weights and activations to 8 bits.")
+        Quantization | None, typer.Option(help="Quantize weights and activations to 8 bits.")
+    ] = None,
+    precision: Annotated[
+        Computed | None,
+        typer.Option(help="What layers compute in; where there is no such unit, weights alone."),
     ] = None,
     prune: Annotated[
         float | None, typer.Option(help="Part of the parameters that is pruned, such as 0.1.")
@@ -92,8 +105,12 @@ def compile_command(
             recipe=recipe,
             shapes=parse_shapes(shape or []),
             quantize=None if quantize is None else quantize.value,
+            precision=None if precision is None else precision.value,
             calibration=_calibration(
-                source, calibration, recipe, quantize is not None or prune is not None
+                source,
+                calibration,
+                recipe,
+                quantize is not None or precision is Computed.int8 or prune is not None,
             ),
             accuracy_budget=accuracy_budget,
             prune=prune,
@@ -166,9 +183,8 @@ def _print(artifact: Artifact) -> None:
         console.print(f"{left}; `ingot inspect` says why", soft_wrap=True)
     outcome = manifest.measured.get("verification", {"ran": False, "reason": "switched off"})
     if outcome["ran"] and "rms_error" in outcome:
-        graph = "pruned" if manifest.precision["default"] == "fp32" else "quantized"
         said = (
-            f"agrees with ONNX Runtime on the {graph} graph: difference "
+            f"agrees with ONNX Runtime on the {outcome['reference']}: difference "
             f"{outcome['rms_error']:.1e} of scale, noise {outcome['rms_noise']:.1e}"
         )
     elif outcome["ran"]:

@@ -46,7 +46,7 @@ from ingot.compiler.quantization import (
     require_precision,
     was_lossy,
 )
-from ingot.compiler.recipe import PruneOptions, Recipe, load_recipe
+from ingot.compiler.recipe import Precision, PruneOptions, Recipe, load_recipe
 from ingot.compiler.smoothing import has_quantized_activations
 from ingot.data import Dataset
 from ingot.errors import UsageError, VerificationError, own_errors
@@ -112,6 +112,7 @@ def compile_model(
     recipe: str | Path | Mapping[str, Any] | Recipe | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     quantize: Literal["int8"] | None = None,
+    precision: Precision | None = None,
     calibration: DataLike | None = None,
     accuracy_budget: float | None = None,
     prune: float | None = None,
@@ -134,6 +135,7 @@ def compile_model(
         recipe: A recipe, its file, its name, or its keys; by default ``fp32``.
         shapes: Shapes of inputs by name, over the recipe's.
         quantize: ``int8`` adds quantization to a recipe that has none.
+        precision: ``int8``, ``bf16`` or ``fp16`` adds the passes for it to a recipe that has none.
         calibration: What quantization is calibrated with, over the recipe's: a path, a data set,
             or any iterable of mappings from input name to array.
         accuracy_budget: Largest loss of accuracy by quantization, in the unit of the data's metric:
@@ -165,7 +167,7 @@ def compile_model(
         >>> artifact = ingot.compile("model.onnx", "model.ingot")  # doctest: +SKIP
         >>> artifact.session(threads=2).run({"image": image})  # doctest: +SKIP
     """
-    plan = _plan(recipe, target, shapes, quantize, accuracy_budget, prune, fallback)
+    plan = _plan(recipe, target, shapes, quantize, precision, accuracy_budget, prune, fallback)
     chosen = parse_target(plan.target)
     path = artifact_path(output, model)
     read = files_read(model, recipe, plan, calibration, data, verify_data)
@@ -244,7 +246,8 @@ def _plan(
     recipe: str | Path | Mapping[str, Any] | Recipe | None,
     target: str | None,
     shapes: Mapping[str, Sequence[int]] | None,
-    quantize: str | None,
+    quantize: Literal["int8"] | None,
+    precision: Precision | None,
     accuracy_budget: float | None,
     prune: float | None,
     fallback: bool | None,
@@ -253,8 +256,11 @@ def _plan(
     plan = load_recipe(recipe)
     if quantize not in (None, "int8"):
         raise UsageError(f"a model cannot be quantized to {quantize!r}; possible is int8")
-    if quantize is not None:
-        plan = plan.quantized()
+    if quantize is not None and precision not in (None, quantize):
+        raise UsageError(f"one of quantize={quantize} and precision={precision} has to go")
+    wanted = precision or quantize
+    if wanted is not None:
+        plan = plan.computed_in(wanted)
     plan = plan.model_copy(
         update={
             "target": target or plan.target,

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pydantic
 import yaml
@@ -25,6 +25,9 @@ _MOST_BYTES = 1 << 20
 _MOST_VALUES = 100_000
 # A key of so many parts, ``a.b.c``.
 _LONG_KEY = re.compile(r"(?:[\w\"'-]+[ \t]*\.[ \t]*){64}")
+
+
+Precision = Literal["fp32", "int8", "bf16", "fp16"]
 
 
 class _Section(pydantic.BaseModel):
@@ -100,7 +103,7 @@ class Recipe(_Section):
     target: str = "cpu"
     fallback: bool = True
     prune: PruneOptions | None = None
-    precision: Literal["fp32", "int8", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     calibration: CalibrationOptions = CalibrationOptions()
     accuracy_budget: float | None = pydantic.Field(default=None, ge=0)
     data: str | None = None
@@ -151,6 +154,25 @@ class Recipe(_Section):
         name = "int8" if self.name == "fp32" else f"{self.name}-int8"
         passes = (*self.passes, PassSpec(name="quantization"))
         return self.model_copy(update={"name": name, "passes": passes, "precision": "int8"})
+
+    def computed_in(self, precision: Precision) -> Recipe:
+        """The recipe with the passes for a precision behind its own.
+
+        Raises:
+            UsageError: There is no such precision, or the recipe has another one.
+        """
+        if self.precision == precision:
+            return self
+        if self.precision != "fp32":
+            raise UsageError(
+                f"recipe '{self.name}' computes in {self.precision}, and {precision} is asked for: "
+                "take another recipe"
+            )
+        if precision == "int8":
+            return self.quantized()
+        if precision == "bf16" or precision == "fp16":
+            return self.in_sixteen_bits(precision)
+        raise UsageError(f"no precision {precision!r}; possible: {', '.join(get_args(Precision))}")
 
     def in_sixteen_bits(self, precision: Literal["bf16", "fp16"]) -> Recipe:
         """The recipe with layers in 16 bits, or their weights where the target has no such unit."""

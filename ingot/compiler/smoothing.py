@@ -1,4 +1,4 @@
-"""A quantized graph without the rounding of its activations: what its integers approximate."""
+"""A graph without the rounding of its activations: what its integers, or 16 bits, approximate."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import onnx_ir as ir
 import pydantic
 
 from ingot.errors import UsageError
-from ingot.onnx_graph.matching import constant_tensor
+from ingot.onnx_graph.matching import constant_tensor, producer
 from ingot.passes.base import Declined, PassOptions, PassOutcome
 from ingot.passes.precision.casts import LARGEST, Caster, SixteenBits
 from ingot.passes.precision.placement import MULTIPLIED, operands, place
@@ -89,6 +89,8 @@ class MultiplyInSixteenBits(CalibratedPass[SixteenBitsOptions]):
             return f"the target does not multiply a {node.op_type} in {kind}"
         if node.op_type not in self.options.operators or node.name in self.options.keep_float:
             return "it is kept in float32"
+        if any(producer(value, "DequantizeLinear") for _, value in operands(node)):
+            return "it is quantized to integers"
         if node.op_type == "Attention" and any(node.inputs[_PAST_KEY:]):
             return "its keys are joined with those of a cache"
         for _, value in operands(node):
@@ -120,9 +122,9 @@ class MultiplyInSixteenBits(CalibratedPass[SixteenBitsOptions]):
                 finite = np.abs(array[np.isfinite(array)])
                 found[value] = float(finite.max(initial=0.0))
         placed = list(place(model.graph, layers))
-        if self.given is not None and self.options.type == "fp16" and placed:
+        if self.has_data and self.options.type == "fp16" and placed:
             names = [str(value.name) for value in placed]
-            seen = self.given.statistics(model, names, histograms=False)
+            seen = self.calibration.statistics(model, names, histograms=False)
             for value, one in zip(placed, seen.values(), strict=True):
                 found[value] = max(abs(one.minimum), abs(one.maximum))
         largest = LARGEST[self.options.type]

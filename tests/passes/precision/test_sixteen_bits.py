@@ -192,3 +192,13 @@ def test_without_its_rounding_the_graph_is_the_float_graph(count, seed):
     expected = Reference(network).run(inputs)["y"]
     actual = Reference(without_rounding(after)).run(inputs)["y"]
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_layers_in_integers_stay_so():
+    network = model(
+        "(float[N,8] x) => (float[N,4] y)",
+        "a = QuantizeLinear(x, s, z) b = DequantizeLinear(a, s, z) y = MatMul(b, w)",
+        {"w": normal(8, 4), "s": np.array(0.1, np.float32), "z": np.array(128, np.uint8)},
+    )
+    _, outcome = apply(network)
+    assert [one.reason for one in outcome.declined] == ["it is quantized to integers"]

@@ -33,7 +33,7 @@ def model(signature: str, body: str, weights: dict[str, np.ndarray], opset: int 
     return found
 
 
-_TYPES = {"float32": "float", "int64": "int64", "bool": "bool"}
+_TYPES = {"float32": "float", "int64": "int64", "uint8": "uint8", "bool": "bool"}
 
 
 def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:
