@@ -26,7 +26,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from ingot.onnx_graph.edits import Names, add_initializer
+from ingot.onnx_graph.edits import Names
+from ingot.passes.pruning.layer_weights import has_own_weights, replace_weights, shift_bias
 from ingot.passes.quantization.linear import LinearLayer, linear_layer, linear_layers
 from ingot.passes.quantization.moments import input_rows
 from ingot.passes.quantization.walk import Walk
@@ -129,17 +130,9 @@ def _behind(model: ir.Model, kept: Mapping[str, Mapping[int, Mask]]) -> list[Lin
     for layer in linear_layers(model.graph):
         lost = kept.get(str(layer.weights.name), {})
         begun = begun or (layer.groups == 1 and 1 - layer.channel_axis in lost)
-        if begun and _own_weights(layer):
+        if begun and has_own_weights(layer):
             found.append(layer)
     return found
-
-
-def _own_weights(layer: LinearLayer) -> bool:
-    """Whether nothing else reads the weights or the bias."""
-    values = [layer.weights] + ([] if layer.bias is None else [layer.bias])
-    if layer.bias is not None and layer.constant_bias() is None:
-        return False
-    return all(len(value.uses()) == 1 and value.is_initializer() for value in values)
 
 
 def _solve(
@@ -160,10 +153,10 @@ def _solve(
     update = _update(*whole.means(centered=holds_bias), damping)
     if not np.isfinite(update).all():
         return
-    _replace(layer.weights, layer.from_rows((rows + update).reshape(weights.shape)))
+    replace_weights(layer, layer.from_rows((rows + update).reshape(weights.shape)))
     if holds_bias:
         moved = np.einsum("grk,gk->gr", update, whole.inputs / whole.count)
-        _shift_bias(layer, (whole.rests / whole.count - moved).reshape(-1), names)
+        shift_bias(layer, (whole.rests / whole.count - moved).reshape(-1), names)
 
 
 def _update(squares: Wide, products: Wide, damping: float) -> Wide:
@@ -235,20 +228,3 @@ def _target_rows(before: LinearLayer, left: Mask | None, groups: int) -> Wide:
     if left is not None:
         weights = weights[left]
     return weights.reshape(groups, -1, weights.shape[1])
-
-
-def _replace(value: ir.Value, array: Array) -> None:
-    value.const_value = ir.tensor(np.ascontiguousarray(array, np.float32), name=value.name)
-
-
-def _shift_bias(layer: LinearLayer, shift: Wide, names: Names) -> None:
-    bias = layer.constant_bias()
-    if layer.bias is not None and bias is not None:
-        _replace(layer.bias, bias + shift)
-        layer.bias.shape = ir.Shape(shift.shape)
-        return
-    graph = layer.node.graph
-    assert isinstance(graph, ir.Graph)
-    value = add_initializer(graph, names, f"{layer.node.name}.bias", shift.astype(np.float32))
-    layer.node.resize_inputs(3)
-    layer.node.replace_input_with(2, value)

@@ -44,15 +44,17 @@ def round_columns(
     # The inputs that matter most are rounded first, while there are others to make it good.
     order = np.argsort(-np.diagonal(hessian, axis1=1, axis2=2), axis=1, kind="stable")
     sorted_rows = np.take_along_axis(hessian, order[:, :, None], axis=1)
-    factor = _inverse_factor(np.take_along_axis(sorted_rows, order[:, None, :], axis=2), damping)
+    factor = inverse_factor(np.take_along_axis(sorted_rows, order[:, None, :], axis=2), damping)
     left = np.take_along_axis(weights, order[:, None, :], axis=2)
     rounded = np.empty_like(left)
+    zero = left == 0.0  # what was pruned stays so
     inputs = left.shape[2]
     for start in range(0, inputs, _BLOCK):
         stop = min(start + _BLOCK, inputs)
         errors = np.empty((*left.shape[:2], stop - start))
         for column in range(start, stop):
             integers = np.clip(np.rint(left[:, :, column] / scales), -limit, limit)
+            integers[zero[:, :, column]] = 0
             if budget is not None:
                 integers = budget.spend(order[:, column], integers)
             rounded[:, :, column] = integers
@@ -95,7 +97,7 @@ def without_chance(covariance: Wide, reliable: Wide) -> Wide:
     return result
 
 
-def _inverse_factor(hessian: Wide, damping: float) -> Wide:
+def inverse_factor(hessian: Wide, damping: float) -> Wide:
     """The upper Cholesky factors U of the damped moments' inverses, H⁻¹ = Uᵀ U.
 
     With rows and columns in reverse order H is a lower triangle times its transpose; put back in
