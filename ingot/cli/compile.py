@@ -57,7 +57,11 @@ def compile_command(
         typer.Option(help="What layers compute in; where there is no such unit, weights alone."),
     ] = None,
     prune: Annotated[
-        float | None, typer.Option(help="Part of the parameters that is pruned, such as 0.1.")
+        str | None,
+        typer.Option(
+            metavar="RATIO|N:M",
+            help="Part of the parameters that goes with whole channels, such as 0.1; or 2:4.",
+        ),
     ] = None,
     calibration: Annotated[
         Path | None,

@@ -115,7 +115,7 @@ def compile_model(
     precision: Precision | None = None,
     calibration: DataLike | None = None,
     accuracy_budget: float | None = None,
-    prune: float | None = None,
+    prune: float | str | None = None,
     data: Dataset | str | Path | None = None,
     verify_data: DataLike | None = None,
     dump_passes: str | Path | None = None,
@@ -140,7 +140,8 @@ def compile_model(
             or any iterable of mappings from input name to array.
         accuracy_budget: Largest loss of accuracy by quantization, in the unit of the data's metric:
             as many layers as it takes stay in float.
-        prune: Part of the parameters that is pruned, over the recipe's.
+        prune: Part of the parameters that is pruned with whole channels, or N:M (``2:4``: of each
+            four input channels two stay); over the recipe's.
         data: Labelled data to hold the budget on, over the recipe's; by default the calibration
             data, where that carries labels.
         verify_data: Real inputs that outputs are compared on before random ones, over the recipe's:
@@ -249,7 +250,7 @@ def _plan(
     quantize: Literal["int8"] | None,
     precision: Precision | None,
     accuracy_budget: float | None,
-    prune: float | None,
+    prune: float | str | None,
     fallback: bool | None,
 ) -> Recipe:
     """The recipe with what the call says over it."""
@@ -272,9 +273,7 @@ def _plan(
         }
     )
     if prune is not None:
-        if not 0 < prune < 1:
-            raise UsageError(f"the part of the parameters to prune is in (0, 1), not {prune}")
-        plan = plan.model_copy(update={"prune": PruneOptions(ratio=prune)})
+        plan = plan.model_copy(update={"prune": PruneOptions.parse(str(prune))})
     require_precision(plan)
     return plan
 

@@ -67,12 +67,46 @@ class PruneOptions(_Section):
     """What is pruned.
 
     Attributes:
-        ratio: Part of the model's parameters that goes.
+        ratio: Part of the model's parameters that goes with whole channels.
         multiple: What the number of channels left in a group is a multiple of.
+        pattern: N:M, such as ``2:4``: so many of so many input channels stay, the others are zero.
     """
 
-    ratio: float = pydantic.Field(gt=0, lt=1)
+    ratio: float | None = pydantic.Field(default=None, gt=0, lt=1)
     multiple: int = pydantic.Field(default=8, gt=0)
+    pattern: str | None = pydantic.Field(default=None, pattern=r"^[1-9][0-9]*:[1-9][0-9]*$")
+
+    @pydantic.model_validator(mode="after")
+    def _something(self) -> PruneOptions:
+        if self.ratio is None and self.pattern is None:
+            raise ValueError("give a ratio, a pattern, or both")
+        return self
+
+    @classmethod
+    def parse(cls, text: str) -> PruneOptions:
+        """Reads a ratio or a pattern: ``0.1``, ``2:4``.
+
+        Raises:
+            UsageError: It is neither.
+        """
+        key = "pattern" if ":" in text else "ratio"
+        try:
+            return cls.model_validate({key: text})
+        except pydantic.ValidationError as error:
+            raise UsageError(
+                f"what to prune is a part of the parameters between 0 and 1, or N:M, not {text!r}"
+            ) from error
+
+    @property
+    def passes(self) -> tuple[PassSpec, ...]:
+        """The passes that do this: whole channels first."""
+        specs = []
+        if self.ratio is not None:
+            options = {"ratio": self.ratio, "multiple": self.multiple}
+            specs.append(PassSpec(name="pruning.channels", options=options))
+        if self.pattern is not None:
+            specs.append(PassSpec(name="pruning.sparsity", options={"pattern": self.pattern}))
+        return tuple(specs)
 
 
 class Recipe(_Section):
@@ -83,7 +117,7 @@ class Recipe(_Section):
         passes: The passes in order; a group's name stands for all of its passes.
         target: ``cpu``, or with options ``cpu:mcpu=znver4``; see ``ingot targets``.
         fallback: Whether ONNX Runtime may run what the target cannot compile.
-        prune: What is pruned, before anything is quantized; a ratio alone will do.
+        prune: What is pruned, before anything is quantized; a ratio or N:M alone will do.
         precision: Precision of weights and activations, except of layers that stay float.
         calibration: What quantization is calibrated with; a path alone will do.
         accuracy_budget: Largest loss of accuracy by quantization, in the unit of the data's metric;
@@ -127,8 +161,10 @@ class Recipe(_Section):
 
     @pydantic.field_validator("prune", mode="before")
     @classmethod
-    def _ratio_alone(cls, value: Any) -> Any:
-        """Lets pruning be written as its ratio."""
+    def _one_alone(cls, value: Any) -> Any:
+        """Lets pruning be written as its ratio or its pattern."""
+        if isinstance(value, str):
+            return {"pattern": value}
         return {"ratio": value} if isinstance(value, (int, float)) else value
 
     @property
@@ -139,8 +175,7 @@ class Recipe(_Section):
         groups = [spec.name.split(".")[0] for spec in self.passes]
         rounds = [i for i, group in enumerate(groups) if group in ("quantization", "precision")]
         place = min(rounds, default=len(groups))
-        pruning = PassSpec(name="pruning.channels", options=self.prune.model_dump())
-        return (*self.passes[:place], pruning, *self.passes[place:])
+        return (*self.passes[:place], *self.prune.passes, *self.passes[place:])
 
     @property
     def learns(self) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ingot.compiler.recipe import NAMED_RECIPES, Recipe, load_recipe
+from ingot.compiler.recipe import NAMED_RECIPES, PruneOptions, Recipe, load_recipe
 from ingot.errors import UsageError
 
 TOML = """
@@ -106,7 +106,24 @@ def test_pruning_comes_last_where_nothing_is_quantized():
     assert load_recipe({}).pipeline == load_recipe({}).passes
 
 
-@pytest.mark.parametrize("key", [0, 1, -0.5, {"ration": 0.1}])
+@pytest.mark.parametrize("key", ["2:4", {"pattern": "2:4"}])
+def test_a_pattern_is_pruned_too(key):
+    (spec,) = load_recipe({"prune": key, "passes": []}).pipeline
+    assert (spec.name, spec.options) == ("pruning.sparsity", {"pattern": "2:4"})
+
+
+def test_channels_go_before_zeros_come():
+    recipe = load_recipe({"prune": {"ratio": 0.1, "pattern": "2:4"}, "passes": []})
+    assert [spec.name for spec in recipe.pipeline] == ["pruning.channels", "pruning.sparsity"]
+
+
+@pytest.mark.parametrize("text", ["2", "nan", "a:b", "-0.1", ""])
+def test_what_to_prune_is_a_part_or_a_pattern(text):
+    with pytest.raises(UsageError, match="what to prune is"):
+        PruneOptions.parse(text)
+
+
+@pytest.mark.parametrize("key", [0, 1, -0.5, {"ration": 0.1}, {}, "2-4"])
 def test_a_wrong_ratio_is_refused(key):
     with pytest.raises(UsageError, match="prune"):
         load_recipe({"prune": key})
