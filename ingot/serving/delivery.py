@@ -102,31 +102,29 @@ class Delivery:
 
 
 class Asked:
-    """A request under way, as who asked can give it up."""
+    """Requests under way, as who asked can give them up together."""
 
     def __init__(self) -> None:
-        self._parts: tuple[ServedModel, Ticket, asyncio.Future[Outcome]] | None = None
+        self._parts: list[tuple[ServedModel, Ticket, asyncio.Future[Outcome]]] = []
         self._watcher: asyncio.Task[None] | None = None
 
     def begin(self, model: ServedModel, ticket: Ticket, future: asyncio.Future[Outcome]) -> None:
-        """Says what there is to give up."""
-        self._parts = model, ticket, future
+        """Says what there is to give up, too."""
+        self._parts.append((model, ticket, future))
 
     def watched_by(self, watcher: asyncio.Task[None]) -> None:
-        """Has a task look whether the client is there, until the request ends."""
+        """Has a task look whether the client is there, until the requests end."""
         self._watcher = watcher
 
     def end(self) -> None:
         """There is nothing to give up any more."""
-        self._parts = None
+        self._parts.clear()
         if self._watcher is not None:
             self._watcher.cancel()
 
     def give_up(self) -> None:
-        """Frees the request's place; it ends with a refusal."""
-        if self._parts is None:
-            return
-        model, ticket, future = self._parts
-        model.cancel(ticket)
-        if not future.done():
-            future.set_result(RefusedError(Cause.CANCELLED, "the client left"))
+        """Frees the requests' places; they end with a refusal."""
+        for model, ticket, future in self._parts:
+            model.cancel(ticket)
+            if not future.done():
+                future.set_result(RefusedError(Cause.CANCELLED, "the client left"))

@@ -6,17 +6,24 @@ No framework stands between: a small model answers in less time than one takes t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from ingot.errors import IngotError
 from ingot.serving.access_log import AccessLog
 from ingot.serving.delivery import Asked, Delivery
 from ingot.serving.http.bodies import Compressor, read_body
-from ingot.serving.http.messages import read_inference, write_inference
+from ingot.serving.http.messages import (
+    Wanted,
+    read_inference,
+    read_list,
+    write_inference,
+    write_list,
+)
 from ingot.serving.http.replies import Reply, error_reply
 from ingot.serving.http.routes import Routes
 from ingot.serving.models.repository import Repository
@@ -30,6 +37,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _logger = logging.getLogger("ingot.serving")
 _MODELS = "/v2/models/"
 _INFER = "/infer"
+_LIST = "/infer-list"
 _VERSIONS = "versions"
 _HEADER_LENGTH = b"inference-header-content-length"
 _BEARER = b"Bearer "
@@ -72,6 +80,8 @@ class HttpApplication:
             self._authenticate(path, headers)
             if method == "POST" and path.endswith(_INFER) and path.startswith(_MODELS):
                 reply = await self._infer(path, headers, receive)
+            elif method == "POST" and path.endswith(_LIST) and path.startswith(_MODELS):
+                reply = await self._infer_list(path, headers, receive)
             else:
                 body = await read_body(receive, headers, self._most_bytes)
                 reply = await self._routes.answer(method, path, body)
@@ -100,21 +110,61 @@ class HttpApplication:
             raise RefusedError(Cause.UNAUTHENTICATED, "a valid bearer token is needed")
 
     async def _infer(self, path: str, headers: Mapping[bytes, bytes], receive: Receive) -> Reply:
-        name, version = _model_of(path)
+        name, version = _model_of(path, _INFER)
         body = await read_body(receive, headers, self._most_bytes)
         request, wanted = read_inference(body, _header_length(headers))
-        if self.delivery is None:
-            raise RefusedError(Cause.UNAVAILABLE, "the server is starting")
-        asked = Asked()
-        loop = asyncio.get_running_loop()
-        watcher = loop.call_later(_WATCH_AFTER, _watch, loop, receive, asked)
-        try:
-            model, outputs = await self.delivery.infer(name, version, request, asked)
-        finally:
-            watcher.cancel()
-            asked.end()
+        with _watched(receive) as asked:
+            model, outputs = await self._asker().infer(name, version, request, asked)
         pieces, length = write_inference(model.name, model.version, request.id, outputs, wanted)
         return Reply.inference(pieces, length)
+
+    async def _infer_list(
+        self, path: str, headers: Mapping[bytes, bytes], receive: Receive
+    ) -> Reply:
+        """Answers requests that came in one body: each has its own outcome."""
+        name, version = _model_of(path, _LIST)
+        body = await read_body(receive, headers, self._most_bytes)
+        requests = read_list(body, _header_length(headers))
+        asker = self._asker()
+        with _watched(receive) as asked:
+            ready = [each for each in requests if not isinstance(each, RefusedError)]
+            outcomes = iter(
+                await asyncio.gather(
+                    *(asker.infer(name, version, request, asked) for request, _ in ready),
+                    return_exceptions=True,
+                )
+            )
+        answers: list[tuple[str, str, str, Mapping[str, Any], Wanted] | RefusedError] = []
+        for each in requests:
+            if isinstance(each, RefusedError):
+                answers.append(each)
+                continue
+            outcome = next(outcomes)
+            if isinstance(outcome, RefusedError):
+                answers.append(outcome)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                model, outputs = outcome
+                answers.append((model.name, model.version, each[0].id, outputs, each[1]))
+        return Reply.inference(*write_list(answers))
+
+    def _asker(self) -> Delivery:
+        if self.delivery is None:
+            raise RefusedError(Cause.UNAVAILABLE, "the server is starting")
+        return self.delivery
+
+
+@contextlib.contextmanager
+def _watched(receive: Receive) -> Iterator[Asked]:
+    """Gives up what is asked within, should the client leave."""
+    asked, loop = Asked(), asyncio.get_running_loop()
+    watcher = loop.call_later(_WATCH_AFTER, _watch, loop, receive, asked)
+    try:
+        yield asked
+    finally:
+        watcher.cancel()
+        asked.end()
 
 
 def _watch(loop: asyncio.AbstractEventLoop, receive: Receive, asked: Asked) -> None:
@@ -128,9 +178,9 @@ def _watch(loop: asyncio.AbstractEventLoop, receive: Receive, asked: Asked) -> N
     asked.watched_by(loop.create_task(leave()))
 
 
-def _model_of(path: str) -> tuple[str, str]:
+def _model_of(path: str, end: str) -> tuple[str, str]:
     """The model and version that a path of inference names."""
-    parts = path[len(_MODELS) : -len(_INFER)].split("/")
+    parts = path[len(_MODELS) : -len(end)].split("/")
     if len(parts) == 1:
         return parts[0], ""
     if len(parts) == 3 and parts[1] == _VERSIONS:

@@ -29,7 +29,9 @@ from ingot.serving.requests import Cause, InferenceRequest, RefusedError
 Array = npt.NDArray[Any]
 
 _LONGEST_NAME = 1024
+_MOST_REQUESTS = 1024
 _BINARY = "binary_data"
+_SIZE = "binary_data_size"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +61,67 @@ def read_inference(body: bytes, header_length: int | None) -> tuple[InferenceReq
     Raises:
         RefusedError: It is not such a body.
     """
+    said, raw = _parts(body, header_length)
+    request, wanted, rest = _read_request(said, raw)
+    _require_end(rest)
+    return request, wanted
+
+
+def read_list(
+    body: bytes, header_length: int | None
+) -> list[tuple[InferenceRequest, Wanted] | RefusedError]:
+    """Reads the body of a list of requests, ``{"requests": [...]}``; raw tensors in their order.
+
+    Returns:
+        The requests; in the place of one whose tensors are wrong, what is wrong with it.
+
+    Raises:
+        RefusedError: It is not such a body.
+    """
+    said, raw = _parts(body, header_length)
+    given = said.get("requests")
+    if not isinstance(given, list) or not 0 < len(given) <= _MOST_REQUESTS:
+        raise _invalid(f"'requests' has to be a list of 1 to {_MOST_REQUESTS} requests")
+    read: list[tuple[InferenceRequest, Wanted] | RefusedError] = []
+    for each in given:
+        if not isinstance(each, dict):
+            raise _invalid("a request has to be a JSON object")
+        size = _raw_size(each)
+        if size > len(raw):
+            raise _invalid("the bytes of a request are not within the body")
+        try:
+            request, wanted, rest = _read_request(each, raw[:size])
+            _require_end(rest)
+            read.append((request, wanted))
+        except RefusedError as error:
+            read.append(error)
+        raw = raw[size:]
+    _require_end(raw)
+    return read
+
+
+def _parts(body: bytes, header_length: int | None) -> tuple[dict[str, Any], memoryview]:
     if header_length is not None and not 0 <= header_length <= len(body):
         raise _invalid("the header's length is not within the body")
     view = memoryview(body)
     said = read_json(view if header_length is None else view[:header_length])
-    raw = view[len(view) if header_length is None else header_length :]
-    return read_request(said, raw)
+    return said, view[len(view) if header_length is None else header_length :]
+
+
+def _require_end(rest: memoryview) -> None:
+    if len(rest):
+        raise _invalid(f"{len(rest)} bytes are left behind the last input")
+
+
+def _raw_size(said: Mapping[str, Any]) -> int:
+    """Bytes that the tensors of a request have behind the JSON."""
+    inputs = said.get("inputs")
+    total = 0
+    for tensor in inputs if isinstance(inputs, list) else ():
+        parameters = tensor.get("parameters") if isinstance(tensor, dict) else None
+        if isinstance(parameters, dict) and _SIZE in parameters:
+            total += whole_number(parameters[_SIZE], _SIZE)
+    return total
 
 
 def read_json(text: bytes | memoryview) -> dict[str, Any]:
@@ -82,33 +139,28 @@ def read_json(text: bytes | memoryview) -> dict[str, Any]:
     return said
 
 
-def read_request(said: Mapping[str, Any], raw: memoryview) -> tuple[InferenceRequest, Wanted]:
-    """Reads a request from its JSON and the bytes behind.
-
-    Raises:
-        RefusedError: It is not a request.
-    """
+def _read_request(
+    said: Mapping[str, Any], raw: memoryview
+) -> tuple[InferenceRequest, Wanted, memoryview]:
+    """Reads a request from its JSON and the bytes behind; returns the bytes left, too."""
     given = said.get("inputs")
     if not isinstance(given, list) or len(given) > MOST_TENSORS:
         raise _invalid(f"'inputs' has to be a list of at most {MOST_TENSORS} tensors")
     inputs: dict[str, Array] = {}
-    at = 0
     for tensor in given:
         name = _named(tensor, "an input")
         if name in inputs:
             raise _invalid(f"input '{name}' is there twice")
         shape = checked_shape(tensor.get("shape"), name)
         datatype = str(tensor.get("datatype"))
-        size = _parameters(tensor, name).get("binary_data_size")
+        size = _parameters(tensor, name).get(_SIZE)
         if size is None:
             inputs[name] = from_values(tensor.get("data"), datatype, shape, name)
             continue
-        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(raw) - at:
+        if whole_number(size, _SIZE) > len(raw):
             raise _invalid(f"the bytes of input '{name}' are not within the body")
-        inputs[name] = from_raw(raw[at : at + size], datatype, shape, name)
-        at += size
-    if at != len(raw):
-        raise _invalid(f"{len(raw) - at} bytes are left behind the last input")
+        inputs[name] = from_raw(raw[:size], datatype, shape, name)
+        raw = raw[size:]
     parameters = _parameters(said, "the request")
     request = InferenceRequest(
         inputs,
@@ -116,7 +168,7 @@ def read_request(said: Mapping[str, Any], raw: memoryview) -> tuple[InferenceReq
         priority=priority_of(whole_number(parameters.get("priority", 0), "priority")),
         deadline=deadline_of(whole_number(parameters.get("timeout", 0), "timeout")),
     )
-    return request, _wanted(said.get("outputs"), parameters)
+    return request, _wanted(said.get("outputs"), parameters), raw
 
 
 def _wanted(outputs: Any, parameters: Mapping[str, Any]) -> Wanted:
@@ -148,6 +200,42 @@ def write_inference(
     Raises:
         RefusedError: There is no output of a name that is wanted.
     """
+    answer, raw = _answer(model, version, id, outputs, wanted)
+    return _joined(answer, raw)
+
+
+def write_list(
+    answers: Sequence[tuple[str, str, str, Mapping[str, Array], Wanted] | RefusedError],
+) -> tuple[Sequence[bytes | memoryview], int | None]:
+    """Writes the answers to a list of requests, ``{"responses": [...]}``, in its order.
+
+    One that has no result is an object with its ``error``.
+    """
+    written: list[dict[str, Any]] = []
+    raw: list[bytes | memoryview] = []
+    for each in answers:
+        try:
+            if isinstance(each, RefusedError):
+                raise each
+            answer, pieces = _answer(*each)
+        except RefusedError as error:
+            written.append({"error": str(error)})
+            continue
+        written.append(answer)
+        raw += pieces
+    return _joined({"responses": written}, raw)
+
+
+def _joined(
+    answer: Mapping[str, Any], raw: Sequence[bytes | memoryview]
+) -> tuple[Sequence[bytes | memoryview], int | None]:
+    head = orjson.dumps(answer)
+    return ([head, *raw], len(head)) if raw else ([head], None)
+
+
+def _answer(
+    model: str, version: str, id: str, outputs: Mapping[str, Array], wanted: Wanted
+) -> tuple[dict[str, Any], list[bytes | memoryview]]:
     described = []
     raw: list[bytes | memoryview] = []
     for name in wanted.names or outputs:
@@ -161,7 +249,7 @@ def write_inference(
         }
         if wanted.is_binary(name):
             piece = to_raw(array)
-            tensor["parameters"] = {"binary_data_size": len(piece)}
+            tensor["parameters"] = {_SIZE: len(piece)}
             raw.append(piece)
         else:
             tensor["data"] = to_values(array)
@@ -169,8 +257,7 @@ def write_inference(
     answer: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": described}
     if id:
         answer["id"] = id
-    head = orjson.dumps(answer)
-    return ([head, *raw], len(head)) if raw else ([head], None)
+    return answer, raw
 
 
 def _dtype_name(array: Array) -> str:

@@ -40,7 +40,7 @@ def image(**said: Any) -> dict[str, Any]:
         (image(data=None), "has to be a list"),
         (image(parameters=3), "have to be an object"),
         (image(parameters={"binary_data_size": COUNT * 4}), "not within the body"),
-        (image(parameters={"binary_data_size": -1}), "not within the body"),
+        (image(parameters={"binary_data_size": -1}), "whole number"),
         ({"inputs": image()["inputs"] * 2}, "is there twice"),
         ({**image(), "id": 3}, "'id' has to be a string"),
         ({**image(), "parameters": {"priority": -1}}, "'priority' has to be"),
