@@ -96,7 +96,7 @@ class PruneChannels(CalibratedPass[PruneChannelsOptions]):
         }
         if choice.channels:
             original = model.clone()
-            kept = remove_channels(model.graph, couplings, choice.channels)
+            kept = remove_channels(model, couplings, choice.channels)
             if samples and options.compensate:
                 facts["layers_solved_for"] = compensate(
                     original, model, kept, samples, self.calibration.progress

@@ -27,7 +27,12 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from ingot.onnx_graph.edits import Names
-from ingot.passes.pruning.layer_weights import has_own_weights, replace_weights, shift_bias
+from ingot.passes.pruning.layer_weights import (
+    has_own_weights,
+    holds_bias,
+    replace_weights,
+    shift_bias,
+)
 from ingot.passes.quantization.linear import LinearLayer, linear_layer, linear_layers
 from ingot.passes.quantization.moments import input_rows
 from ingot.passes.quantization.walk import Walk
@@ -148,13 +153,13 @@ def _solve(
     if not halves:
         return
     whole = functools.reduce(_Moments.plus, halves)
-    holds_bias = layer.node.op_type in ("Conv", "Gemm") or layer.bias is not None
-    damping = _best_damping([half.means(centered=holds_bias) for half in halves])
-    update = _update(*whole.means(centered=holds_bias), damping)
+    biased = holds_bias(layer)
+    damping = _best_damping([half.means(centered=biased) for half in halves])
+    update = _update(*whole.means(centered=biased), damping)
     if not np.isfinite(update).all():
         return
     replace_weights(layer, layer.from_rows((rows + update).reshape(weights.shape)))
-    if holds_bias:
+    if biased:
         moved = np.einsum("grk,gk->gr", update, whole.inputs / whole.count)
         shift_bias(layer, (whole.rests / whole.count - moved).reshape(-1), names)
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from ingot.passes.pruning.couplings import Couplings
+from ingot.passes.pruning.layer_weights import holds_bias
 from ingot.passes.pruning.selection import Group
 from ingot.passes.quantization.linear import LinearLayer, linear_layers
 from ingot.passes.quantization.moments import moments
@@ -179,6 +180,8 @@ def _reader(
     found = moments(layer, walk.before(layer.node, layer.activation))
     weights = layer.to_rows(layer.array()).astype(np.float64)
     covariance = without_chance(found.covariance, found.reliable)[0]
+    if not holds_bias(layer):  # nothing takes the mean of what goes
+        covariance = covariance + np.outer(found.mean[0], found.mean[0])
     scale = float(np.einsum("ri,ij,rj->", weights, covariance, weights, optimize=True))
     damping = _DAMPING * float(np.trace(covariance)) / len(covariance)
     if not np.isfinite(scale) or scale <= 0 or damping <= 0:

@@ -49,3 +49,8 @@ def shift_bias(layer: LinearLayer, shift: Array, names: Names) -> None:
 
 def _replace(value: ir.Value, array: Array) -> None:
     value.const_value = ir.tensor(np.ascontiguousarray(array, np.float32), name=value.name)
+
+
+def holds_bias(layer: LinearLayer) -> bool:
+    """Whether a layer has a bias, or can be given one: a MatMul cannot."""
+    return layer.node.op_type in ("Conv", "Gemm")

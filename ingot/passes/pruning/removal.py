@@ -6,23 +6,26 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from ingot.onnx_graph.edits import Names
 from ingot.passes.pruning.couplings import Couplings
+from ingot.passes.pruning.reshape_targets import write_target
 from ingot.passes.pruning.selection import weights_of
 
 
 def remove_channels(
-    graph: ir.Graph, couplings: Couplings, removed: set[int]
+    model: ir.Model, couplings: Couplings, removed: set[int]
 ) -> dict[str, dict[int, npt.NDArray[np.bool_]]]:
     """Removes channels from all tensors that have them, in place.
 
     Args:
-        graph: The graph.
+        model: The model; its main graph is pruned.
         couplings: Its couplings.
         removed: Roots of the channels.
 
     Returns:
         By the name of a weight that lost channels, and by axis, which positions are left.
     """
+    graph = model.graph
     weights = set(weights_of(graph))
     widths = {node: _rows(node) for node in graph if node.op_type == "Conv"}
     gone: dict[ir.Value, dict[int, npt.NDArray[np.bool_]]] = {}
@@ -51,6 +54,10 @@ def remove_channels(
         groups = node.attributes.get_int("group", 1)
         if groups > 1 and rows != _rows(node):  # whole groups went
             node.attributes["group"] = ir.AttrInt64("group", _rows(node) * groups // rows)
+    names = Names(model)
+    for node in list(graph):
+        if node.op_type == "Reshape" and node.outputs[0] in gone:
+            write_target(node, names)
     return kept
 
 

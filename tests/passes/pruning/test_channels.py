@@ -18,14 +18,22 @@ from ingot.passes.pruning.node_rules import couple_graph
 from ingot.passes.pruning.removal import remove_channels
 from ingot.passes.pruning.selection import choose_channels, find_groups, weights_of
 from ingot.passes.pruning.work import parameters as work_of_parameters
-from tests.passes.pruning.networks import SIZE, network, networks
+from tests.passes.pruning.networks import (
+    STEPS,
+    WIDTH,
+    network,
+    networks,
+    sequence_network,
+    sequence_networks,
+)
 
 
 def run(model: ir.Model) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString(), options)
-    x = np.random.default_rng(5).normal(size=(2, 3, SIZE, SIZE)).astype(np.float32)
+    sizes = [2, *model.graph.inputs[0].shape[1:]]
+    x = np.random.default_rng(5).normal(size=sizes).astype(np.float32)
     (y,) = session.run(None, {"x": x})
     return y
 
@@ -33,12 +41,16 @@ def run(model: ir.Model) -> np.ndarray:
 def zero_columns(model: ir.Model, couplings: Couplings, removed: set[int]) -> None:
     """Makes the layers that join channels read zero of those removed."""
     for node in model.graph:
-        if node.op_type not in ("Conv", "Gemm") or node.attributes.get_int("group", 1) > 1:
+        if node.op_type not in ("Conv", "Gemm", "MatMul") or node.inputs[1].const_value is None:
+            continue
+        if node.attributes.get_int("group", 1) > 1:
             continue
         weight = node.inputs[1]
         array = weight.const_value.numpy().copy()
-        positions = couplings.at(weight, 1)
-        array[:, [root in removed for root in couplings.roots(positions).tolist()]] = 0
+        axis = 0 if node.op_type == "MatMul" else 1
+        positions = couplings.at(weight, axis)
+        lost = [root in removed for root in couplings.roots(positions).tolist()]
+        np.moveaxis(array, axis, 0)[lost] = 0
         weight.const_value = ir.tensor(array, name=weight.name)
 
 
@@ -46,20 +58,47 @@ def parameters(model: ir.Model) -> int:
     return sum(value.const_value.size for value in model.graph.initializers.values())
 
 
-@settings(max_examples=40, deadline=None)
-@given(networks, st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+@given(networks | sequence_networks, st.randoms(use_true_random=False))
 def test_removing_channels_is_reading_zero_in_their_place(model, random):
     couplings = couple_graph(model.graph)
     groups = find_groups(model.graph, couplings)
-    assert groups
     removed: set[int] = set()
     for group in groups:
         removed |= set(random.sample(group.channels, random.randint(0, len(group.channels) - 1)))
     zeroed = model.clone()
     zero_columns(zeroed, couple_graph(zeroed.graph), removed)
     expected = run(zeroed)
-    remove_channels(model.graph, couplings, removed)
+    remove_channels(model, couplings, removed)
     np.testing.assert_allclose(run(model), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whole_heads_of_attention_go(seed):
+    model = sequence_network(["attention"], seed)
+    couplings = couple_graph(model.graph)
+    groups = find_groups(model.graph, couplings)
+    (heads,) = (group for group in groups if len(group.axes) == 7)
+    width = heads.axes[next(iter(heads.axes))]
+    assert len(heads.channels) * width == WIDTH
+    before = [value.shape for value in model.graph.outputs]
+    remove_channels(model, couplings, {heads.channels[0]})
+    projections = [n for n in model.graph if n.op_type == "MatMul" and n.inputs[1].const_value]
+    sizes = [tuple(node.inputs[1].shape) for node in projections]
+    assert sizes.count((7, WIDTH - width)) == 3
+    assert (WIDTH - width, 7) in sizes
+    assert [value.shape for value in model.graph.outputs] == before
+    assert run(model).shape == (2, STEPS, 5)
+
+
+def test_what_a_feed_forward_layer_computes_inside_may_go_and_the_width_of_a_norm_stays():
+    model = sequence_network(["feed-forward", "norm"])
+    couplings = couple_graph(model.graph)
+    (inner,) = find_groups(model.graph, couplings)
+    assert len(inner.channels) == 9
+    (norm,) = (node for node in model.graph if node.op_type == "LayerNormalization")
+    (reason,) = {couplings.reason(r) for r in couplings.roots(couplings.at(norm.inputs[0], 2))}
+    assert norm.name in reason
 
 
 @settings(max_examples=10, deadline=None)
@@ -81,7 +120,7 @@ def test_whole_groups_of_a_grouped_layer_go():
     (grouped,) = (node for node in model.graph if node.attributes.get_int("group", 1) > 1)
     rows = couplings.roots(couplings.at(grouped.inputs[1], 0)).tolist()
     assert len(set(rows)) == 3
-    remove_channels(model.graph, couplings, {rows[0]})
+    remove_channels(model, couplings, {rows[0]})
     assert grouped.attributes.get_int("group") == 2
     assert tuple(grouped.inputs[1].shape) == (8, 2, 3, 3)
     assert grouped.inputs[0].shape[1] == 4
@@ -135,7 +174,7 @@ def test_what_is_left_is_a_multiple(multiple):
     removed = choice.channels
     assert removed
     assert choice.before == parameters(model)
-    remove_channels(model.graph, couplings, removed)
+    remove_channels(model, couplings, removed)
     assert parameters(model) == choice.after
     for group in groups:
         kept = len(group.channels) - len(removed & set(group.channels))
