@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 import pydantic
 
+from ingot.onnx_graph.matching import constant_tensor
 from ingot.passes.base import Declined, PassOptions, PassOutcome
 from ingot.passes.pruning.compensation import compensate
 from ingot.passes.pruning.couplings import Couplings
@@ -25,6 +26,8 @@ from ingot.passes.quantization.weight_rounding import batches
 
 Amount = Literal["parameters", "multiply-adds"]
 
+# Of what layers with weights compute.
+_CHANNEL_AXES = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": -1}
 # Of all batches of samples, every such is for measuring alone.
 _HELD_OUT = 3
 
@@ -155,9 +158,10 @@ def _held(graph: ir.Graph, couplings: Couplings) -> list[Declined]:
     """The layers whose output channels all stay, and why."""
     declined = []
     for node in graph:
-        if node.op_type not in ("Conv", "Gemm"):
+        axis = _CHANNEL_AXES.get(node.op_type)
+        if axis is None or constant_tensor(node.inputs[1]) is None:
             continue
-        positions = couplings.at(node.outputs[0], 1)
+        positions = couplings.at(node.outputs[0], axis)
         if positions is None:
             continue
         reasons = [couplings.reason(root) for root in couplings.roots(positions).tolist()]

@@ -25,7 +25,8 @@ class Group:
         axes: The axes of weights, and how many positions along it one channel has.
         channels: The channels, as roots of their couplings, the least important first.
         importance: Of each channel in that order.
-        width: How many positions one channel has where it has the fewest.
+        width: How many positions one channel has along the axis of a weight where it has the
+            fewest: of a head of attention, its features.
     """
 
     axes: dict[tuple[ir.Value, int], int]
@@ -74,7 +75,7 @@ def find_groups(graph: ir.Graph, couplings: Couplings) -> list[Group]:
     for root, counted in places.items():
         if norms[root] and root not in held and couplings.reason(root) is None:
             alike[frozenset(counted.items())].append(root)
-    return [_group(key, roots, norms, weights) for key, roots in alike.items()]
+    return [_group(key, roots, norms, weights) for key, roots in alike.items() if len(roots) > 1]
 
 
 def _group(
@@ -89,7 +90,7 @@ def _group(
         axes={place: count for place, count in key if place[0] in weights},
         channels=ordered,
         importance=[importance[root] for root in ordered],
-        width=min(count for _, count in key),
+        width=min(count for place, count in key if place[0] in weights),
     )
 
 
