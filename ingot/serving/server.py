@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -22,6 +23,9 @@ from ingot.serving.models.repository import Repository, named_artifacts
 from ingot.serving.options import ServerOptions
 
 _BACKLOG = 1024
+# A fiftieth of Python's own: half as many requests again per second of a network of 0.1 ms, in
+# batches of 32.
+_SWITCH_SECONDS = 1e-4
 
 
 class Server:
@@ -95,11 +99,14 @@ class Server:
             access_log=False,
             server_header=False,
             date_header=False,
+            proxy_headers=False,
             backlog=_BACKLOG,
             timeout_graceful_shutdown=max(1, round(options.drain_seconds)),
             ssl_certfile=options.certificate,
             ssl_keyfile=options.key,
         )
+        # Models run outside of Python's lock; a thread whose batch is done waits for it this long.
+        sys.setswitchinterval(_SWITCH_SECONDS)
         try:
             _Serving(config, self, started).run([self._socket])
         finally:

@@ -29,8 +29,13 @@ def to_prometheus(sessions: Sequence[Statistics]) -> str:
     Raises:
         UsageError: Two have the same model's name, or register one metric differently.
     """
+    return prometheus_page(families(sessions))
+
+
+def prometheus_page(shown: Iterable[Family]) -> str:
+    """Metrics as a page of Prometheus' text format."""
     lines: list[str] = []
-    for family in families(sessions):
+    for family in shown:
         # In this format it is the samples' name that has a help and a type.
         name = family.name + "_total" if family.kind == "counter" else family.name
         help_text = family.help.replace("\\", r"\\").replace("\n", r"\n")
@@ -48,8 +53,13 @@ def to_openmetrics(sessions: Sequence[Statistics]) -> str:
     Raises:
         UsageError: Two have the same model's name, or register one metric differently.
     """
+    return openmetrics_page(families(sessions))
+
+
+def openmetrics_page(shown: Iterable[Family]) -> str:
+    """Metrics as a page of OpenMetrics."""
     lines: list[str] = []
-    for family in families(sessions):
+    for family in shown:
         lines.append(f"# TYPE {family.name} {family.kind}")
         if family.unit:
             lines.append(f"# UNIT {family.name} {family.unit}")

@@ -41,6 +41,8 @@ _LIST = "/infer-list"
 _VERSIONS = "versions"
 _HEADER_LENGTH = b"inference-header-content-length"
 _BEARER = b"Bearer "
+# The page itself shows nothing without a token.
+_OPEN = frozenset({"/", "/page.js", "/openapi.json"})
 # Seconds until somebody looks whether the client is still there: most requests are answered before.
 _WATCH_AFTER = 0.05
 _MIB = 1 << 20
@@ -68,6 +70,11 @@ class HttpApplication:
         self._token = None if options.token is None else options.token.encode()
         self._most_bytes = int(options.max_body_mib * _MIB)
         self._compressor = Compressor()
+
+    @property
+    def under_way(self) -> int:
+        """Requests that have no answer yet."""
+        return 0 if self.delivery is None else self.delivery.under_way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request."""
@@ -101,7 +108,7 @@ class HttpApplication:
         self._log.request(scope, reply, started)
 
     def _authenticate(self, path: str, headers: Mapping[bytes, bytes]) -> None:
-        if self._token is None or path.startswith("/v2/health/"):
+        if self._token is None or path.startswith("/v2/health/") or path in _OPEN:
             return
         given = headers.get(b"authorization", b"")
         if not (

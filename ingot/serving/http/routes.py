@@ -6,10 +6,14 @@ import asyncio
 import dataclasses
 import re
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, Protocol
 
+from ingot.runtime.statistics.exposition import PROMETHEUS_CONTENT_TYPE, prometheus_page
 from ingot.serving.http.messages import read_json
+from ingot.serving.http.openapi import description
 from ingot.serving.http.replies import Reply
+from ingot.serving.metrics import server_metrics
 from ingot.serving.models.repository import Repository
 from ingot.serving.models.served_model import ServedModel
 from ingot.serving.protocol.description import (
@@ -21,14 +25,21 @@ from ingot.serving.requests import Cause, RefusedError
 
 Answer = Callable[[dict[str, str], bytes], Awaitable[Reply] | Reply]
 
+_PAGE = Path(__file__).with_name("page")
+# The page has its style in itself, and everything else from here.
+_POLICY = b"default-src 'self'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
 _MODEL = r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?"
 _REPOSITORY = r"/v2/repository/models/(?P<name>[^/]+)"
 
 
-class Readiness(Protocol):
-    """Says whether a server takes requests."""
+class Served(Protocol):
+    """What routes ask of the server itself."""
 
     ready: bool
+
+    @property
+    def under_way(self) -> int:
+        """Requests that have no answer yet."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,18 +54,22 @@ class Route:
 class Routes:
     """Finds what answers a request, and answers it."""
 
-    def __init__(self, repository: Repository, server: Readiness) -> None:
+    def __init__(self, repository: Repository, server: Served) -> None:
         """Answers from what there is at the time.
 
         Args:
             repository: The models.
-            server: Says whether it is ready.
+            server: Says whether it is ready, and what is under way.
         """
         self._repository = repository
         self._server = server
         self._routes = [
             Route(method, re.compile(pattern), answer)
             for method, pattern, answer in (
+                ("GET", r"/", self._file("index.html", b"text/html; charset=utf-8")),
+                ("GET", r"/page.js", self._file("page.js", b"text/javascript; charset=utf-8")),
+                ("GET", r"/openapi.json", self._openapi),
+                ("GET", r"/metrics", self._metrics),
                 ("GET", r"/v2/health/live", self._live),
                 ("GET", r"/v2/health/ready", self._ready),
                 ("GET", r"/v2/?", self._server_metadata),
@@ -88,6 +103,22 @@ class Routes:
             reply.headers.append((b"allow", ", ".join(allowed).encode()))
             return reply
         raise RefusedError(Cause.NOT_FOUND, f"there is nothing at {path[:200]}")
+
+    @staticmethod
+    def _file(name: str, content_type: bytes) -> Answer:
+        content = _PAGE.joinpath(name).read_bytes()
+
+        def answer(_: dict[str, str], __: bytes) -> Reply:
+            return Reply(content, content_type, headers=[(b"content-security-policy", _POLICY)])
+
+        return answer
+
+    def _openapi(self, _: dict[str, str], __: bytes) -> Reply:
+        return Reply.json(description())
+
+    def _metrics(self, _: dict[str, str], __: bytes) -> Reply:
+        shown = server_metrics(self._repository.loaded(), self._server.under_way)
+        return Reply(prometheus_page(shown).encode(), PROMETHEUS_CONTENT_TYPE.encode())
 
     def _live(self, _: dict[str, str], __: bytes) -> Reply:
         return Reply(b"")
