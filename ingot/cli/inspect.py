@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from ingot.cli.pruning import inspect_model, pruned_tables
 from ingot.cli.text import PlainConsole
 from ingot.report.npu import NpuEstimate, read_estimate
 from ingot.runtime.artifact import ArtifactReader
@@ -21,27 +22,39 @@ _FALLBACK = "onnxruntime"
 
 
 def inspect(
-    artifact: Annotated[Path, typer.Argument(help="An *.ingot file.")],
+    artifact: Annotated[
+        str, typer.Argument(help="An *.ingot file; or a model: an *.onnx file, or its name.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as it is.")] = False,
 ) -> None:
     """Show what an artifact says of itself; checks no digest but an NPU's (see `ingot verify`).
 
+    Of a model it shows the groups of channels that can be pruned, and which layers cannot, and why.
+
     Example: `ingot inspect model.ingot`
+
+    Example: `ingot inspect mobilenetv2`
     """
-    manifest = ArtifactReader(artifact).manifest
+    if Path(artifact).suffix == ".onnx" or not (Path(artifact).exists() or "." in artifact):
+        inspect_model(artifact, as_json=as_json)
+        return
+    path = Path(artifact)
+    manifest = ArtifactReader(path).manifest
     if as_json:
         typer.echo(manifest.to_json(), nl=False)
         return
     console = PlainConsole()
-    console.print(_facts(artifact, manifest))
+    console.print(_facts(path, manifest))
     if "npu" in manifest.placement:
         console.print(_npu(manifest.placement["npu"], manifest.placement["cpu"]))
-        console.print(_layers(read_estimate(artifact)))
+        console.print(_layers(read_estimate(path)))
     if _FALLBACK in manifest.placement:
         console.print(_left(manifest))
     console.print(_members(manifest))
     if manifest.passes:
         console.print(_passes(manifest))
+    for table in pruned_tables(manifest):
+        console.print(table)
 
 
 def _facts(path: Path, manifest: Manifest) -> Table:

@@ -11,12 +11,12 @@ import numpy.typing as npt
 import onnx_ir as ir
 import pydantic
 
-from ingot.onnx_graph.matching import constant_tensor
-from ingot.passes.base import Declined, PassOptions, PassOutcome
+from ingot.passes.base import PassOptions, PassOutcome
 from ingot.passes.pruning.compensation import compensate
 from ingot.passes.pruning.couplings import Couplings
 from ingot.passes.pruning.harm import Curve, order_by_harm
 from ingot.passes.pruning.node_rules import couple_graph
+from ingot.passes.pruning.overview import held_layers
 from ingot.passes.pruning.removal import remove_channels
 from ingot.passes.pruning.selection import Choice, Group, choose_channels, find_groups, weights_of
 from ingot.passes.pruning.sensitivity import OutputError
@@ -26,8 +26,6 @@ from ingot.passes.quantization.weight_rounding import batches
 
 Amount = Literal["parameters", "multiply-adds"]
 
-# Of what layers with weights compute.
-_CHANNEL_AXES = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": -1}
 # Of all batches of samples, every such is for measuring alone.
 _HELD_OUT = 3
 
@@ -90,7 +88,7 @@ class PruneChannels(CalibratedPass[PruneChannelsOptions]):
             options.multiple,
             options.largest_share,
         )
-        declined = _held(model.graph, couplings)
+        declined = held_layers(model.graph, couplings)
         facts = {
             "of": options.of,
             "before": choice.before,
@@ -152,19 +150,3 @@ def _rows(groups: Sequence[Group], choice: Choice, curves: Sequence[Curve]) -> l
             row["measured"] = dataclasses.asdict(curves[index])
         rows.append(row)
     return rows
-
-
-def _held(graph: ir.Graph, couplings: Couplings) -> list[Declined]:
-    """The layers whose output channels all stay, and why."""
-    declined = []
-    for node in graph:
-        axis = _CHANNEL_AXES.get(node.op_type)
-        if axis is None or constant_tensor(node.inputs[1]) is None:
-            continue
-        positions = couplings.at(node.outputs[0], axis)
-        if positions is None:
-            continue
-        reasons = [couplings.reason(root) for root in couplings.roots(positions).tolist()]
-        if reasons and all(reasons):
-            declined.append(Declined(node.name or "", f"its channels stay: {reasons[0]}"))
-    return declined

@@ -155,8 +155,8 @@ def choose_channels(
             if taken[index] + step > largest_share * len(group.channels):
                 continue
             harm = sum(group.importance[taken[index] : taken[index] + step])
-            gain = _saved(group, step, sizes, saved_of)
-            less = _saved(group, step, sizes, work)
+            gain = saved_by(group, step, sizes, saved_of)
+            less = saved_by(group, step, sizes, work)
             if less <= 0 or not math.isfinite(harm):
                 continue
             # Steps that go beyond what is asked for come last, the smallest first.
@@ -175,7 +175,15 @@ def choose_channels(
     return Choice(gone, taken, before, left)
 
 
-def _saved(group: Group, step: int, sizes: dict[ir.Value, list[int]], work: Work) -> float:
+def saved_by(group: Group, step: int, sizes: dict[ir.Value, list[int]], work: Work) -> float:
+    """What goes with some channels of a group.
+
+    Args:
+        group: The group.
+        step: How many of its channels.
+        sizes: The sizes that weights have before.
+        work: What elements of weights count.
+    """
     touched: dict[ir.Value, list[int]] = {}
     for (value, axis), count in group.axes.items():
         touched.setdefault(value, list(sizes[value]))[axis] -= step * count
