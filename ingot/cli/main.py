@@ -43,7 +43,11 @@ COMMANDS = {
     "trace": _Command("trace", "trace", "Show where the time of a profiling session went."),
     "report": _Command("report", "report", "Compare variants of a model in accuracy and speed."),
     "history": _Command("history", "history_app", "Find what changed since earlier runs."),
-    "inspect": _Command("inspect", "inspect", "Show what an artifact says of itself."),
+    "inspect": _Command(
+        "inspect",
+        "inspect",
+        "Show what an artifact says, or what can be pruned.",
+    ),
     "verify": _Command("verify", "verify", "Check an artifact: whole, fit for here, right."),
     "bisect": _Command("bisect", "bisect", "Find the pass that first breaks a model."),
     "passes": _Command("passes", "passes", "List the passes with their options."),

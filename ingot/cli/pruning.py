@@ -25,10 +25,11 @@ def inspect_model(name: str, *, as_json: bool) -> None:
         typer.echo(json.dumps(dataclasses.asdict(found), indent=2))
         return
     console = PlainConsole()
-    groups = _table("group", "written by", "read by", numbers=3)
-    groups.columns[3].header = "channels"
-    groups.columns[4].header = "parameters of one"
-    groups.columns[5].header = "multiply-adds of one"
+    groups = Table("group", box=None, header_style="bold")
+    for heading in ("written by", "read by"):
+        groups.add_column(heading, overflow="fold")
+    for heading in ("channels", "parameters of one", "multiply-adds of one"):
+        groups.add_column(heading, justify="right")
     for number, group in enumerate(found.groups, start=1):
         groups.add_row(
             str(number),
@@ -40,7 +41,9 @@ def inspect_model(name: str, *, as_json: bool) -> None:
         )
     console.print(groups)
     if found.held:
-        held = Table("layer", "why its channels stay", box=None, header_style="bold")
+        held = Table(box=None, header_style="bold")
+        held.add_column("layer", overflow="fold")
+        held.add_column("why its channels stay", overflow="fold")
         for one in found.held:
             held.add_row(one.node, one.reason.removeprefix("its channels stay: "))
         console.print(held)
@@ -57,7 +60,9 @@ def pruned_tables(manifest: Manifest) -> Iterator[Table]:
         if record["name"] == "pruning.channels" and facts:
             yield _removed(facts)
         elif record["name"] == "pruning.sparsity" and facts:
-            zeros = Table("layer with zeros", "pattern", "of its output lost", box=None)
+            zeros = Table(
+                "layer with zeros", "pattern", "of its output lost", box=None, header_style="bold"
+            )
             for row in facts["layers"]:
                 pattern = facts["pattern"] or "anywhere"
                 zeros.add_row(row["layer"], pattern, f"{row['relative_error']:.2%}")
@@ -65,7 +70,10 @@ def pruned_tables(manifest: Manifest) -> Iterator[Table]:
 
 
 def _removed(facts: Mapping[str, Any]) -> Table:
-    table = Table("pruned channels of", "removed", "of", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    table.add_column("pruned channels of", overflow="fold")
+    for heading in ("removed", "of"):
+        table.add_column(heading, justify="right")
     table.add_column("error of the outputs by removed channels", overflow="fold")
     for row in facts["groups"]:
         curve = row.get("measured") or {"counts": [], "errors": []}
@@ -79,13 +87,6 @@ def _removed(facts: Mapping[str, Any]) -> Table:
     table.add_row(
         f"{facts['of']}", f"{facts['before'] - facts['after']:,.0f}", f"{facts['before']:,.0f}", ""
     )
-    return table
-
-
-def _table(*headings: str, numbers: int) -> Table:
-    table = Table(*headings, box=None, header_style="bold")
-    for _ in range(numbers):
-        table.add_column(justify="right")
     return table
 
 

@@ -29,6 +29,32 @@ def test_inspect_json_is_the_manifest(ingot: Ingot, small_artifact: Artifact) ->
     assert Manifest.from_json(out) == small_artifact.manifest
 
 
+def test_inspect_of_a_model_shows_what_can_be_pruned(ingot: Ingot, small_model: Path) -> None:
+    out = ingot("inspect", small_model).out
+    assert "why its channels stay" in out
+    found = json.loads(ingot("inspect", small_model, "--json").out)
+    assert found["groups"] and found["held"]
+    for group in found["groups"]:
+        assert 0 < group["parameters"] < found["parameters"]
+        assert group["written_by"]
+
+
+def test_inspect_of_an_artifact_shows_what_was_pruned(
+    ingot: Ingot, small_model: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "pruned.ingot"
+    assert ingot("compile", small_model, "--prune", "0.1", "-o", path).code == 0
+    out = ingot("inspect", path).out
+    assert "pruned channels of" in out
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "missing.onnx", "missing.ingot"])
+def test_inspect_of_what_is_not_there_says_so(ingot: Ingot, name: str) -> None:
+    outcome = ingot("inspect", name)
+    assert outcome.code != 0
+    assert name in outcome.error
+
+
 def test_verify_compares_with_the_source(
     ingot: Ingot, small_artifact: Artifact, small_model: Path
 ) -> None:
