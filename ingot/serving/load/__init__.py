@@ -1,0 +1,1 @@
+"""Load on a server: requests in a closed loop or at random times, and what became of them."""
