@@ -1,4 +1,4 @@
-"""What all of them run: ONNX Runtime on the same model, on tensors as they come from the network."""
+"""What all of them run: ONNX Runtime on the same model, on the bytes of tensors."""
 
 from __future__ import annotations
 
@@ -22,14 +22,18 @@ class Model:
         self._session = onnxruntime.InferenceSession(
             FACTS["model"], options, providers=["CPUExecutionProvider"]
         )
-        self._inputs = [(name, np.dtype(dtype), tuple(shape)) for name, dtype, shape in FACTS["inputs"]]
+        self._inputs = [
+            (name, np.dtype(dtype), tuple(shape)) for name, dtype, shape in FACTS["inputs"]
+        ]
 
     def read(self, body: bytes) -> list[Any]:
         """Returns the tensors of one request: their bytes, one behind another."""
         tensors, at = [], 0
         for _, dtype, shape in self._inputs:
             size = int(np.prod(shape)) * dtype.itemsize
-            tensors.append(np.frombuffer(body, dtype, offset=at, count=size // dtype.itemsize).reshape(shape))
+            tensors.append(
+                np.frombuffer(body, dtype, offset=at, count=size // dtype.itemsize).reshape(shape)
+            )
             at += size
         return tensors
 

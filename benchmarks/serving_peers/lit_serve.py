@@ -1,12 +1,13 @@
-"""LitServe with its batching."""
+"""LitServe with its batching. Its requests are JSON: tensors come as base64."""
 
 from __future__ import annotations
 
+import base64
 import os
 from typing import Any
 
 import litserve
-from fastapi import Request, Response
+from fastapi import Response
 
 from benchmarks.serving_peers.inference import FACTS, Model
 
@@ -14,13 +15,13 @@ from benchmarks.serving_peers.inference import FACTS, Model
 class Api(litserve.LitAPI):  # type: ignore[misc]
     """Answers requests."""
 
-    def setup(self, device: str) -> None:
+    def setup(self, device: str) -> None:  # noqa: ARG002
         """Loads the model."""
         self.model = Model()
 
-    async def decode_request(self, request: Request) -> Any:
+    def decode_request(self, request: dict[str, str]) -> Any:
         """Reads a request."""
-        return self.model.read(await request.body())
+        return self.model.read(base64.b64decode(request["tensors"]))
 
     def batch(self, inputs: list[Any]) -> Any:
         """Leaves joining to the model."""
@@ -42,4 +43,7 @@ class Api(litserve.LitAPI):  # type: ignore[misc]
 if __name__ == "__main__":
     api = Api(max_batch_size=FACTS["batch"], batch_timeout=FACTS["delay"])
     server = litserve.LitServer(api, accelerator="cpu", fast_queue=True)
-    server.run(port=int(os.environ["PEER_PORT"]), generate_client_file=False, log_level="error")
+    server.run(
+        port=int(os.environ["PEER_PORT"]), generate_client_file=False, log_level="error",
+        api_server_worker_type="thread",
+    )  # fmt: skip

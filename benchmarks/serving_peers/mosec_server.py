@@ -30,6 +30,9 @@ class Inference(Worker):  # type: ignore[misc]
 if __name__ == "__main__":
     server = Server()
     server.append_worker(
-        Inference, num=1, max_batch_size=FACTS["batch"], max_wait_time=max(1, round(FACTS["delay"] * 1e3))
+        Inference,
+        num=1,
+        max_batch_size=FACTS["batch"],
+        max_wait_time=max(1, round(FACTS["delay"] * 1e3)),
     )
     server.run()
