@@ -40,6 +40,7 @@ COMMANDS = {
     "bench": _Command("bench", "bench", "Time a model or an artifact against its peers."),
     "profile": _Command("profile", "profile", "Show the time of each kernel of a model."),
     "serve": _Command("serve", "serve", "Serve artifacts over HTTP and gRPC."),
+    "serve-tune": _Command("serve_tune", "serve_tune", "Find how to batch a model."),
     "trace": _Command("trace", "trace", "Show where the time of a profiling session went."),
     "report": _Command("report", "report", "Compare variants of a model in accuracy and speed."),
     "history": _Command("history", "history_app", "Find what changed since earlier runs."),

@@ -64,5 +64,6 @@ def holds(outcome: LoadOutcome, p99: float) -> bool:
     return (
         outcome.percentile(99) <= p99
         and outcome.lost == 0
+        and outcome.keeps_up
         and outcome.answered >= _LEAST_ANSWERED * outcome.sent
     )

@@ -135,4 +135,4 @@ async def _open(
         collector.lost += len(late)
     for connection in idle:
         connection.close()
-    return collector.outcome(max(seconds, time.perf_counter() - begin))
+    return collector.outcome(max(seconds, time.perf_counter() - begin), seconds)

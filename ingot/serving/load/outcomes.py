@@ -9,6 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 _OK = 200
+# A server that falls behind answers for longer than requests came: by more than this part, beside
+# the seconds that the last answers take.
+_KEEPING_UP = 0.8
+_TAIL = 0.02
 
 
 @dataclasses.dataclass
@@ -16,12 +20,13 @@ class LoadOutcome:
     """What became of the requests of one load.
 
     Attributes:
-        seconds: How long the load went on.
+        seconds: How long it took, to the last answer.
         sent: Requests that were sent.
         latencies: Seconds from when a request was due to its answer, of those answered with 200.
         statuses: How many answers had which status.
         lost: Requests without an answer.
         wrong: Answers with 200 that are not what they should be.
+        came: For how long requests came, in an open loop; 0 in a closed one.
     """
 
     seconds: float
@@ -30,6 +35,12 @@ class LoadOutcome:
     statuses: dict[int, int]
     lost: int
     wrong: int = 0
+    came: float = 0.0
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether answers came about as fast as requests did."""
+        return not self.came or self.seconds <= self.came / _KEEPING_UP + _TAIL
 
     @property
     def answered(self) -> int:
@@ -64,8 +75,8 @@ class Collector:
         if status == _OK:
             self.latencies.append(seconds)
 
-    def outcome(self, seconds: float) -> LoadOutcome:
-        """Sums up a load of so many seconds."""
+    def outcome(self, seconds: float, came: float = 0.0) -> LoadOutcome:
+        """Sums up a load that took so many seconds."""
         return LoadOutcome(
             seconds,
             self.sent,
@@ -73,4 +84,5 @@ class Collector:
             dict(self.statuses),
             self.lost,
             self.wrong,
+            came,
         )

@@ -79,6 +79,14 @@ def test_the_capacity_is_the_rate_that_just_holds(limit: float) -> None:
     assert limit / 1.07 <= found.rate <= limit
 
 
+def test_a_server_that_falls_behind_does_not_take_the_load() -> None:
+    def load(rate: float) -> LoadOutcome:
+        slow = max(1.0, rate / 100.0)
+        return LoadOutcome(slow, 100, np.full(100, 0.001), {200: 100}, 0, came=1.0)
+
+    assert capacity(load, 0.01, 80.0).rate < 150
+
+
 def test_what_is_refused_is_not_taken() -> None:
     refused = LoadOutcome(1.0, 100, np.full(50, 0.001), {200: 50, 503: 50}, 0)
     assert capacity(lambda _: refused, 0.01, 100.0).rate == 0
