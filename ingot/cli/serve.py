@@ -59,6 +59,10 @@ def serve(
     access_log: Annotated[
         str | None, typer.Option(help="A file that gets a line of JSON a request; -: here.")
     ] = None,
+    shared_memory: Annotated[
+        bool | None,
+        typer.Option("--shared-memory", help="Let clients here hand over tensors in /dev/shm."),
+    ] = None,
     drain_seconds: Annotated[
         float | None, typer.Option(help="How long answers may take when it ends. [30]")
     ] = None,

@@ -76,6 +76,7 @@ class ServerOptions(pydantic.BaseModel):
         certificate: A file with the TLS certificate; with ``key`` HTTP and gRPC are encrypted.
         key: A file with its private key.
         access_log: A file that gets a line of JSON for each request; ``-`` is standard output.
+        shared_memory: Whether clients on this machine may hand over tensors in shared memory.
         drain_seconds: How long requests under way may take when the server ends.
         default: How models are served that have no section of their own.
         models: The same by a model's name.
@@ -94,6 +95,7 @@ class ServerOptions(pydantic.BaseModel):
     certificate: Path | None = None
     key: Path | None = None
     access_log: str | None = None
+    shared_memory: bool = False
     drain_seconds: float = pydantic.Field(default=30.0, ge=0)
     default: ModelOptions = ModelOptions()
     models: dict[str, ModelOptions] = {}

@@ -21,6 +21,7 @@ from ingot.serving.http.application import HttpApplication
 from ingot.serving.http.connection import BoundedConnection
 from ingot.serving.models.repository import Repository, named_artifacts
 from ingot.serving.options import ServerOptions
+from ingot.serving.shared_memory import SharedMemory
 
 _BACKLOG = 1024
 # A fiftieth of Python's own: half as many requests again per second of a network of 0.1 ms, in
@@ -41,6 +42,7 @@ class Server:
         servicer: What answers gRPC, once it has started.
         grpc_port: The port for gRPC, once it has started; None without.
         log: The access log.
+        memory: The shared memory that clients registered.
     """
 
     def __init__(self, options: ServerOptions) -> None:
@@ -55,6 +57,7 @@ class Server:
         self.grpc_port: int | None = None
         _require_folder(options.repository)
         self.log = AccessLog(options.access_log)
+        self.memory = SharedMemory(allowed=options.shared_memory)
         self.repository = Repository(
             options.of_model,
             named_artifacts(options.artifacts),
@@ -68,7 +71,7 @@ class Server:
             self._socket.close()
             self.repository.close()
             raise
-        self.application = HttpApplication(self.repository, options, self.log)
+        self.application = HttpApplication(self.repository, options, self.log, self.memory)
 
     @property
     def port(self) -> int:
@@ -113,6 +116,7 @@ class Server:
             self._socket.close()
             self.repository.close()
             self.log.close()
+            self.memory.unregister()
 
 
 class _Serving(uvicorn.Server):
@@ -139,7 +143,7 @@ class _Serving(uvicorn.Server):
         delivery = Delivery(server.repository, options.max_requests)
         server.application.delivery = delivery
         if options.grpc_port >= 0:
-            servicer = Servicer(server.repository, delivery, options, server.log)
+            servicer = Servicer(server.repository, delivery, options, server.log, server.memory)
             server.servicer = servicer
             self._grpc, server.grpc_port = await start_grpc(servicer, options)
         await super().startup(sockets)

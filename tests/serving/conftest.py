@@ -13,5 +13,7 @@ from tests.serving.running import Running, running
 @pytest.fixture(scope="session")
 def served(small_artifact: Artifact) -> Iterator[Running]:
     """A server of the small network, called ``small``: ``image`` [N, 3, 16, 16] to ``logits``."""
-    with running(f"small={small_artifact.path}", "--max-body-mib", "1") as server:
+    with running(
+        f"small={small_artifact.path}", "--max-body-mib", "1", "--shared-memory"
+    ) as server:
         yield server

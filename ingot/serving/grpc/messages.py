@@ -20,6 +20,7 @@ from ingot.serving.protocol.datatypes import (
 )
 from ingot.serving.protocol.parameters import MOST_TENSORS, deadline_of, priority_of, whole_number
 from ingot.serving.requests import Cause, InferenceRequest, RefusedError
+from ingot.serving.shared_memory import Piece, SharedMemory
 
 Array = npt.NDArray[Any]
 
@@ -38,8 +39,12 @@ _CONTENTS = {
 }
 
 
-def read_request(said: Any) -> InferenceRequest:
+def read_request(said: Any, memory: SharedMemory) -> InferenceRequest:
     """Reads a ``ModelInferRequest``.
+
+    Args:
+        said: The message.
+        memory: Where tensors may lie instead.
 
     Raises:
         RefusedError: It is not a request that can be read.
@@ -47,19 +52,23 @@ def read_request(said: Any) -> InferenceRequest:
     raw = said.raw_input_contents
     if len(said.inputs) > MOST_TENSORS:
         raise _invalid(f"a request has at most {MOST_TENSORS} inputs")
-    if raw and len(raw) != len(said.inputs):
-        raise _invalid(f"{len(said.inputs)} inputs and {len(raw)} raw contents came")
+    places = [Piece.of(_values(tensor.parameters)) for tensor in said.inputs]
+    if raw and len(raw) != places.count(None):
+        raise _invalid(f"{places.count(None)} inputs and {len(raw)} raw contents came")
+    pieces = iter(raw)
     inputs: dict[str, Array] = {}
-    for index, tensor in enumerate(said.inputs):
+    for tensor, place in zip(said.inputs, places, strict=True):
         name = tensor.name
         if not name or name in inputs:
             raise _invalid(f"input '{name}' is there twice" if name else "an input has no name")
         shape = checked_shape(list(tensor.shape), name)
-        if raw:
-            inputs[name] = from_raw(raw[index], tensor.datatype, shape, name)
+        if place is not None:
+            inputs[name] = from_raw(memory.read(place), tensor.datatype, shape, name)
+        elif raw:
+            inputs[name] = from_raw(next(pieces), tensor.datatype, shape, name)
         else:
             inputs[name] = _contents(tensor, shape)
-    parameters = {key: _value(said.parameters[key]) for key in said.parameters}
+    parameters = _values(said.parameters)
     return InferenceRequest(
         inputs,
         id=said.id,
@@ -79,25 +88,38 @@ def _contents(tensor: Any, shape: tuple[int, ...]) -> Array:
     return from_values(list(getattr(tensor.contents, field)), tensor.datatype, shape, tensor.name)
 
 
-def _value(parameter: Any) -> Any:
-    choice = parameter.WhichOneof("parameter_choice")
-    return None if choice is None else getattr(parameter, choice)
+def _values(parameters: Any) -> dict[str, Any]:
+    values = {}
+    for key in parameters:
+        choice = parameters[key].WhichOneof("parameter_choice")
+        values[key] = None if choice is None else getattr(parameters[key], choice)
+    return values
 
 
-def write_response(model: str, version: str, said: Any, outputs: Mapping[str, Array]) -> Any:
-    """Returns the ``ModelInferResponse`` to a request, its tensors raw.
+def write_response(
+    model: str, version: str, said: Any, outputs: Mapping[str, Array], memory: SharedMemory
+) -> Any:
+    """Returns the ``ModelInferResponse`` to a request, its tensors raw or in shared memory.
 
     Raises:
         RefusedError: There is no output of a name that is wanted.
     """
     response = message("ModelInferResponse")(model_name=model, model_version=version, id=said.id)
-    for name in [output.name for output in said.outputs] or outputs:
+    places = {each.name: Piece.of(_values(each.parameters)) for each in said.outputs}
+    for name in places or outputs:
         if name not in outputs:
             raise _invalid(f"no output is called '{name}'; there are {', '.join(outputs)}")
         array = outputs[name]
         dtype = STRING_DTYPE if array.dtype.kind in "OUST" else array.dtype.name
-        response.outputs.add(name=name, datatype=datatype_of(dtype), shape=array.shape)
-        response.raw_output_contents.append(bytes(to_raw(np.asarray(array))))
+        tensor = response.outputs.add(name=name, datatype=datatype_of(dtype), shape=array.shape)
+        content, place = to_raw(np.asarray(array)), places.get(name)
+        if place is None:
+            response.raw_output_contents.append(bytes(content))
+            continue
+        memory.write(place, content)
+        tensor.parameters["shared_memory_region"].string_param = place.region
+        tensor.parameters["shared_memory_offset"].int64_param = place.offset
+        tensor.parameters["shared_memory_byte_size"].int64_param = len(content)
     return response
 
 

@@ -24,6 +24,7 @@ from ingot.serving.protocol.description import (
     server_metadata,
 )
 from ingot.serving.requests import Cause, RefusedError
+from ingot.serving.shared_memory import Region, SharedMemory
 
 _logger = logging.getLogger("ingot.serving")
 _MIB = 1 << 20
@@ -51,7 +52,12 @@ class Servicer:
     """
 
     def __init__(
-        self, repository: Repository, delivery: Delivery, options: ServerOptions, log: AccessLog
+        self,
+        repository: Repository,
+        delivery: Delivery,
+        options: ServerOptions,
+        log: AccessLog,
+        memory: SharedMemory,
     ) -> None:
         """Belongs to the loop that runs.
 
@@ -60,7 +66,9 @@ class Servicer:
             delivery: What asks them.
             options: The server's options.
             log: What is told of each request.
+            memory: Where tensors may lie instead of in messages.
         """
+        self._memory = memory
         self.ready = True
         self._repository = repository
         self._delivery = delivery
@@ -76,6 +84,9 @@ class Servicer:
             "RepositoryIndex": self._index,
             "RepositoryModelLoad": self._load,
             "RepositoryModelUnload": self._unload,
+            "SystemSharedMemoryStatus": self._regions,
+            "SystemSharedMemoryRegister": self._register,
+            "SystemSharedMemoryUnregister": self._unregister,
         }
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -115,12 +126,12 @@ class Servicer:
         return await self._guarded("ModelInfer", context, made())
 
     async def _inferred(self, said: Any, remaining: float | None) -> Any:
-        request = read_request(said)
+        request = read_request(said, self._memory)
         if remaining is not None:
             until = time.monotonic() + remaining
             request.deadline = until if request.deadline is None else min(until, request.deadline)
         model, outputs = await self._delivery.infer(said.model_name, said.model_version, request)
-        return write_response(model.name, model.version, said, outputs)
+        return write_response(model.name, model.version, said, outputs, self._memory)
 
     async def _stream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         """Answers a stream in the order of its requests, which run side by side."""
@@ -242,6 +253,27 @@ class Servicer:
 
     async def _unload(self, request: Any) -> dict[str, Any]:
         await asyncio.to_thread(self._repository.unload, request.model_name)
+        return {}
+
+    def _regions(self, request: Any) -> dict[str, Any]:
+        return {
+            "regions": {
+                each.name: {
+                    "name": each.name,
+                    "key": each.key,
+                    "offset": each.offset,
+                    "byte_size": each.size,
+                }
+                for each in self._memory.regions(request.name)
+            }
+        }
+
+    def _register(self, request: Any) -> dict[str, Any]:
+        self._memory.register(Region(request.name, request.key, request.offset, request.byte_size))
+        return {}
+
+    def _unregister(self, request: Any) -> dict[str, Any]:
+        self._memory.unregister(request.name)
         return {}
 
 

@@ -29,6 +29,7 @@ from ingot.serving.http.routes import Routes
 from ingot.serving.models.repository import Repository
 from ingot.serving.options import ServerOptions
 from ingot.serving.requests import Cause, RefusedError
+from ingot.serving.shared_memory import SharedMemory
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -53,19 +54,25 @@ class HttpApplication:
 
     Attributes:
         delivery: What asks the models; None before the server has started.
+        ready: Whether the server takes requests.
+        memory: Where tensors may lie instead of in bodies.
     """
 
-    def __init__(self, repository: Repository, options: ServerOptions, log: AccessLog) -> None:
+    def __init__(
+        self, repository: Repository, options: ServerOptions, log: AccessLog, memory: SharedMemory
+    ) -> None:
         """Answers nothing before ``delivery`` is set.
 
         Args:
             repository: The models.
             options: The server's options.
             log: What is told of each request.
+            memory: Where tensors may lie instead of in bodies.
         """
+        self.memory = memory
         self.delivery: Delivery | None = None
         self.ready = False
-        self._routes = Routes(repository, self)
+        self._routes = Routes(repository, self, memory)
         self._log = log
         self._token = None if options.token is None else options.token.encode()
         self._most_bytes = int(options.max_body_mib * _MIB)
@@ -119,11 +126,12 @@ class HttpApplication:
     async def _infer(self, path: str, headers: Mapping[bytes, bytes], receive: Receive) -> Reply:
         name, version = _model_of(path, _INFER)
         body = await read_body(receive, headers, self._most_bytes)
-        request, wanted = read_inference(body, _header_length(headers))
+        request, wanted = read_inference(body, _header_length(headers), self.memory)
         with _watched(receive) as asked:
             model, outputs = await self._asker().infer(name, version, request, asked)
-        pieces, length = write_inference(model.name, model.version, request.id, outputs, wanted)
-        return Reply.inference(pieces, length)
+        return Reply.inference(
+            *write_inference(model.name, model.version, request.id, outputs, wanted, self.memory)
+        )
 
     async def _infer_list(
         self, path: str, headers: Mapping[bytes, bytes], receive: Receive
@@ -131,7 +139,7 @@ class HttpApplication:
         """Answers requests that came in one body: each has its own outcome."""
         name, version = _model_of(path, _LIST)
         body = await read_body(receive, headers, self._most_bytes)
-        requests = read_list(body, _header_length(headers))
+        requests = read_list(body, _header_length(headers), self.memory)
         asker = self._asker()
         with _watched(receive) as asked:
             ready = [each for each in requests if not isinstance(each, RefusedError)]
@@ -154,7 +162,7 @@ class HttpApplication:
             else:
                 model, outputs = outcome
                 answers.append((model.name, model.version, each[0].id, outputs, each[1]))
-        return Reply.inference(*write_list(answers))
+        return Reply.inference(*write_list(answers, self.memory))
 
     def _asker(self) -> Delivery:
         if self.delivery is None:

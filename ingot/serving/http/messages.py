@@ -25,6 +25,7 @@ from ingot.serving.protocol.parameters import (
     whole_number,
 )
 from ingot.serving.requests import Cause, InferenceRequest, RefusedError
+from ingot.serving.shared_memory import Piece, SharedMemory
 
 Array = npt.NDArray[Any]
 
@@ -41,34 +42,39 @@ class Wanted:
     Attributes:
         names: The outputs; none for all.
         binary: The names of those that are to come as bytes; None for all.
+        pieces: Where those go, by name, that are to be written to shared memory.
     """
 
     names: tuple[str, ...]
     binary: frozenset[str] | None
+    pieces: Mapping[str, Piece] = dataclasses.field(default_factory=dict)
 
     def is_binary(self, name: str) -> bool:
         """Whether an output is to come as bytes."""
         return self.binary is None or name in self.binary
 
 
-def read_inference(body: bytes, header_length: int | None) -> tuple[InferenceRequest, Wanted]:
+def read_inference(
+    body: bytes, header_length: int | None, memory: SharedMemory
+) -> tuple[InferenceRequest, Wanted]:
     """Reads the body of a request for inference.
 
     Args:
         body: The JSON, and behind it the bytes of tensors.
         header_length: The length of the JSON, where there are bytes behind it.
+        memory: Where tensors may lie instead.
 
     Raises:
         RefusedError: It is not such a body.
     """
     said, raw = _parts(body, header_length)
-    request, wanted, rest = _read_request(said, raw)
+    request, wanted, rest = _read_request(said, raw, memory)
     _require_end(rest)
     return request, wanted
 
 
 def read_list(
-    body: bytes, header_length: int | None
+    body: bytes, header_length: int | None, memory: SharedMemory
 ) -> list[tuple[InferenceRequest, Wanted] | RefusedError]:
     """Reads the body of a list of requests, ``{"requests": [...]}``; raw tensors in their order.
 
@@ -90,7 +96,7 @@ def read_list(
         if size > len(raw):
             raise _invalid("the bytes of a request are not within the body")
         try:
-            request, wanted, rest = _read_request(each, raw[:size])
+            request, wanted, rest = _read_request(each, raw[:size], memory)
             _require_end(rest)
             read.append((request, wanted))
         except RefusedError as error:
@@ -140,7 +146,7 @@ def read_json(text: bytes | memoryview) -> dict[str, Any]:
 
 
 def _read_request(
-    said: Mapping[str, Any], raw: memoryview
+    said: Mapping[str, Any], raw: memoryview, memory: SharedMemory
 ) -> tuple[InferenceRequest, Wanted, memoryview]:
     """Reads a request from its JSON and the bytes behind; returns the bytes left, too."""
     given = said.get("inputs")
@@ -153,7 +159,12 @@ def _read_request(
             raise _invalid(f"input '{name}' is there twice")
         shape = checked_shape(tensor.get("shape"), name)
         datatype = str(tensor.get("datatype"))
-        size = _parameters(tensor, name).get(_SIZE)
+        parameters = _parameters(tensor, name)
+        piece = Piece.of(parameters)
+        if piece is not None:
+            inputs[name] = from_raw(memory.read(piece), datatype, shape, name)
+            continue
+        size = parameters.get(_SIZE)
         if size is None:
             inputs[name] = from_values(tensor.get("data"), datatype, shape, name)
             continue
@@ -177,22 +188,30 @@ def _wanted(outputs: Any, parameters: Mapping[str, Any]) -> Wanted:
         return Wanted((), None if everything else frozenset())
     if not isinstance(outputs, list) or len(outputs) > MOST_TENSORS:
         raise _invalid(f"'outputs' has to be a list of at most {MOST_TENSORS} outputs")
-    names, binary = [], set()
+    names, binary, pieces = [], set(), {}
     for output in outputs:
         name = _named(output, "an output")
         asked = _parameters(output, name)
         if "classification" in asked:
             raise _invalid("classification is not offered: take the scores of the output itself")
         names.append(name)
-        if asked.get(_BINARY, everything):
+        piece = Piece.of(asked)
+        if piece is not None:
+            pieces[name] = piece
+        elif asked.get(_BINARY, everything):
             binary.add(name)
-    return Wanted(tuple(names), frozenset(binary))
+    return Wanted(tuple(names), frozenset(binary), pieces)
 
 
 def write_inference(
-    model: str, version: str, id: str, outputs: Mapping[str, Array], wanted: Wanted
+    model: str,
+    version: str,
+    id: str,
+    outputs: Mapping[str, Array],
+    wanted: Wanted,
+    memory: SharedMemory,
 ) -> tuple[Sequence[bytes | memoryview], int | None]:
-    """Writes an answer.
+    """Writes an answer, and outputs to shared memory where that is wanted.
 
     Returns:
         The pieces of the body, and the length of its JSON if there are bytes behind it.
@@ -200,12 +219,13 @@ def write_inference(
     Raises:
         RefusedError: There is no output of a name that is wanted.
     """
-    answer, raw = _answer(model, version, id, outputs, wanted)
+    answer, raw = _answer(model, version, id, outputs, wanted, memory)
     return _joined(answer, raw)
 
 
 def write_list(
     answers: Sequence[tuple[str, str, str, Mapping[str, Array], Wanted] | RefusedError],
+    memory: SharedMemory,
 ) -> tuple[Sequence[bytes | memoryview], int | None]:
     """Writes the answers to a list of requests, ``{"responses": [...]}``, in its order.
 
@@ -217,7 +237,7 @@ def write_list(
         try:
             if isinstance(each, RefusedError):
                 raise each
-            answer, pieces = _answer(*each)
+            answer, pieces = _answer(*each, memory)
         except RefusedError as error:
             written.append({"error": str(error)})
             continue
@@ -234,7 +254,12 @@ def _joined(
 
 
 def _answer(
-    model: str, version: str, id: str, outputs: Mapping[str, Array], wanted: Wanted
+    model: str,
+    version: str,
+    id: str,
+    outputs: Mapping[str, Array],
+    wanted: Wanted,
+    memory: SharedMemory,
 ) -> tuple[dict[str, Any], list[bytes | memoryview]]:
     described = []
     raw: list[bytes | memoryview] = []
@@ -247,10 +272,18 @@ def _answer(
             "datatype": datatype_of(_dtype_name(array)),
             "shape": array.shape,
         }
-        if wanted.is_binary(name):
-            piece = to_raw(array)
-            tensor["parameters"] = {_SIZE: len(piece)}
-            raw.append(piece)
+        if name in wanted.pieces:
+            content, place = to_raw(array), wanted.pieces[name]
+            memory.write(place, content)
+            tensor["parameters"] = {
+                "shared_memory_region": place.region,
+                "shared_memory_offset": place.offset,
+                "shared_memory_byte_size": len(content),
+            }
+        elif wanted.is_binary(name):
+            content = to_raw(array)
+            tensor["parameters"] = {_SIZE: len(content)}
+            raw.append(content)
         else:
             tensor["data"] = to_values(array)
         described.append(tensor)

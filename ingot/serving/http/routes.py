@@ -21,7 +21,9 @@ from ingot.serving.protocol.description import (
     model_statistics,
     server_metadata,
 )
+from ingot.serving.protocol.parameters import whole_number
 from ingot.serving.requests import Cause, RefusedError
+from ingot.serving.shared_memory import Region, SharedMemory
 
 Answer = Callable[[dict[str, str], bytes], Awaitable[Reply] | Reply]
 
@@ -29,6 +31,7 @@ _PAGE = Path(__file__).with_name("page")
 # The page has its style in itself, and everything else from here.
 _POLICY = b"default-src 'self'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
 _MODEL = r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?"
+_REGION = r"/v2/systemsharedmemory(?:/region/(?P<name>[^/]+))?"
 _REPOSITORY = r"/v2/repository/models/(?P<name>[^/]+)"
 
 
@@ -54,13 +57,15 @@ class Route:
 class Routes:
     """Finds what answers a request, and answers it."""
 
-    def __init__(self, repository: Repository, server: Served) -> None:
+    def __init__(self, repository: Repository, server: Served, memory: SharedMemory) -> None:
         """Answers from what there is at the time.
 
         Args:
             repository: The models.
             server: Says whether it is ready, and what is under way.
+            memory: The regions that clients register.
         """
+        self._memory = memory
         self._repository = repository
         self._server = server
         self._routes = [
@@ -80,6 +85,9 @@ class Routes:
                 ("POST", r"/v2/repository/index", self._index),
                 ("POST", _REPOSITORY + r"/load", self._load),
                 ("POST", _REPOSITORY + r"/unload", self._unload),
+                ("GET", _REGION + r"/status", self._regions),
+                ("POST", _REGION + r"/register", self._register),
+                ("POST", _REGION + r"/unregister", self._unregister),
             )
         ]
 
@@ -171,6 +179,35 @@ class Routes:
 
     async def _unload(self, path: dict[str, str], _: bytes) -> Reply:
         await asyncio.to_thread(self._repository.unload, path["name"])
+        return Reply.json({})
+
+    def _regions(self, path: dict[str, str], _: bytes) -> Reply:
+        return Reply.json(
+            [
+                {
+                    "name": region.name,
+                    "key": region.key,
+                    "offset": region.offset,
+                    "byte_size": region.size,
+                }
+                for region in self._memory.regions(path["name"])
+            ]
+        )
+
+    def _register(self, path: dict[str, str], body: bytes) -> Reply:
+        said = read_json(body)
+        self._memory.register(
+            Region(
+                path["name"],
+                str(said.get("key", "")),
+                whole_number(said.get("offset", 0), "offset"),
+                whole_number(said.get("byte_size"), "byte_size"),
+            )
+        )
+        return Reply.json({})
+
+    def _unregister(self, path: dict[str, str], _: bytes) -> Reply:
+        self._memory.unregister(path["name"])
         return Reply.json({})
 
     def _find(self, path: dict[str, str]) -> ServedModel:

@@ -14,6 +14,7 @@ EXTENSIONS = (
     "model_repository(unload_dependents)",
     "schedule_policy",
     "statistics",
+    "system_shared_memory",
 )
 PLATFORM = "ingot"
 _NANOSECONDS = 1e9
