@@ -12,6 +12,7 @@ from rich.table import Table
 
 from ingot.cli.pruning import inspect_model, pruned_tables
 from ingot.cli.text import PlainConsole
+from ingot.models.reference import REFERENCE_MODELS
 from ingot.report.npu import NpuEstimate, read_estimate
 from ingot.runtime.artifact import ArtifactReader
 from ingot.runtime.manifest import Manifest
@@ -35,7 +36,7 @@ def inspect(
 
     Example: `ingot inspect mobilenetv2`
     """
-    if Path(artifact).suffix == ".onnx" or not (Path(artifact).exists() or "." in artifact):
+    if Path(artifact).suffix == ".onnx" or artifact in REFERENCE_MODELS:
         inspect_model(artifact, as_json=as_json)
         return
     path = Path(artifact)
