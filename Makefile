@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 .PHONY: help demo test test-all lint browser typecheck bench wheel clean
 
 help:
-	@echo 'make demo      set up, compile the bundled model, compare it with ONNX Runtime, write a report'
+	@echo 'make demo      set up, compile the bundled model, compare it with ONNX Runtime, run it as an NPU, serve it'
 	@echo 'make test      set up, lint, and run the tests (about 12 minutes on two cores)'
 	@echo 'make test-all  the same with the slow and the networked tests'
 	@echo 'make lint      ruff, mypy --strict, import-linter'
@@ -19,16 +19,16 @@ help:
 $(BIN)/python:
 	$(PYTHON) build_support/make_venv.py $(VENV)
 
-$(VENV)/.compile: $(SETUP) | $(BIN)/python
-	@echo 'installing Ingot and the compiler into $(VENV) (about 250 MB to download, once) ...'
-	$(PIP) install --quiet --editable '.[compile]'
+$(VENV)/.demo: $(SETUP) | $(BIN)/python
+	@echo 'installing Ingot and the compiler into $(VENV) (about 300 MB to download, once) ...'
+	$(PIP) install --quiet --editable '.[compile,npu,serve,client]'
 	@touch $@
 
-$(VENV)/.dev: $(SETUP) | $(VENV)/.compile
+$(VENV)/.dev: $(SETUP) | $(VENV)/.demo
 	$(PIP) install --quiet --editable '.[compile,npu,dev]'
 	@touch $@
 
-demo: $(VENV)/.compile
+demo: $(VENV)/.demo
 	@$(BIN)/python -m examples.demo
 
 lint: $(VENV)/.dev
@@ -46,7 +46,7 @@ test: lint browser
 test-all: lint browser
 	HYPOTHESIS_PROFILE=explore $(PYTEST) -n 2 --dist loadfile
 
-wheel: $(VENV)/.compile
+wheel: $(VENV)/.demo
 	$(PIP) wheel --quiet --no-deps --wheel-dir dist .
 
 clean:

@@ -1,1 +1,1 @@
-"""Data: preprocessing, readers and (later) activation ranges."""
+"""Activations of a model on data: their ranges, moments and samples."""

@@ -106,6 +106,12 @@ def test_links_within_the_project_resolve(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_NAMES)
+def test_pictures_are_there(page: Path) -> None:
+    for picture in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / picture).is_file(), picture
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_NAMES)
 def test_paths_of_the_project_that_are_named_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for path in re.findall(r"`((?:ingot|tests|examples|docs|build_support)/[\w/.\-]+)`", text):
