@@ -61,6 +61,10 @@ class ArtifactError(IngotError):
     """An artifact is damaged, of an unknown version, or not made for this machine."""
 
 
+class UntrustedError(ArtifactError):
+    """An artifact is not signed by a key that is trusted here, or was changed since it was."""
+
+
 class TraceError(IngotError):
     """A file is no trace of Ingot's, is damaged, or cannot be written."""
 

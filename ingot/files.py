@@ -173,10 +173,15 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     """Opens a temporary file that becomes ``path`` when the block ends well, synced.
 
     Whatever ends the block otherwise (no space left, Ctrl-C) removes it, and ``path`` is as it was.
+
+    Args:
+        path: Where it goes.
+        mode: Who may read and write it, less what the user's mask forbids; until it is whole, only
+            its owner.
 
     Raises:
         ArtifactError: The file cannot be written, or ``path`` is no regular file.
@@ -192,7 +197,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(handle)
-            temporary.chmod(0o666 & ~_umask())
+            temporary.chmod(mode & ~_umask())
             temporary.replace(target)
         temporary = None
         _sync_folder(target.parent)

@@ -50,6 +50,8 @@ COMMANDS = {
         "Show what an artifact says, or what can be pruned.",
     ),
     "verify": _Command("verify", "verify", "Check an artifact: whole, fit for here, right."),
+    "sign": _Command("sign", "sign", "Sign an artifact."),
+    "keygen": _Command("sign", "keygen", "Make a key pair that artifacts are signed with."),
     "bisect": _Command("bisect", "bisect", "Find the pass that first breaks a model."),
     "passes": _Command("passes", "passes", "List the passes with their options."),
     "probe": _Command("probe", "probe", "Measure this machine against its processor's preset."),

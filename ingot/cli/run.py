@@ -33,6 +33,10 @@ def run_command(
         str | None,
         typer.Option(help="What runs NPU regions: reference (default) or command-stream."),
     ] = None,
+    trust: Annotated[
+        Path | None,
+        typer.Option(help="Public keys, one of which has signed it; default: $INGOT_TRUST."),
+    ] = None,
 ) -> None:
     """Run an artifact once on arrays from files.
 
@@ -40,7 +44,7 @@ def run_command(
     """
     given = [_Given.parse(option) for option in inputs or []]
     arrays = {name: array for one in given for name, array in one.read().items()}
-    with Session(artifact, threads=threads, executor=executor) as session:
+    with Session(artifact, threads=threads, executor=executor, trust=trust) as session:
         files = _files([spec.name for spec in session.outputs])
         if output_dir is not None:
             read = [artifact, *(one.path for one in given)]

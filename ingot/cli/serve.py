@@ -63,6 +63,10 @@ def serve(
         bool | None,
         typer.Option("--shared-memory", help="Let clients here hand over tensors in /dev/shm."),
     ] = None,
+    trust: Annotated[
+        Path | None,
+        typer.Option(help="Public keys, one of which has signed each; default: $INGOT_TRUST."),
+    ] = None,
     drain_seconds: Annotated[
         float | None, typer.Option(help="How long answers may take when it ends. [30]")
     ] = None,

@@ -11,6 +11,7 @@ import typer
 from ingot.cli.text import printable
 from ingot.errors import VerificationError
 from ingot.runtime.artifact import ArtifactReader
+from ingot.runtime.trust import trusted_keys
 
 if TYPE_CHECKING:
     from ingot.compiler.fresh_process.session import FreshSession
@@ -29,22 +30,30 @@ def verify(
     rtol: Annotated[
         float, typer.Option(min=0, help="Largest difference, as a part of the output's magnitude.")
     ] = 1e-4,
+    trust: Annotated[
+        Path | None,
+        typer.Option(help="Public keys, one of which has signed it; default: $INGOT_TRUST."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Check an artifact: every digest, code against weights and, with --model, the outputs.
+    """Check an artifact: digests, signature, code against weights; with --model, the outputs.
 
     It is loaded and run in a process of its own, as on a machine that has the runtime alone.
 
     Example: `ingot verify mobilenetv2.ingot --model mobilenetv2`
     """
-    reader = ArtifactReader(artifact)
+    reader = ArtifactReader(artifact, trusted_keys(trust))
     reader.verify()
     reader.check_machine()
-    outcome: dict[str, Any] = {"artifact": str(artifact), "members": len(reader.manifest.members)}
+    outcome: dict[str, Any] = {
+        "artifact": str(artifact),
+        "members": len(reader.manifest.members),
+        "signer": reader.signer,
+    }
     # The compile side is loaded only when it is asked for.
     from ingot.compiler.fresh_process.session import FreshSession
 
-    with FreshSession(artifact) as session:
+    with FreshSession(artifact, trust) as session:
         if model is not None:
             outcome["reference"] = _compare(reader, session, model, verify_data, seed, rtol)
     if as_json:
@@ -52,6 +61,8 @@ def verify(
         return
     count = outcome["members"]
     typer.echo(printable(f"{artifact}: {count} members whole, and this machine can run it"))
+    if reader.signer is not None:
+        typer.echo(f"signed by key {reader.signer}")
     if model is not None:
         error = outcome["reference"]["max_rel_error"]
         typer.echo(

@@ -47,8 +47,16 @@ def write_artifact(path: Path, manifest: Manifest, members: Mapping[str, Content
     Raises:
         ArtifactError: The file cannot be written; nothing is left behind.
     """
+    write_members(path, {MANIFEST_MEMBER: manifest.to_json().encode(), **members})
+
+
+def write_members(path: Path, members: Mapping[str, Content]) -> None:
+    """Writes members, the manifest among them, to ``path``, whole or not at all.
+
+    Raises:
+        ArtifactError: The file cannot be written; nothing is left behind.
+    """
     with atomic_file(path) as file, zipfile.ZipFile(file, "w") as archive:
-        _add(archive, file, MANIFEST_MEMBER, manifest.to_json().encode())
         for name, data in members.items():
             _add(archive, file, name, data)
 

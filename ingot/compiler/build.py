@@ -390,7 +390,7 @@ def _verified(
         with scratch_folder(path.parent) as folder:
             trial = folder / "trial.ingot"
             write_artifact(trial, manifest, members)
-            with FreshSession(trial) as session:
+            with FreshSession(trial, trust=False) as session:
                 found = _compare(session, source, plan, outcome)
     measured: dict[str, Any] = {"verification": found}
     measured |= begin_stage.finish()

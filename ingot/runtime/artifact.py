@@ -21,6 +21,7 @@ from ingot.runtime.cpu_features import machine_architecture, missing_features
 from ingot.runtime.leases import FixedMapping
 from ingot.runtime.manifest import MANIFEST_MEMBER, Manifest
 from ingot.runtime.stored_file import StoredFile
+from ingot.runtime.trust import LARGEST_SIGNATURES, SIGNATURES_MEMBER, TrustedKeys
 from ingot.runtime.typed_json import LARGEST_TEXT
 
 
@@ -30,13 +31,25 @@ class ArtifactReader:
     Opening it parses the manifest only; ``verify`` checks the digests and ``check_machine``
     whether the code can run here. The file is opened once: what is read later is of the same file,
     also when another one has taken its name.
+
+    Attributes:
+        path: Where it lies.
+        manifest: What it says of itself.
+        manifest_text: The same as it stands in the file.
+        signatures: Its member ``signatures.json``; None if it is not signed.
+        signer: The name of the trusted key that has signed it; None if that was not checked.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], keys: TrustedKeys | None = None) -> None:
         """Opens the file at ``path``.
+
+        Args:
+            path: An ``*.ingot`` file.
+            keys: One of them has to have signed it; None asks for no signature.
 
         Raises:
             ArtifactError: There is no such file, or it is not an artifact, or it is damaged.
+            UntrustedError: None of the keys has signed it, or it was changed since.
         """
         self.path = Path(path)
         self._checked: set[str] = set()
@@ -44,13 +57,18 @@ class ArtifactReader:
         try:
             self._file = StoredFile(self.path)
             self._entries = read_entries(self._file.read, self._file.size)
-            self.manifest = Manifest.from_json(self._manifest_text())
+            self.manifest_text = self._text(MANIFEST_MEMBER, LARGEST_TEXT)
+            signed = SIGNATURES_MEMBER in self._entries
+            self.signatures = self._text(SIGNATURES_MEMBER, LARGEST_SIGNATURES) if signed else None
+            # Before anything that it says is believed.
+            self.signer = keys.check(self.manifest_text, self.signatures) if keys else None
+            self.manifest = Manifest.from_json(self.manifest_text)
         except FileNotFoundError:
             raise ArtifactError(f"there is no artifact at {self.path}") from None
         except (OSError, ValueError) as error:
             raise self._unreadable(error) from error
         except ArtifactError as error:
-            raise ArtifactError(f"{self.path}: {error}") from error
+            raise type(error)(f"{self.path}: {error}") from error
 
     def member(self, name: str) -> memoryview:
         """Returns the bytes of a member, whose digest has been checked.
@@ -101,7 +119,7 @@ class ArtifactReader:
             ArtifactError: A member is missing, superfluous or damaged.
         """
         stated = set(self.manifest.members) | {MANIFEST_MEMBER}
-        for name in sorted(stated ^ set(self._entries)):
+        for name in sorted(stated ^ (set(self._entries) - {SIGNATURES_MEMBER})):
             raise ArtifactError(
                 f"{self.path} is damaged: member {name} is "
                 f"{'missing' if name in stated else 'not listed in the manifest'}"
@@ -114,12 +132,13 @@ class ArtifactReader:
         """Closes the file; what has been mapped from it stays."""
         self._file.close()
 
-    def _manifest_text(self) -> bytes:
-        if MANIFEST_MEMBER not in self._entries:
-            raise DamagedArchiveError(f"it has no member {MANIFEST_MEMBER}")
-        entry = self._entries[MANIFEST_MEMBER]
-        if entry.size > LARGEST_TEXT:
-            raise DamagedArchiveError(f"its {MANIFEST_MEMBER} is larger than any")
+    def _text(self, name: str, largest: int) -> bytes:
+        """Returns a member that no digest covers, held against its checksum."""
+        if name not in self._entries:
+            raise DamagedArchiveError(f"it has no member {name}")
+        entry = self._entries[name]
+        if entry.size > largest:
+            raise DamagedArchiveError(f"its {name} is larger than any")
         return entry.read_checked(self._file.read)
 
     def _copy(self, entry: Entry) -> memoryview:

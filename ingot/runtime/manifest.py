@@ -13,6 +13,7 @@ from typing import Any, TypedDict
 
 from ingot.errors import ArtifactError
 from ingot.runtime.manifest_records import RECORDS, check_records
+from ingot.runtime.trust import SIGNATURES_MEMBER
 from ingot.runtime.typed_json import decode, parse_json
 
 FORMAT_VERSION = 6
@@ -282,6 +283,8 @@ _HIGHEST_RANK = 64
 
 def _check_members(manifest: Manifest) -> None:
     for name, member in manifest.members.items():
+        if name in (MANIFEST_MEMBER, SIGNATURES_MEMBER):
+            raise ValueError(f"member {name!r} can have no digest in it")
         if member.size < 0 or not _DIGEST.fullmatch(member.sha256):
             raise ValueError(f"member {name!r} has no size and digest")
 

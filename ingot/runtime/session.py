@@ -37,6 +37,7 @@ from ingot.runtime.provided import delivered, writable_by_code
 from ingot.runtime.recorder import recorded
 from ingot.runtime.safetensors import load_weights
 from ingot.runtime.threads import SPIN_MICROSECONDS, resolve_threads, shared_pool
+from ingot.runtime.trust import Trust, trusted_keys
 from ingot.runtime.watching import Watched
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Session(Watched):
         memory_limit: int | None = None,
         huge_pages: bool = False,
         executor: str | None = None,
+        trust: Trust = None,
     ) -> None:
         """Loads the artifact at ``path``.
 
@@ -90,10 +92,15 @@ class Session(Watched):
             huge_pages: Whether that memory is of huge pages, where the system has them.
             executor: What runs the regions of an artifact for an NPU: ``reference`` (the default)
                 or ``command-stream``; see :mod:`ingot.runtime.npu.executor`.
+            trust: A file or a folder of public keys: an artifact that none of them has signed is
+                refused before anything of it is loaded. ``None`` stands for the policy of this
+                machine, ``$INGOT_TRUST`` or ``/etc/ingot/trust.pem``, and any artifact where there
+                is none; ``False`` loads any artifact. See :mod:`ingot.runtime.trust`.
 
         Raises:
             ArtifactError: The file is missing, damaged, of an unknown version, or not for this
                 machine.
+            UntrustedError: No trusted key has signed it, or it was changed since.
             UsageError: An option is out of its range, the process may not use a processor, there is
                 no such executor, or nothing for one.
             IngotError: What the executor needs is not installed, or the threads cannot be started.
@@ -106,7 +113,7 @@ class Session(Watched):
         super().__init__()
         self.threads = resolve_threads(threads)
         self.cores = _cores(cores)
-        reader = ArtifactReader(path)
+        reader = ArtifactReader(path, trusted_keys(trust))
         reader.check_machine()
         self._reader = reader
         # Read at every call.
@@ -115,11 +122,13 @@ class Session(Watched):
         self._regions = hosted_regions(reader, weights, self.threads, executor)
         # None where a region is the whole model.
         self._code: Code | None = None
-        if CODE_MEMBER in self.manifest.members:
-            self._code = Code(reader.member(CODE_MEMBER))
-            self._code.check(self.manifest)
+        contents = reader.member(CODE_MEMBER) if CODE_MEMBER in self.manifest.members else None
+        # Loading a library runs what it asks to be run: all else is known to be right before.
         reader.verify()
         reader.close()
+        if contents is not None:
+            self._code = Code(contents)
+            self._code.check(self.manifest)
         self._weights = [weights[name] for name in self.manifest.parameters]
         # Whether code takes and gives all tensors as callers do.
         self._plain = self._regions is None and all(

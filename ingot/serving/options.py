@@ -32,6 +32,8 @@ class ModelOptions(pydantic.BaseModel):
         threads: Threads of each; none means the usable CPUs divided by the instances.
         timeout_ms: Milliseconds after which a request that waits is refused; none for never.
         memory_limit_mib: Most memory between kernels of an inference; none for no limit.
+        trust: Public keys, a file or a folder, one of which has signed the artifact; none for the
+            policy of the machine.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +46,7 @@ class ModelOptions(pydantic.BaseModel):
     threads: int | None = pydantic.Field(default=None, ge=1)
     timeout_ms: float | None = pydantic.Field(default=None, gt=0)
     memory_limit_mib: float | None = pydantic.Field(default=None, gt=0)
+    trust: Path | None = None
 
     def policy(self) -> BatchPolicy:
         """How requests are joined and bounded.

@@ -25,6 +25,7 @@ from ingot.errors import first_line
 from ingot.runtime.artifact import ArtifactReader
 from ingot.runtime.native_library import native_library
 from ingot.runtime.session import Session
+from ingot.runtime.trust import Trust
 
 REQUEST = struct.Struct("<cI")
 REPLY = struct.Struct("<i")
@@ -80,11 +81,12 @@ def _run(files: list[int], install: InstalledAlone) -> None:
 def _serve(connection: Connection, install: InstalledAlone) -> None:
     """Loads the artifact whose path is received, then answers each mapping of inputs.
 
-    An answer is the outputs, or the error: one of Ingot's own as it is, of another its kind and
-    first line.
+    With the path comes whom to trust. An answer is the outputs, or the error: one of Ingot's own as
+    it is, of another its kind and first line.
     """
     try:
-        session = _load(connection.recv(), install)
+        path, trust = connection.recv()
+        session = _load(path, trust, install)
     except Exception as error:  # noqa: BLE001  # told to the other side, whatever it is
         connection.send(_told(error))
         return
@@ -100,14 +102,14 @@ def _serve(connection: Connection, install: InstalledAlone) -> None:
             connection.send(_told(error))
 
 
-def _load(path: str, install: InstalledAlone) -> Session:
+def _load(path: str, trust: Trust, install: InstalledAlone) -> Session:
     manifest = ArtifactReader(path).manifest
     executors = {region.executor for region in manifest.regions.values()}
     install.allow(packages_of(_EXTRAS[executor] for executor in executors if executor in _EXTRAS))
     if any(_is_foreign(spec.dtype) for spec in (*manifest.inputs, *manifest.outputs)):
         # Who gives or takes such an array has the package of its type.
         install.allow(["ml_dtypes"])
-    return Session(path)
+    return Session(path, trust=trust)
 
 
 def _is_foreign(dtype: str) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 import ingot.errors
 from ingot.compiler.fresh_process.server import FORK, REPLY, REQUEST, WAIT
 from ingot.errors import IngotError, VerificationError, signal_name
+from ingot.runtime.trust import Trust
 
 _MODULE = "ingot.compiler.fresh_process.server"
 
@@ -34,8 +35,12 @@ class FreshSession:
         ...     outputs = session.run({"image": image})
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], trust: Trust = None) -> None:
         """Loads the artifact at ``path``.
+
+        Args:
+            path: An ``*.ingot`` file.
+            trust: As :class:`ingot.runtime.Session` takes it.
 
         Raises:
             VerificationError: It cannot be loaded there, or no process can be started.
@@ -49,7 +54,8 @@ class FreshSession:
         try:
             with other:
                 self._process = _server.fork(other.fileno(), self._said.fileno())
-            self._ask(str(Path(path).absolute()))
+            keys = str(Path(trust).absolute()) if trust else trust
+            self._ask((str(Path(path).absolute()), keys))
         except IngotError as error:
             self.close()
             raise type(error)(

@@ -47,7 +47,10 @@ class ServedModel:
         threads = options.threads or max(1, usable_cpus() // options.instances)
         limit = options.memory_limit_mib
         self._session = Session(
-            path, threads=threads, memory_limit=None if limit is None else int(limit * _MIB)
+            path,
+            threads=threads,
+            memory_limit=None if limit is None else int(limit * _MIB),
+            trust=options.trust,
         )
         self._scheduler = Scheduler(
             name,
