@@ -55,6 +55,7 @@ from benchmarks.latency import (
 )
 from benchmarks.peer_quantizers import PeerError, quantized_by, reads_tokens
 from benchmarks.tables import markdown_table
+from ingot import statistics
 from ingot.cli.source import find_model
 from ingot.compiler.ingest import Ingested, ingest
 from ingot.compiler.inputs import random_inputs
@@ -64,7 +65,6 @@ from ingot.errors import IngotError, UsageError
 from ingot.files import CACHE_VARIABLE
 from ingot.models.catalog import ModelSource
 from ingot.progress import Progress
-from ingot.report import statistics
 from ingot.report.bench import BenchRow, bound_model, time_prepared
 from ingot.report.examples import Examples
 from ingot.report.measure import Measurement, MeasureSettings, choose_cpus

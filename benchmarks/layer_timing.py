@@ -23,8 +23,8 @@ import onnx
 from onnx import helper
 
 from benchmarks.layer_families.writer import Precision
+from ingot import statistics
 from ingot.errors import IngotError
-from ingot.report import statistics
 from ingot.report.measure import choose_cpus
 from ingot.report.workers.ingot import IngotEngine
 from ingot.report.workers.integer_probe import IntegerProbeEngine

@@ -40,8 +40,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.calibration_data import data_folder
 from benchmarks.tables import markdown_table, names
 from benchmarks.tflite_route import TfliteModel
+from ingot.compiler.accuracy.sensitivity import decibels
 from ingot.compiler.build import Artifact, compile_model
-from ingot.compiler.sensitivity import decibels
 from ingot.data import open_dataset
 from ingot.errors import IngotError, UsageError
 from ingot.models.catalog import resolve
@@ -50,9 +50,9 @@ from ingot.models.cifar10 import BUNDLED_CALIBRATION, BUNDLED_TEST
 from ingot.reference.session import Reference
 from ingot.report.machine import machine_facts
 from ingot.report.npu import read_estimate
-from ingot.report.statistics import paired_difference
 from ingot.runtime.npu.region import Estimate
 from ingot.runtime.session import Session
+from ingot.statistics import paired_difference
 from ingot.targets.npu.configuration import configure
 
 Array = npt.NDArray[Any]

@@ -47,8 +47,8 @@ from ingot.errors import IngotError
 from ingot.report.bench import input_specs, random_arrays
 from ingot.report.measure import choose_cpus
 from ingot.report.rendering import formats
-from ingot.report.statistics import median_estimate
 from ingot.runtime import Session
+from ingot.statistics import median_estimate
 
 Array: TypeAlias = npt.NDArray[Any]
 Inference: TypeAlias = Callable[[], object]

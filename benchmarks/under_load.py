@@ -46,7 +46,7 @@ from ingot.report.machine import machine_facts
 from ingot.report.measure import choose_cpus
 from ingot.report.process import Worker
 from ingot.report.rendering import formats
-from ingot.report.statistics import ratio_of_medians
+from ingot.statistics import ratio_of_medians
 
 _SLICES = 12
 _WARM_UP_SECONDS = 1.0

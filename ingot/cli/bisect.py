@@ -16,7 +16,7 @@ from rich.text import Text
 from ingot.cli.shapes import parse_shapes
 from ingot.cli.source import find_model
 from ingot.cli.text import PlainConsole, printable
-from ingot.compiler.accuracy import measure_accuracy
+from ingot.compiler.accuracy.evaluation import measure_accuracy
 from ingot.compiler.bisect import BisectReport, BisectStep, Inputs, TouchedNode
 from ingot.compiler.bisect import bisect as find_guilty
 from ingot.compiler.data import open_calibration

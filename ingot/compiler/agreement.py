@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from ingot.compiler.accuracy.smoothing import without_rounding
 from ingot.compiler.comparison import compare_tensors, compare_values, rounding_unit
 from ingot.compiler.conditioning import Noise, explained_by_rounding, rounding_noise
 from ingot.compiler.reference_samples import Sample
-from ingot.compiler.smoothing import without_rounding
 from ingot.errors import IngotError, InputError, VerificationError
 from ingot.onnx_graph.matching import producer
 from ingot.passes.record import TensorDifference

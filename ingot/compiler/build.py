@@ -13,6 +13,7 @@ import onnx
 import onnx_ir as ir
 
 from ingot.calibration.collection import Calibration
+from ingot.compiler.accuracy.smoothing import has_quantized_activations
 from ingot.compiler.agreement import (
     Runnable,
     compare_with_quantized,
@@ -47,7 +48,6 @@ from ingot.compiler.quantization import (
     was_lossy,
 )
 from ingot.compiler.recipe import Precision, PruneOptions, Recipe, load_recipe
-from ingot.compiler.smoothing import has_quantized_activations
 from ingot.data import Dataset
 from ingot.errors import UsageError, VerificationError, own_errors
 from ingot.files import scratch_folder

@@ -10,10 +10,10 @@ import numpy as np
 import onnx_ir as ir
 
 from ingot.calibration.collection import Calibration
-from ingot.compiler.budget import hold_budget
-from ingot.compiler.layer_sensitivity import LayerSensitivity
+from ingot.compiler.accuracy.budget import hold_budget
+from ingot.compiler.accuracy.layer_sensitivity import LayerSensitivity
+from ingot.compiler.accuracy.sensitivity import layer_noise
 from ingot.compiler.recipe import Recipe
-from ingot.compiler.sensitivity import layer_noise
 from ingot.data import Dataset
 from ingot.errors import UsageError
 from ingot.passes.base import IngotPass, ToleranceKind, pass_tolerance

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from ingot import statistics
 from ingot.compiler.ingest import Ingested
 from ingot.data import Dataset
 from ingot.data.metrics import Metric
-from ingot.report import statistics
 from ingot.report.evaluate import Evaluation, figure, metric_figures
 from ingot.report.examples import Examples
 from ingot.report.measure import Measurement, MeasureSettings

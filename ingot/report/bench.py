@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pydantic
 
+from ingot import statistics
 from ingot.compiler.ingest import Ingested, ingest
 from ingot.compiler.open_dimensions import bind_shapes
 from ingot.errors import UsageError
 from ingot.onnx_graph.shape_inference import infer_shapes
 from ingot.passes.storage import save
 from ingot.progress import Progress, no_progress
-from ingot.report import statistics
 from ingot.report.assembly import latency, model_facts
 from ingot.report.examples import Examples, closed_shapes
 from ingot.report.measure import Measurement, MeasureSettings, measure

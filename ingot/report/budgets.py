@@ -36,7 +36,7 @@ from ingot.report.quantities import (
     timed,
 )
 from ingot.report.schema import Check, MetricFigures, NpuVariant, VariantReport
-from ingot.report.statistics import runs_needed
+from ingot.statistics import runs_needed
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ingot import statistics
 from ingot.data import Dataset, Example
 from ingot.data.metrics import Metric
 from ingot.errors import DataError, IngotError
 from ingot.progress import Progress, no_progress
-from ingot.report import statistics
 from ingot.report.process import Worker
 from ingot.report.schema import Agreement, Figure, MetricFigures
 from ingot.report.workers.protocol import Array

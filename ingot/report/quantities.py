@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ingot.report import statistics
+from ingot import statistics
 from ingot.report.schema import Latency, MetricFigures
 
 P99 = 0.99

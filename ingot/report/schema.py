@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pydantic
 
-from ingot.compiler.layer_sensitivity import LayerSensitivity
+from ingot.compiler.accuracy.layer_sensitivity import LayerSensitivity
 from ingot.passes.record import PassRecord
 from ingot.report.npu import NpuEstimate
 

@@ -23,8 +23,8 @@ from typing import NamedTuple
 from ingot.errors import UsageError
 from ingot.report.quantities import Measured, find_metric, gain, plain
 from ingot.report.schema import Check, MetricFigures, NpuVariant, VariantReport
-from ingot.report.statistics import runs_needed
 from ingot.report.verdict import ratio, signed
+from ingot.statistics import runs_needed
 
 _RULE = re.compile(r"\s*([A-Za-z0-9_.-]+?)\s*(<=|>=|<|>)\s*([+-]?\d+(?:\.\d+)?)\s*(x?)\s*")
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {

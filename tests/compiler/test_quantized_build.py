@@ -9,9 +9,9 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from ingot.compiler.accuracy.smoothing import has_quantized_activations, without_rounding
 from ingot.compiler.build import Artifact, compile_model
 from ingot.compiler.recipe import NAMED_RECIPES, load_recipe
-from ingot.compiler.smoothing import has_quantized_activations, without_rounding
 from ingot.errors import UsageError
 from ingot.reference.session import Reference
 from tests.conftest import small_network

@@ -12,15 +12,15 @@ import pydantic
 import scipy.stats
 
 from ingot.errors import UsageError
-from ingot.report.statistics import (
+from ingot.report.traces.events import Event, Trace
+from ingot.report.traces.summary import by_stage
+from ingot.statistics import (
     CONFIDENCE,
     FEWEST_UNPAIRED,
     Estimate,
     Samples,
     difference_of_medians,
 )
-from ingot.report.traces.events import Event, Trace
-from ingot.report.traces.summary import by_stage
 
 FEWEST_TRACES = 3
 """Traces of a side from which on processes' differences from each other are told."""

@@ -16,9 +16,9 @@ import numpy as np
 import pydantic
 
 from ingot.report.machine import machine_facts
-from ingot.report.statistics import Samples
 from ingot.report.traces.events import Event, Trace
 from ingot.runtime.manifest import KernelCost
+from ingot.statistics import Samples
 
 if TYPE_CHECKING:  # the compiler takes seconds to load, and most traces need none of it
     from ingot.targets.cpu.probe import Roofline

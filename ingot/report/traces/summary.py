@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 import pydantic
 
-from ingot.report.statistics import quantile
 from ingot.report.traces.events import Event, Mark, Trace
+from ingot.statistics import quantile
 
 _MICROSECOND = 1e3
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ingot.arithmetic import Arithmetic
 from ingot.calibration.collection import Calibration
-from ingot.compiler.smoothing import without_rounding
+from ingot.compiler.accuracy.smoothing import without_rounding
 from ingot.errors import UsageError
 from ingot.passes.invariants import check_graph, check_operators
 from ingot.passes.precision import MultiplyInSixteenBits

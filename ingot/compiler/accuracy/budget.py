@@ -15,9 +15,9 @@ from typing import Any
 
 import onnx_ir as ir
 
-from ingot.compiler.accuracy import measure_accuracy
-from ingot.compiler.layer_sensitivity import LayerSensitivity
-from ingot.compiler.sensitivity import Samples, layer_noise, measure_sensitivity
+from ingot.compiler.accuracy.evaluation import measure_accuracy
+from ingot.compiler.accuracy.layer_sensitivity import LayerSensitivity
+from ingot.compiler.accuracy.sensitivity import Samples, layer_noise, measure_sensitivity
 from ingot.data import Dataset
 from ingot.data.metrics import Metric
 from ingot.errors import DataError, VerificationError

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingot.data.metrics import Spearman
-from ingot.report.statistics import (
+from ingot.statistics import (
     aggregate_estimate,
     difference_of_medians,
     discordance,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from ingot.compiler.layer_sensitivity import LayerSensitivity
+from ingot.compiler.accuracy.layer_sensitivity import LayerSensitivity
 from ingot.passes.quantization.quantized_layer import quantized_layers
 from ingot.passes.quantization.restoration import restore_float
 from ingot.progress import Progress, no_progress

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ingot.compiler.accuracy import measure_accuracy
+from ingot.compiler.accuracy.evaluation import measure_accuracy
 from ingot.data import open_dataset
 from ingot.data.metrics import TopK
 from ingot.errors import DataError

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingot.compiler.budget import _fewest, hold_budget
-from ingot.compiler.sensitivity import decibels, layer_noise, measure_sensitivity
+from ingot.compiler.accuracy.budget import _fewest, hold_budget
+from ingot.compiler.accuracy.sensitivity import decibels, layer_noise, measure_sensitivity
 from ingot.data import open_dataset
 from ingot.errors import DataError, VerificationError
 from ingot.passes.quantization import InsertQdq
