@@ -100,7 +100,9 @@ class Arithmetic:
         integers: What it computes in integers.
         sixteen_bits: By type, ``bf16`` or ``fp16``: the operators that it multiplies in it, with
             sums in float32. Where there are none, 16 bits are of use for weights alone.
+        by_constants: Of these operators, those that it multiplies so only by constants.
     """
 
     integers: IntegerProfile = FLOAT_EPILOGUES
     sixteen_bits: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
+    by_constants: frozenset[str] = frozenset()

@@ -97,8 +97,11 @@ class MultiplyInSixteenBits(CalibratedPass[SixteenBitsOptions]):
             if value.dtype != ir.DataType.FLOAT:
                 kept = "of an unknown type" if value.dtype is None else value.dtype.name
                 return f"'{value.name}' is {kept}, not float32"
-        if all(constant_tensor(value) is not None for _, value in operands(node)):
+        constants = [constant_tensor(value) is not None for _, value in operands(node)]
+        if all(constants):
             return "all of its operands are constants"
+        if node.op_type in self.arithmetic.by_constants and not any(constants):
+            return f"the target multiplies a {node.op_type} in {kind} only by constants"
         return None
 
     def _range_against(self, node: ir.Node, beyond: Mapping[ir.Value, float]) -> str | None:

@@ -11,10 +11,12 @@ from typing import Any, ClassVar
 
 import onnx_ir as ir
 
+from ingot.arithmetic import Arithmetic
 from ingot.errors import CompilationError, IngotError
 from ingot.runtime.cpu_quota import usable_cpus
 from ingot.runtime.manifest import TargetInfo
 from ingot.targets.base import Lowered, Target, TargetOptions, Unsupported
+from ingot.targets.cpu.bfloat16 import multiplies_pairs
 from ingot.targets.cpu.kernel_cache import KernelCache
 from ingot.targets.cpu.kernels.integer.dot import DotProduct
 from ingot.targets.cpu.lowering import build_module, check_module, lower_module
@@ -83,6 +85,14 @@ class CpuTarget(Target):
     def info(self) -> TargetInfo:
         """The processor, its architecture and the features that code for it needs."""
         return TargetInfo(self.kind, self.spec, self.cpu.architecture, self.cpu.features)
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """Pairs of bfloat16 are multiplied by weights, which are packed."""
+        if not multiplies_pairs(self.cpu.features):
+            return Arithmetic()
+        products = frozenset({"Conv", "Gemm", "MatMul"})
+        return Arithmetic(sixteen_bits={"bf16": products}, by_constants=products)
 
     @property
     def pass_options(self) -> Mapping[str, Mapping[str, Any]]:

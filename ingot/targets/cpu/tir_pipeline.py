@@ -1,4 +1,4 @@
-"""From scheduled prim funcs to what LLVM takes: TVM's passes that a CPU needs, and three more.
+"""From scheduled prim funcs to what LLVM takes: TVM's passes that a CPU needs, and some more.
 
 Mathematical functions are replaced last of all. The arithmetic that stands for exp, erf and their
 like must reach LLVM as it is, but TVM's simplifier treats floats as real numbers: it cancels
@@ -16,6 +16,7 @@ from tvm.tirx import compilation_pipeline
 from tvm.tirx import stmt as statements
 
 from ingot.runtime.alignment import CALLERS_ALIGNMENT
+from ingot.targets.cpu import bfloat16
 from ingot.targets.cpu.floats import is_float, opaque
 from ingot.targets.cpu.kernels.writing.emission import SCHEDULED
 from ingot.targets.cpu.let_bindings import EVALUATED_ONLY_IF, bind_let_expressions
@@ -119,30 +120,18 @@ def _hidden(bind: statements.Bind) -> statements.Bind:
 def _math_as_arithmetic(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
     for name, function in module.functions_items():
         if isinstance(function, tirx.PrimFunc):
-            module[name] = bind_let_expressions(replace_math_calls(function))
+            module[name] = bind_let_expressions(
+                replace_math_calls(bfloat16.in_instructions(function))
+            )
     return module
 
 
 @tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]
 def _bfloat16_by_its_bits(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
-    """Writes casts from bfloat16 as what they are: its bits are the upper half of a float32's.
-
-    TVM leaves them as they are when it computes in float32, and then, when the tensors become
-    tensors of 16-bit integers, takes the integers for numbers.
-    """
     for name, function in module.functions_items():
         if isinstance(function, tirx.PrimFunc):
-            body = tvm_ffi.structural_map(function.body, (tirx.Cast, _from_bits))
-            if not body.same_as(function.body):
-                module[name] = function.with_body(body)
+            module[name] = bfloat16.by_bits(function)
     return module
-
-
-def _from_bits(cast: tirx.Cast) -> tirx.Expr:
-    if not str(cast.value.ty.dtype).startswith("bfloat16"):
-        return cast
-    bits = tirx.reinterpret("uint16", cast.value).astype("uint32") << tirx.IntImm("uint32", 16)
-    return tirx.reinterpret("float32", bits).astype(str(cast.ty.dtype))
 
 
 @tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]

@@ -159,19 +159,25 @@ class ColumnReductionAnchor(Anchor, family="column_reduction"):
     leading: int
 
 
+Word: TypeAlias = Literal["uint8", "bfloat16"]
+"""What a word of 32 bits holds, of neighbours along a reduction: four bytes or two bfloat16."""
+
+
 @dataclasses.dataclass(frozen=True)
-class IntegerPacking:
-    """How the 8-bit weights of a kernel are packed.
+class WordPacking:
+    """How the weights of a kernel are packed whose operands are multiplied word by word.
 
     Attributes:
         arrays: How many operands hold them, behind the first.
         groups_per_sum: Groups of the reduction that are added in 16 bits.
         tile_groups: Groups that a tile of AMX takes at once; 0 where vectors multiply.
+        word: What a group of the reduction is.
     """
 
     arrays: int
     groups_per_sum: int
     tile_groups: int
+    word: Word = "uint8"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +194,7 @@ class IntegerMatmulAnchor(Anchor, family="integer_matmul"):
     depth: int
     vectors: int
     strides: tuple[int, ...]
-    packing: IntegerPacking
+    packing: WordPacking
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +213,7 @@ class IntegerConvolutionAnchor(Anchor, family="integer_convolution"):
     groups: int
     channels_first: bool
     vectors: int
-    packing: IntegerPacking
+    packing: WordPacking
 
 
 def anchor_attributes(anchor: Anchor) -> dict[str, str]:

@@ -1,9 +1,9 @@
-"""Integer convolution, direct, in NHWC with packed weights.
+"""Convolution of words, direct, in NHWC with packed weights.
 
-A task first copies the rows of the image that it reads, with the padding around them: a padded
-pixel holds the zero point, which stands for zero. Behind that, the taps of a row of the kernel are
-neighbours in memory, as are their weights, and the sum over them and over the channels is one
-stream of four values at a time, without an edge to look after. The copy costs a byte per byte; it
+A task first copies the rows of the image that it reads, bytes or bfloat16, with the padding around
+them: a padded pixel holds the zero point, which stands for zero. Behind that, the taps of a row of
+the kernel are neighbours in memory, as are their weights, and the sum over them and over the
+channels is one stream of words, without an edge to look after. The copy costs a byte per byte; it
 is read as often as there are taps and panels of output channels.
 """
 
@@ -19,7 +19,7 @@ from tvm import tirx
 from ingot.targets.cpu.kernels.anchors import IntegerConvolutionAnchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
 from ingot.targets.cpu.kernels.integer.amx import TileSums
-from ingot.targets.cpu.kernels.integer.dot import GROUP, DotProduct
+from ingot.targets.cpu.kernels.integer.dot import GROUP_OF, DotProduct
 from ingot.targets.cpu.kernels.integer.padded_rows import PaddedImage, PaddedRows
 from ingot.targets.cpu.kernels.integer.tile import IntegerTile
 from ingot.targets.cpu.kernels.integer.tiled_convolution import TiledConvolution, bytes_beyond
@@ -97,7 +97,7 @@ class _Writer:
                     pixel = (start + index(row)) * index(width.stride)
                     place = pixel * index(channels) + channel + self._offset(group)
                     at = top + tap * index(self.image.height.dilation)
-                    return load(rows.buffer, at, vector_at(place, GROUP))
+                    return load(rows.buffer, at, vector_at(place, self.sums.dot.group))
 
                 def position(row: int, start: tirx.Expr = start) -> list[tirx.Expr]:
                     return [image, y, start + index(row)]
@@ -110,12 +110,13 @@ class _Writer:
 
     def _offset(self, group: tirx.Expr) -> tirx.Expr:
         """Where in a padded row a group's values lie, from the first tap on."""
+        of_word = self.sums.dot.group
         if self.joined_taps:
-            return group * index(GROUP)
+            return group * index(of_word)
         channels = self.image.channels
-        of_tap = -(-channels // self.groups // GROUP)
+        of_tap = -(-channels // self.groups // of_word)
         tap = group // index(of_tap) * index(self.image.width.dilation * channels)
-        return tap + group % index(of_tap) * index(GROUP)
+        return tap + group % index(of_tap) * index(of_word)
 
     def _first_channel(self, panel: tirx.Expr) -> tirx.Expr:
         """The first input channel of the group that a panel belongs to."""
@@ -135,9 +136,9 @@ class _Writer:
 def write_integer_convolution(
     kernel: FusedKernel[IntegerConvolutionAnchor], cpu: CpuDescription
 ) -> tirx.PrimFunc:
-    """Writes the code of an integer convolution and of its epilogue.
+    """Writes the code of a convolution of words and of its epilogue.
 
-    The operand behind the weights is the image's zero point.
+    Of bytes, the operand behind the weights is the image's zero point.
     """
     emitter = Emitter()
     anchor = kernel.anchor
@@ -161,23 +162,36 @@ def write_integer_convolution(
         width,
         channels,
         first,
-        emitter.bind("zero_point", load(kernel.operands[1 + anchor.packing.arrays], 0)),
-        # The last sum of a row may read up to three bytes beyond it.
-        beyond_row=0 if weights.tile_groups else GROUP,
+        _zero(emitter, kernel),
+        # The last sum of a row may read up to a word less one element beyond it.
+        beyond_row=0 if weights.tile_groups else GROUP_OF[anchor.packing.word],
         beyond_rows=bytes_beyond(width, channels) if weights.tile_groups else 0,
     )
     writer: _Writer | TiledConvolution
     if weights.tile_groups:
         writer = TiledConvolution(TileSums(emitter, kernel, weights, panels), padded)
     else:
-        tile = IntegerTile(emitter, kernel, weights, panels, DotProduct.of(cpu))
+        dot = DotProduct.of_word(anchor.packing.word, cpu)
+        # Behind the taps of a row comes the next pixel.
+        of_row = anchor.window.kernel[1] * channels if anchor.groups == 1 else 0
+        half_word = dot.word == "bfloat16" and bool(of_row % dot.group)
+        tile = IntegerTile(emitter, kernel, weights, panels, dot, half_word)
         writer = _Writer(tile, padded, anchor.groups, of_group)
     per_image = _write_tasks(writer, of_group, batch)
     images = int(batch.value) if isinstance(batch, tirx.IntImm) else None
     operations = None if images is None else images * per_image
+    family = "integer" if anchor.packing.word == "uint8" else anchor.packing.word
     return prim_func(
-        kernel.parameters, emitter.body(), family="integer_convolution", operations=operations
+        kernel.parameters, emitter.body(), family=f"{family}_convolution", operations=operations
     )
+
+
+def _zero(emitter: Emitter, kernel: FusedKernel[IntegerConvolutionAnchor]) -> tirx.Expr:
+    """What stands for zero in the image."""
+    packing = kernel.anchor.packing
+    if packing.word == "uint8":
+        return emitter.bind("zero_point", load(kernel.operands[1 + packing.arrays], 0))
+    return tirx.const(0, packing.word)
 
 
 def _write_tasks(writer: _Writer | TiledConvolution, of_group: Panels, batch: tirx.Expr) -> int:
@@ -193,9 +207,9 @@ def _write_tasks(writer: _Writer | TiledConvolution, of_group: Panels, batch: ti
     speed = writer.sums.speed
     blocking = choose_blocking(
         row_units=height.result,
-        row_bytes=float(width.size * padded.channels * height.stride),
+        row_bytes=float(width.size * padded.channels * height.stride * weights.element_bytes),
         panels=units,
-        panel_bytes=math.prod(int(size) for size in weights.packed.shape) / units,
+        panel_bytes=math.prod(map(int, weights.packed.shape)) * weights.element_bytes / units,
         operations=per_image / speed,
         cpu=padded.cpu,
     )

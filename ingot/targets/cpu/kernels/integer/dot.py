@@ -1,7 +1,9 @@
-"""Dot products of four 8-bit values per 32-bit lane, in the processor's instructions.
+"""Dot products of 32-bit words, one per lane, in the processor's instructions.
 
-Rows are unsigned (activations), weights signed. Four neighbours along the reduction are one lane's:
-a row's are one 32-bit word, repeated in all lanes, and the weights' lie interleaved by column.
+A word holds neighbours along the reduction: four 8-bit values, or two of bfloat16. A row's word is
+repeated in all lanes, and the weights' lie interleaved by column. Of bfloat16 there is one way,
+``vdpbf16ps`` (:mod:`ingot.targets.cpu.bfloat16`). Of bytes, rows are unsigned (activations), and
+weights signed:
 
 * VNNI (``vpdpbusd``), and NEON's ``usdot``: one exact instruction.
 * AVX2, AVX-512 without VNNI, SSSE3: ``pmaddubsw`` adds two products in 16 bits, and saturates when
@@ -17,20 +19,26 @@ a row's are one 32-bit word, repeated in all lanes, and the weights' lie interle
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from tvm import tirx
 
+from ingot.targets.cpu.bfloat16 import add_products
+from ingot.targets.cpu.kernels.anchors import Word
 from ingot.targets.cpu.kernels.tiling.tiles import MULTIPLY_ADD, PairedProducts, Step
 from ingot.targets.cpu.machine import CpuDescription
 
 Bytes = npt.NDArray[np.int8]
 
-GROUP = 4
-"""Values of the reduction that a 32-bit lane takes at once."""
+GROUP = WORD_BYTES = 4
+"""Bytes of the reduction that a 32-bit lane takes at once."""
+GROUP_OF: Mapping[Word, int] = {"uint8": 4, "bfloat16": 2}
+"""Values of the reduction in a word."""
+SUMS: Mapping[Word, str] = {"uint8": "int32", "bfloat16": "float32"}
+"""The type in which products of words are added."""
 
 # 255 times so much fits into 16 bits with its sign.
 _LARGEST_SAFE_SUM = 128
@@ -51,12 +59,12 @@ _DPBUSD = {
 }
 _USDOT = "llvm.aarch64.neon.usdot.v4i32.v16i8"
 
-Kind = Literal["vpdpbusd", "usdot", "pmaddubsw", "plain"]
+Kind = Literal["vdpbf16ps", "vpdpbusd", "usdot", "pmaddubsw", "plain"]
 
 
 @dataclasses.dataclass(frozen=True)
 class DotProduct:
-    """How a processor multiplies bytes.
+    """How a processor multiplies bytes, or pairs of bfloat16.
 
     Attributes:
         kind: The instruction.
@@ -67,8 +75,13 @@ class DotProduct:
     lanes: int
 
     @classmethod
+    def of_word(cls, word: Word, cpu: CpuDescription) -> DotProduct:
+        """Returns how a processor multiplies words of a kind; of bfloat16, that it has to do so."""
+        return cls.of(cpu) if word == "uint8" else cls("vdpbf16ps", cpu.float_lanes)
+
+    @classmethod
     def of(cls, cpu: CpuDescription) -> DotProduct:
-        """Returns the best that a processor has."""
+        """Returns the best that a processor has for bytes."""
         lanes, features = cpu.float_lanes, set(cpu.features)
         if cpu.architecture == "aarch64":
             return cls("usdot" if "i8mm" in features else "plain", lanes)
@@ -81,6 +94,21 @@ class DotProduct:
         return cls("pmaddubsw" if "ssse3" in features else "plain", lanes)
 
     @property
+    def group(self) -> int:
+        """Values of the reduction that a lane takes at once."""
+        return GROUP_OF[self.word]
+
+    @property
+    def word(self) -> Word:
+        """What it multiplies."""
+        return "bfloat16" if self.kind == "vdpbf16ps" else "uint8"
+
+    @property
+    def sums(self) -> str:
+        """The accumulators' type."""
+        return SUMS[self.word]
+
+    @property
     def saturates(self) -> bool:
         """Whether large weights have to be looked after."""
         return self.kind == "pmaddubsw"
@@ -90,10 +118,26 @@ class DotProduct:
         """What a step of the reduction takes of the processor."""
         return PairedProducts() if self.kind == "pmaddubsw" else MULTIPLY_ADD
 
-    def spread(self, word: tirx.Expr) -> tirx.Expr:
-        """Repeats four values of a row, ``uint8x4``, in all lanes."""
-        repeated = tirx.Broadcast(tirx.reinterpret("int32", word), self.lanes)
+    def spread(self, word: tirx.Expr, *, half: bool = False) -> tirx.Expr:
+        """Repeats a word of a row, ``uint8x4`` or ``bfloat16x2``, in all lanes.
+
+        Args:
+            word: The word.
+            half: Whether zero takes the place of its upper half.
+        """
+        bits = tirx.reinterpret("int32", word)
+        if half:
+            bits = tirx.bitwise_and(bits, tirx.const(0xFFFF, "int32"))
+        repeated = tirx.Broadcast(bits, self.lanes)
+        if self.kind == "vdpbf16ps":
+            return repeated
         return tirx.reinterpret(f"int8x{GROUP * self.lanes}", repeated)
+
+    def weights(self, loaded: tirx.Expr) -> tirx.Expr:
+        """Returns a vector of weights, ``int8`` or bits in ``uint16``, as :meth:`add` takes it."""
+        if self.kind == "vdpbf16ps":
+            return tirx.reinterpret(f"int32x{self.lanes}", loaded)
+        return loaded
 
     def add(
         self, total: tirx.Expr, rows: Sequence[tirx.Expr], weights: Sequence[tirx.Expr]
@@ -101,10 +145,10 @@ class DotProduct:
         """Adds dot products to accumulators.
 
         Args:
-            total: ``int32`` accumulators, one per lane.
+            total: Accumulators, one per lane.
             rows: What :meth:`spread` gave, one per group of the reduction; more than one only where
                 the weights allow it (:func:`safe_depth`).
-            weights: The weights, ``int8``, of each group.
+            weights: What :meth:`weights` gave, of each group.
         """
         if self.kind == "pmaddubsw":
             ones = tirx.Broadcast(tirx.const(1, "int16"), 2 * self.lanes)
@@ -121,6 +165,8 @@ class DotProduct:
         return total
 
     def _add_exactly(self, total: tirx.Expr, row: tirx.Expr, weight: tirx.Expr) -> tirx.Expr:
+        if self.kind == "vdpbf16ps":
+            return add_products(total, row, weight)
         if self.kind == "vpdpbusd":
             return _call(f"int32x{self.lanes}", _DPBUSD[self.lanes], total, row, weight)
         if self.kind == "usdot":

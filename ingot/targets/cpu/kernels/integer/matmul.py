@@ -1,7 +1,8 @@
-"""Integer matmul with packed weights, and what is one: 1x1 convolution in NHWC.
+"""Matmul of words with packed weights, and what is one: 1x1 convolution in NHWC.
 
-The activations are read as they lie, four neighbours along K at a time, which a 32-bit broadcast
-takes from memory for nothing. Where K is not a multiple of four, a task copies its rows first.
+The activations, bytes or bfloat16, are read as they lie, a word of neighbours along K at a time,
+which a 32-bit broadcast takes from memory for nothing. Where K is no multiple of a word's values, a
+task copies its rows first.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from tvm import tirx
 from ingot.targets.cpu.kernels.anchors import IntegerMatmulAnchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
 from ingot.targets.cpu.kernels.integer.amx import TileSums
-from ingot.targets.cpu.kernels.integer.dot import GROUP, DotProduct
+from ingot.targets.cpu.kernels.integer.dot import WORD_BYTES, DotProduct
 from ingot.targets.cpu.kernels.integer.staged_rows import ElementLoader, stage_rows
 from ingot.targets.cpu.kernels.integer.tile import IntegerTile
 from ingot.targets.cpu.kernels.integer.tiled_matmul import TiledMatmul
@@ -43,7 +44,7 @@ _Rows = Callable[[tirx.Expr, tirx.Expr], tirx.Expr]
 def write_integer_matmul(
     kernel: FusedKernel[IntegerMatmulAnchor], cpu: CpuDescription
 ) -> tirx.PrimFunc:
-    """Writes the code of an integer matmul and of its epilogue."""
+    """Writes the code of a matmul of words and of its epilogue."""
     emitter = Emitter()
     length, strides = kernel.anchor.depth, kernel.anchor.strides
     source, result = kernel.operands[0], kernel.epilogue.result
@@ -62,12 +63,13 @@ def write_integer_matmul(
         adjoining = all(stride == 1 for stride in strides)
         TiledMatmul(sums, cpu, length, extent, element, adjoining).write()
     else:
-        tile = IntegerTile(emitter, kernel, weights, panels, DotProduct.of(cpu))
+        tile = IntegerTile(
+            emitter, kernel, weights, panels, DotProduct.of_word(kernel.anchor.packing.word, cpu)
+        )
         _Writer(tile, cpu, length, element).write(extent)
     operations = 2 * extent * length * columns if isinstance(extent, int) else None
-    return prim_func(
-        kernel.parameters, emitter.body(), family="integer_matmul", operations=operations
-    )
+    family = "integer_matmul" if kernel.anchor.packing.word == "uint8" else "bfloat16_matmul"
+    return prim_func(kernel.parameters, emitter.body(), family=family, operations=operations)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +95,11 @@ class _Writer:
         else:
             self._dynamic_rows(extent)
 
+    @property
+    def _bytes(self) -> int:
+        """Bytes of a row of the source, and of a column of the weights."""
+        return self.length * WORD_BYTES // self.tile.dot.group
+
     def _static_rows(self, extent: int) -> None:
         emitter, panels = self.tile.emitter, self.tile.panels
         vectors = min(panels.vectors, -(-panels.columns // panels.lanes))
@@ -101,9 +108,9 @@ class _Writer:
         operations = 2 * extent * self.length * panels.columns
         blocking = choose_blocking(
             row_units=tiles,
-            row_bytes=self.length * extent / tiles,
+            row_bytes=self._bytes * extent / tiles,
             panels=panels.count,
-            panel_bytes=float(self.length * panels.width),
+            panel_bytes=float(self._bytes * panels.width),
             operations=operations / 2,
             cpu=self.cpu,
         )
@@ -145,7 +152,7 @@ class _Writer:
         read again for each tile: from the first-level cache, or it costs more than it gains.
         """
         panels = self.tile.panels
-        group_bytes = self.length * panels.width * -(-panels.count // blocking.panel_groups)
+        group_bytes = self._bytes * panels.width * -(-panels.count // blocking.panel_groups)
         return group_bytes <= self.cpu.core.l1d_bytes
 
     def _dynamic_rows(self, extent: tirx.Expr) -> None:
@@ -192,9 +199,11 @@ class _Writer:
             extent: Rows of the matrix.
             most: How many are read at most.
         """
-        if self.length % GROUP == 0:
-            return lambda row, group: self.element(row, vector_at(group * index(GROUP), GROUP))
+        dot = self.tile.dot
+        size = dot.group
+        if self.length % size == 0:
+            return lambda row, group: self.element(row, vector_at(group * index(size), size))
         staged = stage_rows(
-            self.tile.emitter, self.element, self.length, (first, extent), most, self.cpu
+            self.tile.emitter, self.element, self.length, (first, extent), most, self.cpu, dot.word
         )
-        return lambda row, group: load(staged, row - first, vector_at(group * index(GROUP), GROUP))
+        return lambda row, group: load(staged, row - first, vector_at(group * index(size), size))

@@ -1,4 +1,4 @@
-"""Rows of an image of bytes, copied with the padding around them."""
+"""Rows of an image of bytes or bfloat16, copied with the padding around them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class PaddedRows:
     """Rows of an image, copied with the padding around them, channels last.
 
     Attributes:
-        buffer: uint8 [rows, bytes of a padded row].
+        buffer: [rows, elements of a padded row].
         first: The padded image's row that the buffer begins with.
     """
 
@@ -30,15 +30,15 @@ class PaddedImage:
 
     Attributes:
         emitter: Where the statements go.
-        source: uint8, NHWC or NCHW.
+        source: uint8 or bfloat16, NHWC or NCHW.
         cpu: The processor.
         height: The vertical axis.
         width: The horizontal axis.
         channels: Channels of the image.
         channels_first: Whether it is NCHW.
         zero_point: What the padding holds.
-        beyond_row: Bytes that may be read beyond a row's last pixel before the next row begins.
-        beyond_rows: Bytes that may be read beyond the last row.
+        beyond_row: Elements that may be read beyond a row's last pixel before the next row begins.
+        beyond_rows: Elements that may be read beyond the last row.
     """
 
     emitter: Emitter
@@ -58,6 +58,11 @@ class PaddedImage:
         width = self.width
         return (width.result - 1) * width.stride + (width.kernel - 1) * width.dilation + 1
 
+    @property
+    def _lanes(self) -> int:
+        """Elements of a vector."""
+        return self.cpu.vector_bytes * 8 // int(self.source.dtype.bits)
+
     def copy(self, image: tirx.Expr, first: tirx.Expr, results: tirx.Expr, most: int) -> PaddedRows:
         """Copies what some rows of the result read.
 
@@ -72,7 +77,7 @@ class PaddedImage:
         padded, channels = self.padded_width, self.channels
         length = padded * channels + self.beyond_row
         rows = (most - 1) * height.stride + reach + -(-self.beyond_rows // length)
-        buffer = emitter.allocate("staged", [rows, length], "uint8")
+        buffer = emitter.allocate("staged", [rows, length], str(self.source.dtype))
         before = min(width.padding, padded)
         taken = min(width.size, padded - before)
         top = emitter.bind("top", first * index(height.stride))
@@ -105,14 +110,14 @@ class PaddedImage:
                     value = load(self.source, image, channel, y, x)
                     emitter.store(buffer, value, [row, place + index(channel)])
                 return
-            step = self.cpu.vector_bytes
+            step = self._lanes
             for first in range(0, channels, step):
                 lanes = min(step, channels - first)
                 value = load(self.source, image, y, x, vector_at(first, lanes))
                 emitter.store(buffer, value, [row, vector_at(place + index(first), lanes)])
 
     def _fill(self, buffer: tirx.Buffer, row: tirx.Expr, start: int, end: int) -> None:
-        emitter, zero, step = self.emitter, self.zero_point, self.cpu.vector_bytes
+        emitter, zero, step = self.emitter, self.zero_point, self._lanes
         whole = (end - start) // step
         if whole:
             with emitter.loop(whole, "vector") as number:

@@ -1,4 +1,4 @@
-"""The innermost loops of integer convolution and matmul."""
+"""The innermost loops of convolution and matmul of words: of bytes, or of pairs of bfloat16."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from tvm import tirx
 
 from ingot.targets.cpu.kernels.anchors import Anchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
-from ingot.targets.cpu.kernels.integer.dot import GROUP, DotProduct
+from ingot.targets.cpu.kernels.integer.dot import DotProduct
 from ingot.targets.cpu.kernels.integer.weights import IntegerWeights
 from ingot.targets.cpu.kernels.tiling.microkernel import Accumulators
 from ingot.targets.cpu.kernels.tiling.tiles import Panels
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, vector_at
 
-# Loads four neighbours along the reduction, uint8x4, of a row: the row of a tile, the tap's row,
-# and the group.
+# Loads a word of a row, uint8x4 or bfloat16x2: the row of a tile, the tap's row, and the group.
 RowWord = Callable[[int, tirx.Expr, tirx.Expr], tirx.Expr]
 
 
@@ -42,14 +41,16 @@ class _Sums:
 
 @dataclasses.dataclass(frozen=True)
 class IntegerTile:
-    """Writes tiles of exact sums.
+    """Writes tiles of sums; those of bytes are exact.
 
     Attributes:
         emitter: Where the statements go.
         kernel: The fused prim func.
         weights: Its weights.
         panels: The columns' panels.
-        dot: How bytes are multiplied.
+        dot: How words are multiplied.
+        half_word: Whether the last word of each tap's row ends with a value that is not part of the
+            sum: its weight is zero, but it may be no number.
         speed: How much faster than float32 multiply-adds, epilogue included.
     """
 
@@ -60,6 +61,7 @@ class IntegerTile:
     weights: IntegerWeights
     panels: Panels
     dot: DotProduct
+    half_word: bool = False
 
     def write(
         self,
@@ -90,25 +92,33 @@ class IntegerTile:
             first_column = panel * index(self.panels.width)
         for row in range(rows):
             self.kernel.epilogue.prefetch(emitter, [*position(row), first_column], columns)
-        initial = [
-            emitter.bind("offset", load(self.weights.offsets, panel, vector_at(v * lanes, lanes)))
-            for v in range(vectors)
-        ]
+        offsets = self.weights.offsets
+        initial: float | list[tirx.Expr] = 0.0
+        if offsets is not None:
+            initial = [
+                emitter.bind("offset", load(offsets, panel, vector_at(v * lanes, lanes)))
+                for v in range(vectors)
+            ]
         again = self.dot.step.reads_weights_again(vectors)
         zeros = [index(0), *emitter.opaque_zeros(rows - 1)] if again else []
-        accumulators = Accumulators(emitter, rows, vectors, lanes, initial, "int32")
+        accumulators = Accumulators(emitter, rows, vectors, lanes, initial, self.dot.sums)
         sums = _Sums(accumulators, panel, row_word, zeros, share)
-        groups, depth = self.weights.groups, max(self.weights.depth, 1)
+        depth = max(self.weights.depth, 1)
+        groups = self.weights.groups - self.half_word
         with emitter.loop(self.weights.taps, "tap_y") as tap:
             if groups >= depth:
                 with emitter.loop(groups // depth, "step") as step:
                     self._step(sums, tap, step * index(depth), depth)
             if groups % depth:
                 self._step(sums, tap, index(groups - 1), 1)
+            if self.half_word:
+                self._step(sums, tap, index(groups), 1, half=True)
         self._add_excess(sums)
         accumulators.store(self.kernel.epilogue, position, first_column, columns)
 
-    def _step(self, sums: _Sums, tap: tirx.Expr, first: tirx.Expr, depth: int) -> None:
+    def _step(
+        self, sums: _Sums, tap: tirx.Expr, first: tirx.Expr, depth: int, *, half: bool = False
+    ) -> None:
         def weight(group: int, at: tirx.Expr) -> tirx.Expr:
             return load(self.weights.packed, sums.panel, tap, first + index(group), at)
 
@@ -116,7 +126,7 @@ class IntegerTile:
             return sums.row_word(row, tap, first + index(group))
 
         self.weights.prefetch_next(self.emitter, sums.panel, (tap, first), depth, sums.share)
-        self._multiply(sums, depth, weight, word)
+        self._multiply(sums, depth, weight, word, half=half)
 
     def _multiply(
         self,
@@ -124,13 +134,16 @@ class IntegerTile:
         depth: int,
         weight: Callable[[int, tirx.Expr], tirx.Expr],
         word: Callable[[int, int], tirx.Expr],
+        *,
+        half: bool = False,
     ) -> None:
-        emitter, dot, width = self.emitter, self.dot, GROUP * self.panels.lanes
+        emitter, dot = self.emitter, self.dot
+        width = dot.group * self.panels.lanes
         vectors = range(sums.accumulators.vectors)
 
         def weights_at(vector: int, zero: tirx.Expr) -> list[tirx.Expr]:
             place = vector_at((zero + index(vector)) * index(width), width)
-            return [weight(group, place) for group in range(depth)]
+            return [dot.weights(weight(group, place)) for group in range(depth)]
 
         kept = [
             [emitter.bind("weights", part) for part in weights_at(v, index(0))]
@@ -139,7 +152,8 @@ class IntegerTile:
         ]
         for row in range(sums.accumulators.rows):
             values = [
-                emitter.bind("values", dot.spread(word(row, group))) for group in range(depth)
+                emitter.bind("values", dot.spread(word(row, group), half=half))
+                for group in range(depth)
             ]
             for v in vectors:
                 weights = weights_at(v, sums.zeros[row]) if sums.zeros else kept[v]

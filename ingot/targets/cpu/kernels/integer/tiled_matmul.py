@@ -165,7 +165,7 @@ class TiledMatmul:
             rows = tirx.Max(tirx.Min(extent - start, index(TILE_ROWS)), index(0))
             return TileRows(
                 lambda _, group: load(staged, start - before, group * index(GROUP)),
-                padded_length(self.length),
+                padded_length(self.length, GROUP),
                 (index(0), rows),
                 lambda row: [start + row],
             )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tvm import tirx
 
-from ingot.targets.cpu.kernels.anchors import IntegerPacking
+from ingot.targets.cpu.kernels.anchors import WordPacking
 from ingot.targets.cpu.kernels.tiling.blocking import MOST_SHARES
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index
 from ingot.targets.cpu.machine import CACHE_LINE_BYTES
@@ -18,8 +18,9 @@ class IntegerWeights:
     """The weights of a kernel, and what belongs to them.
 
     Attributes:
-        packed: int8 [panel, taps along the height, groups, 4 · panel width].
-        offsets: int32 [panel, panel width]: what sums begin with.
+        packed: int8 [panel, taps along the height, groups, 4 · panel width], or the bits
+            of bfloat16, uint16, with 2.
+        offsets: int32 [panel, panel width]: what sums begin with; None for zero.
         depth: Groups that are added in 16 bits.
         tile_groups: Groups that a tile of AMX takes at once, 0 where none multiplies.
         excess: int8 [steps, 4 · panel width], what would saturate; None where nothing does.
@@ -28,7 +29,7 @@ class IntegerWeights:
     """
 
     packed: tirx.Buffer
-    offsets: tirx.Buffer
+    offsets: tirx.Buffer | None
     depth: int
     tile_groups: int = 0
     excess: tirx.Buffer | None = None
@@ -36,10 +37,16 @@ class IntegerWeights:
     excess_bounds: tirx.Buffer | None = None
 
     @classmethod
-    def of(cls, operands: Sequence[tirx.Buffer], packing: IntegerPacking) -> IntegerWeights:
+    def of(cls, operands: Sequence[tirx.Buffer], packing: WordPacking) -> IntegerWeights:
         """Returns the weights among a kernel's operands, behind the first."""
-        packed, offsets, *excess = operands[1 : 1 + packing.arrays]
+        packed, *others = operands[1 : 1 + packing.arrays]
+        offsets, *excess = others or [None]
         return cls(packed, offsets, packing.groups_per_sum, packing.tile_groups, *excess)
+
+    @property
+    def element_bytes(self) -> int:
+        """Bytes of a weight."""
+        return int(self.packed.dtype.bits) // 8
 
     @property
     def taps(self) -> int:
@@ -76,9 +83,10 @@ class IntegerWeights:
         if share is None or share[1] > MOST_SHARES:
             return
         number, passes = share
-        lines = groups * int(self.packed.shape[3]) // CACHE_LINE_BYTES
+        of_line = CACHE_LINE_BYTES // self.element_bytes
+        lines = groups * int(self.packed.shape[3]) // of_line
         of_each = -(-lines // passes)
         first = tirx.Min(number * index(of_each), index(max(lines - of_each, 0)))
         for line in range(of_each):
-            byte = (first + index(line)) * index(CACHE_LINE_BYTES)
-            emitter.prefetch(self.packed, panel + index(1), *place, byte, level=2)
+            element = (first + index(line)) * index(of_line)
+            emitter.prefetch(self.packed, panel + index(1), *place, element, level=2)

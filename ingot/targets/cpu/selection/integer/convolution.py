@@ -1,4 +1,4 @@
-"""Convolutions of 8-bit integers that become kernels of Ingot's own."""
+"""Convolutions of 8-bit integers or bfloat16 that become kernels of Ingot's own."""
 
 from __future__ import annotations
 
@@ -7,40 +7,45 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from tvm import relax, te, tirx
 
 from ingot.targets.cpu.kernels.anchors import IntegerConvolutionAnchor
-from ingot.targets.cpu.kernels.integer.dot import GROUP, Bytes
+from ingot.targets.cpu.kernels.integer.dot import GROUP_OF, SUMS
 from ingot.targets.cpu.kernels.writing.emission import index
 from ingot.targets.cpu.selection.base import OP_PATTERN, OUT_ELEMENTWISE_FUSABLE, Selection
 from ingot.targets.cpu.selection.convolution import Convolution, ConvolutionLoops, Declined
 from ingot.targets.cpu.selection.integer.packing import Multiplication, PackedWeights, weight_at
-from ingot.targets.cpu.selection.integer.sources import quantized_source
+from ingot.targets.cpu.selection.integer.sources import word_source
 
 
 def select_integer_convolution(
     selection: Selection, convolution: Convolution
 ) -> relax.Expr | Declined:
-    """Selects the kernel of a convolution of 8-bit integers of an image of known size."""
+    """Selects the kernel of a convolution of words of an image of known size."""
     problem = convolution.problem
-    if not problem.integer:
-        return Declined("it is not of integers")
     if problem.size is None:
         return Declined("its image's size is open")
-    source = quantized_source(selection, convolution.image)
+    source = word_source(selection, convolution.image, convolution.weights)
     if source is None:
-        return Declined("its image was not made of 8-bit integers")
+        return Declined("its image was made neither of 8-bit integers nor of bfloat16")
     groups, (height, width) = problem.groups, problem.size
+    of_word = GROUP_OF[source.word]
+    if source.word == "bfloat16" and groups > 1:
+        if problem.filters < selection.cpu.float_lanes:
+            return Declined("a group's columns do not fill a vector")
+        if problem.channels % of_word:
+            return Declined("a word would hold channels of two groups")
     kernel_height, kernel_width = problem.window.kernel
     joined = groups == 1 and problem.window.dilation[1] == 1
     if joined:
-        of_tap = -(-kernel_width * problem.channels // GROUP)
+        of_tap = -(-kernel_width * problem.channels // of_word)
         chosen = Multiplication.choose(
-            problem.columns, of_tap, height * width, selection.cpu, of_image=width
+            source.word, problem.columns, of_tap, height * width, selection.cpu, of_image=width
         )
     else:
-        chosen = Multiplication.in_vectors(problem.filters, width, selection.cpu)
-    array = convolution.weights.astype(np.int8)
+        chosen = Multiplication.in_vectors(source.word, problem.filters, width, selection.cpu)
+    array = convolution.weights
     columns_of_group = problem.filters
     if groups > 1:
         # Each group's columns end with a whole panel.
@@ -50,16 +55,16 @@ def select_integer_convolution(
     chosen = dataclasses.replace(chosen, panels=panels)
     taps = array.reshape(kernel_height, -1, panels.columns) if joined else array
     # A word that ends with another group's channels, or beyond a row, meets weights of zero there.
-    missing = [(0, 0)] * (taps.ndim - 2) + [(0, -taps.shape[-2] % GROUP), (0, 0)]
+    missing = [(0, 0)] * (taps.ndim - 2) + [(0, -taps.shape[-2] % of_word), (0, 0)]
     taps = np.pad(taps, missing).reshape(kernel_height, -1, panels.columns)
-    packed = PackedWeights.pack(taps, source.zero_point, chosen)
+    packed = PackedWeights.pack(taps, source, chosen)
     anchor = IntegerConvolutionAnchor(
         problem.window, groups, source.channels_first, panels.vectors, packed.packing
     )
     loops = ConvolutionLoops(
         problem, anchor, convolution.shape, source.values, "integer_conv2d", source.channels_first
     )
-    channels_of_tap = problem.channels if joined else -(-problem.channels // GROUP) * GROUP
+    channels_of_tap = problem.channels if joined else -(-problem.channels // of_word) * of_word
 
     def conv2d(image: te.Tensor, *arrays: te.Tensor) -> te.Tensor:
         def weight(taps: Sequence[Any], k: Any, column: Any) -> Any:
@@ -67,22 +72,22 @@ def select_integer_convolution(
             if groups > 1:
                 group, place = column // index(problem.filters), column % index(problem.filters)
                 column = group * index(columns_of_group) + place
-            return weight_at(arrays, panels, taps[0], at, column)
+            return weight_at(source.word, arrays, panels, taps[0], at, column)
 
-        return loops.sums(image, weight, lambda value: tirx.Cast("int32", value))
+        return loops.sums(image, weight, lambda value: tirx.Cast(SUMS[source.word], value))
 
     return selection.builder.call_te(
         conv2d,
         source.values,
         *packed.constants(),
         # Not part of the code, or layers that differ in nothing else would be compiled one by one.
-        relax.const(np.array([source.zero_point], np.uint8)),
-        primfunc_name_hint="integer_conv2d",
+        *([relax.const(np.array([source.zero_point], np.uint8))] if source.word == "uint8" else []),
+        primfunc_name_hint=f"{packed.kind}_conv2d",
         primfunc_attrs={OP_PATTERN: OUT_ELEMENTWISE_FUSABLE},
     )
 
 
-def _widened(weights: Bytes, groups: int, columns: int) -> Bytes:
+def _widened(weights: npt.NDArray[Any], groups: int, columns: int) -> npt.NDArray[Any]:
     """Weights [..., columns] of which each group has so many columns, the added ones zero."""
     filters = weights.shape[-1] // groups
     by_group = weights.reshape(*weights.shape[:-1], groups, filters)

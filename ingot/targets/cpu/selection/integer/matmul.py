@@ -1,4 +1,4 @@
-"""Matmuls and 1x1 convolutions of 8-bit integers that become kernels of Ingot's own."""
+"""Matmuls and 1x1 convolutions of 8-bit integers or bfloat16 that become kernels of Ingot's own."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tvm
 from tvm import relax, te, tirx
 
 from ingot.targets.cpu.kernels.anchors import IntegerMatmulAnchor, anchor_attributes
-from ingot.targets.cpu.kernels.integer.dot import GROUP, Bytes
+from ingot.targets.cpu.kernels.integer.dot import GROUP_OF, SUMS
 from ingot.targets.cpu.kernels.tiling.tiles import Panels
 from ingot.targets.cpu.kernels.writing.emission import index
 from ingot.targets.cpu.selection.base import OP_PATTERN, OUT_ELEMENTWISE_FUSABLE, Selection
 from ingot.targets.cpu.selection.convolution import Convolution, Declined
 from ingot.targets.cpu.selection.integer.packing import Multiplication, PackedWeights, weight_at
-from ingot.targets.cpu.selection.integer.sources import Quantized, quantized_source
+from ingot.targets.cpu.selection.integer.sources import Words, word_source
 from ingot.targets.cpu.selection.window import in_terms_of
 
 
 def select_integer_matmul(selection: Selection, call: relax.Call) -> relax.Expr | None:
-    """Selects the kernel of a product of centred 8-bit values with a constant matrix."""
+    """Selects the kernel of a product of centred 8-bit values, or bfloat16, with a known matrix."""
     rows, weights = call.args
-    if str(rows.ty.dtype) != "int16" or not isinstance(weights, tvm.ir.GenericConst):
+    if not isinstance(weights, tvm.ir.GenericConst):
         return None
-    array = weights.value.numpy().astype(np.int8)
-    shape = rows.ty.shape
+    array, shape = weights.value.numpy(), rows.ty.shape
     if array.ndim != 2 or shape is None or len(shape) < 2:
         return None
-    source = quantized_source(selection, rows)
+    source = word_source(selection, rows, array)
     if source is None or source.channels_first:
         return None
     leading = list(shape)[:-1]
@@ -45,7 +45,7 @@ def select_integer_matmul(selection: Selection, call: relax.Call) -> relax.Expr 
         matmul,
         source.values,
         *packed.constants(),
-        primfunc_name_hint="integer_matmul",
+        primfunc_name_hint=f"{packed.kind}_matmul",
         primfunc_attrs={OP_PATTERN: OUT_ELEMENTWISE_FUSABLE},
     )
 
@@ -53,20 +53,18 @@ def select_integer_matmul(selection: Selection, call: relax.Call) -> relax.Expr 
 def select_integer_pointwise(
     selection: Selection, convolution: Convolution
 ) -> relax.Expr | Declined:
-    """Selects the kernel of a 1x1 convolution of 8-bit integers: that of a matmul."""
+    """Selects the kernel of a 1x1 convolution of 8-bit integers or bfloat16: that of a matmul."""
     problem = convolution.problem
-    if not problem.integer:
-        return Declined("it is not of integers")
     if problem.size is None:
         return Declined("its image's size is open")
     if not problem.pointwise:
         return Declined("it is more than a product with each pixel")
-    source = quantized_source(selection, convolution.image)
+    source = word_source(selection, convolution.image, convolution.weights)
     if source is None:
-        return Declined("its image was not made of 8-bit integers")
+        return Declined("its image was made neither of 8-bit integers nor of bfloat16")
     if source.channels_first:
         return Declined("its image lies channels first")
-    matrix = convolution.weights[0, 0].astype(np.int8)
+    matrix = convolution.weights[0, 0]
     height, width = problem.size
     packed, panels = _pack_matrix(matrix, source, height * width, selection)
     strides = problem.window.strides
@@ -82,18 +80,19 @@ def select_integer_pointwise(
         conv2d,
         source.values,
         *packed.constants(),
-        primfunc_name_hint="integer_conv2d",
+        primfunc_name_hint=f"{packed.kind}_conv2d",
         primfunc_attrs={OP_PATTERN: OUT_ELEMENTWISE_FUSABLE},
     )
 
 
 def _pack_matrix(
-    array: Bytes, source: Quantized, rows: int | None, selection: Selection
+    array: npt.NDArray[Any], source: Words, rows: int | None, selection: Selection
 ) -> tuple[PackedWeights, Panels]:
-    padded = np.pad(array, [(0, -array.shape[0] % GROUP), (0, 0)])[np.newaxis]
-    groups = padded.shape[1] // GROUP
-    chosen = Multiplication.choose(array.shape[1], groups, rows, selection.cpu)
-    return PackedWeights.pack(padded, source.zero_point, chosen), chosen.panels
+    group = GROUP_OF[source.word]
+    padded = np.pad(array, [(0, -array.shape[0] % group), (0, 0)])[np.newaxis]
+    groups = padded.shape[1] // group
+    chosen = Multiplication.choose(source.word, array.shape[1], groups, rows, selection.cpu)
+    return PackedWeights.pack(padded, source, chosen), chosen.panels
 
 
 def _matmul(
@@ -114,8 +113,9 @@ def _matmul(
 
     def value(*place: Any) -> Any:
         *leading, column = place
-        element = tirx.Cast("int32", read(*leading, k))
-        return te.sum(element * weight_at(weights, panels, index(0), k, column), axis=[k])
+        element = tirx.Cast(SUMS[packed.word], read(*leading, k))
+        weight = weight_at(packed.word, weights, panels, index(0), k, column)
+        return te.sum(element * weight, axis=[k])
 
     return te.compute(
         tuple(shape),

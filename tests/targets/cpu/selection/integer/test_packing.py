@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingot.targets.cpu.kernels.anchors import IntegerPacking
+from ingot.targets.cpu.kernels.anchors import WordPacking
 from ingot.targets.cpu.kernels.integer.dot import GROUP, DotProduct, safe_depth
 from ingot.targets.cpu.kernels.tiling.tiles import Panels
 from ingot.targets.cpu.selection.integer.packing import Multiplication, PackedWeights
@@ -54,7 +54,7 @@ class TestPackedWeights:
     ) -> None:
         weights = random_weights(*shape, seed=vectors, largest=largest)
         panels = Panels(shape[2], 8, vectors)
-        packed = PackedWeights.pack(weights, zero_point, Multiplication(MADDUBS, panels))
+        packed = PackedWeights.pack_bytes(weights, zero_point, Multiplication(MADDUBS, panels))
         total = unpacked(packed.arrays[0], shape[2])
         if len(packed.arrays) > 2:
             total = total + excess(packed.arrays[2:], shape[0], shape[1] // GROUP, shape[2])
@@ -66,7 +66,7 @@ class TestPackedWeights:
     ) -> None:
         weights = random_weights(*shape)
         chosen = Multiplication(MADDUBS, Panels(shape[2], 8, 2))
-        packed = PackedWeights.pack(weights, zero_point, chosen)
+        packed = PackedWeights.pack_bytes(weights, zero_point, chosen)
         offsets = packed.arrays[1].ravel()
         expected = -zero_point * weights.astype(np.int64).sum((0, 1))
         np.testing.assert_array_equal(offsets[: shape[2]], expected)
@@ -77,16 +77,18 @@ class TestPackedWeights:
     def test_what_is_added_in_16_bits_fits(self, shape: tuple[int, int, int], largest: int) -> None:
         weights = random_weights(*shape, largest=largest)
         chosen = Multiplication(MADDUBS, Panels(shape[2], 8, 1))
-        packed = PackedWeights.pack(weights, 0, chosen)
+        packed = PackedWeights.pack_bytes(weights, 0, chosen)
         kept = unpacked(packed.arrays[0], shape[2]).astype(np.int8)
         assert safe_depth(kept) >= packed.depth >= 1
         assert len(packed.arrays) == (5 if safe_depth(weights) == 0 else 2)
-        assert packed.packing == IntegerPacking(len(packed.arrays), packed.depth, tile_groups=0)
+        assert packed.packing == WordPacking(len(packed.arrays), packed.depth, tile_groups=0)
 
     def test_exact_instructions_need_none_of_this(self) -> None:
         weights = np.full((1, 8, 3), -128, np.int8)
         panels = Panels(3, 8, 1)
         for chosen in (Multiplication(EXACT, panels), Multiplication(MADDUBS, panels, 2)):
-            packed = PackedWeights.pack(weights, 7, chosen)
+            packed = PackedWeights.pack_bytes(weights, 7, chosen)
             assert (len(packed.arrays), packed.depth) == (2, 1)
-        assert len(PackedWeights.pack(weights, 7, Multiplication(MADDUBS, panels)).arrays) == 5
+        assert (
+            len(PackedWeights.pack_bytes(weights, 7, Multiplication(MADDUBS, panels)).arrays) == 5
+        )
