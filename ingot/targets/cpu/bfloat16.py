@@ -92,6 +92,17 @@ def round_to_bfloat16(value: tirx.Expr) -> tirx.Expr:
     return tirx.reinterpret(dtype.replace("float32", "bfloat16"), bits)
 
 
+def bits_of(value: tirx.Expr) -> tirx.Expr:
+    """Returns the bits of a bfloat16, scalar or vector, as uint16; what is of another type, as it is.
+
+    Buffers within a kernel hold bits: TVM would make float32 of theirs.
+    """
+    dtype = str(value.ty.dtype)
+    if not dtype.startswith("bfloat16"):
+        return value
+    return tirx.reinterpret(dtype.replace("bfloat16", "uint16"), value)
+
+
 def from_bfloat16(value: tirx.Expr) -> tirx.Expr:
     """Returns a bfloat16, scalar or vector, as float32: its bits are the upper half of one's."""
     lanes = str(value.ty.dtype).removeprefix("bfloat16")

@@ -19,7 +19,7 @@ from tvm import tirx
 from ingot.targets.cpu.kernels.anchors import IntegerConvolutionAnchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
 from ingot.targets.cpu.kernels.integer.amx import TileSums
-from ingot.targets.cpu.kernels.integer.dot import GROUP_OF, DotProduct
+from ingot.targets.cpu.kernels.integer.dot import GROUP_OF, STAGED, DotProduct
 from ingot.targets.cpu.kernels.integer.padded_rows import PaddedImage, PaddedRows
 from ingot.targets.cpu.kernels.integer.tile import IntegerTile
 from ingot.targets.cpu.kernels.integer.tiled_convolution import TiledConvolution, bytes_beyond
@@ -191,7 +191,7 @@ def _zero(emitter: Emitter, kernel: FusedKernel[IntegerConvolutionAnchor]) -> ti
     packing = kernel.anchor.packing
     if packing.word == "uint8":
         return emitter.bind("zero_point", load(kernel.operands[1 + packing.arrays], 0))
-    return tirx.const(0, packing.word)
+    return tirx.const(0, STAGED[packing.word])
 
 
 def _write_tasks(writer: _Writer | TiledConvolution, of_group: Panels, batch: tirx.Expr) -> int:

@@ -37,6 +37,8 @@ GROUP = WORD_BYTES = 4
 """Bytes of the reduction that a 32-bit lane takes at once."""
 GROUP_OF: Mapping[Word, int] = {"uint8": 4, "bfloat16": 2}
 """Values of the reduction in a word."""
+STAGED: Mapping[Word, str] = {"uint8": "uint8", "bfloat16": "uint16"}
+"""The type of copies of rows: of bfloat16 the bits."""
 SUMS: Mapping[Word, str] = {"uint8": "int32", "bfloat16": "float32"}
 """The type in which products of words are added."""
 

@@ -6,6 +6,7 @@ import dataclasses
 
 from tvm import tirx
 
+from ingot.targets.cpu.bfloat16 import bits_of
 from ingot.targets.cpu.kernels.tiling.axes import Axis
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, vector_at
 from ingot.targets.cpu.machine import CpuDescription
@@ -36,7 +37,7 @@ class PaddedImage:
         width: The horizontal axis.
         channels: Channels of the image.
         channels_first: Whether it is NCHW.
-        zero_point: What the padding holds.
+        zero_point: What the padding holds, in the type of the copies.
         beyond_row: Elements that may be read beyond a row's last pixel before the next row begins.
         beyond_rows: Elements that may be read beyond the last row.
     """
@@ -77,7 +78,7 @@ class PaddedImage:
         padded, channels = self.padded_width, self.channels
         length = padded * channels + self.beyond_row
         rows = (most - 1) * height.stride + reach + -(-self.beyond_rows // length)
-        buffer = emitter.allocate("staged", [rows, length], str(self.source.dtype))
+        buffer = emitter.allocate("staged", [rows, length], str(self.zero_point.ty.dtype))
         before = min(width.padding, padded)
         taken = min(width.size, padded - before)
         top = emitter.bind("top", first * index(height.stride))
@@ -107,13 +108,13 @@ class PaddedImage:
             place = index(start) + x * index(channels)
             if self.channels_first:
                 for channel in range(channels):
-                    value = load(self.source, image, channel, y, x)
+                    value = bits_of(load(self.source, image, channel, y, x))
                     emitter.store(buffer, value, [row, place + index(channel)])
                 return
             step = self._lanes
             for first in range(0, channels, step):
                 lanes = min(step, channels - first)
-                value = load(self.source, image, y, x, vector_at(first, lanes))
+                value = bits_of(load(self.source, image, y, x, vector_at(first, lanes)))
                 emitter.store(buffer, value, [row, vector_at(place + index(first), lanes)])
 
     def _fill(self, buffer: tirx.Buffer, row: tirx.Expr, start: int, end: int) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from tvm import sym, tirx
 
+from ingot.targets.cpu.bfloat16 import bits_of
 from ingot.targets.cpu.kernels.anchors import Word
-from ingot.targets.cpu.kernels.integer.dot import GROUP_OF, WORD_BYTES
+from ingot.targets.cpu.kernels.integer.dot import GROUP_OF, STAGED, WORD_BYTES
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index, vector_at
 from ingot.targets.cpu.machine import CpuDescription
 
@@ -49,12 +50,12 @@ def stage_rows(
     first, end = bounds
     group = GROUP_OF[word]
     padded, lanes = padded_length(length, group), cpu.vector_bytes * group // WORD_BYTES
-    staged = emitter.allocate("staged", [most, padded], word)
+    staged = emitter.allocate("staged", [most, padded], STAGED[word])
     count = sym.Analyzer().simplify(tirx.Min(end - first, index(most)))
     with emitter.loop(count, "copied_row") as row:
         for start in range(0, length, lanes):
             place = vector_at(start, min(lanes, length - start))
-            emitter.store(staged, element(first + row, place), [row, place])
+            emitter.store(staged, bits_of(element(first + row, place)), [row, place])
         for behind in range(length, padded if word == "bfloat16" else length):
-            emitter.store(staged, tirx.const(0, word), [row, behind])
+            emitter.store(staged, tirx.const(0, STAGED[word]), [row, behind])
     return staged
