@@ -6,9 +6,9 @@ those become calls of functions in LLVM's language, which come with the prim fun
 
 * Rounding is to nearest, ties to even. ``vcvtneps2bf16`` makes zero of what is below the smallest
   normal float32; without it, integer arithmetic rounds the same but for that.
-* ``vdpbf16ps`` adds a pair's products to a float32, each product exact, each sum rounded to nearest,
-  ties to even; it takes what is below the smallest normal number for zero (Intel, "BFLOAT16 -
-  Hardware Numerics Definition", 2018).
+* ``vdpbf16ps`` adds the products of a pair to a float32: each product is exact, each sum rounded to
+  nearest, ties to even, and what is below the smallest normal number counts as zero (Intel,
+  "BFLOAT16 - Hardware Numerics Definition", 2018).
 """
 
 from __future__ import annotations
@@ -29,10 +29,7 @@ _DOT = "ingot.bfloat16_dot"
 _PURE = 1
 for _name, _description in (
     (_ROUND, "The bits of a float32 that is rounded to bfloat16, as uint16."),
-    (
-        _DOT,
-        "A float32 to which the products of two pairs of bfloat16 are added, each pair an int32.",
-    ),
+    (_DOT, "A float32 and the products of two bfloat16 with two others, each pair an int32."),
 ):
     register_operator(_name, _description)
     ir.register_op_attr(_name, "TCallEffectKind", _PURE)
@@ -41,6 +38,7 @@ for _name, _description in (
 
 _FEATURE = "avx512bf16"
 _IMPORT = "pragma_import_llvm"
+# A quiet NaN.
 _NAN_BITS = 0x7FC0
 
 # Vectors of AVX-512, and halves of them.
@@ -93,7 +91,7 @@ def round_to_bfloat16(value: tirx.Expr) -> tirx.Expr:
 
 
 def bits_of(value: tirx.Expr) -> tirx.Expr:
-    """Returns the bits of a bfloat16, scalar or vector, as uint16; what is of another type, as it is.
+    """Returns the bits of a bfloat16 as uint16, scalar or vector; another type stays as it is.
 
     Buffers within a kernel hold bits: TVM would make float32 of theirs.
     """

@@ -25,6 +25,7 @@ from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 
 _FOREIGN = re.compile(r"@(llvm\.x86\.avx512[\w.]*)\(")
 _TILES = re.compile(r"@llvm\.x86\.(ldtilecfg|tilerelease|tileloadd64|tilestored64|tdpbusd)\(")
+_ROUNDED = re.compile(r"= fptrunc (?:<(\d+) x float>|float) ")
 _TILES_SOURCE = Path(__file__).with_name("amx_tiles.c")
 
 
@@ -43,6 +44,8 @@ def translated(code: tvm.runtime.Module, cpu: CpuDescription) -> tvm.runtime.Mod
     text = code.inspect_source("ll")
     for name in sorted(set(_FOREIGN.findall(text))):
         text = _with_definition(text, name)
+    for shape in sorted(set(_ROUNDED.findall(text))):
+        text = _with_rounding(text, int(shape or 1))
     if _TILES.search(text):
         _load_tiles()
         text = _TILES.sub(r"@described_\1(", text).replace(" immarg", "")
@@ -75,13 +78,79 @@ def _load_tiles() -> None:
 
 def _with_definition(text: str, name: str) -> str:
     """Puts a function in place of an intrinsic's declaration."""
-    operation, _, bits = name.removeprefix("llvm.x86.avx512.").rpartition(".")
+    operation, _, bits = re.sub(r"^llvm\.x86\.avx512\w*\.", "", name).rpartition(".")
     if operation not in _OPERATIONS:
         raise NotImplementedError(f"{name} is not described in {__file__}")
     function = f"described.{name}"
     text = re.sub(rf"^declare [^\n]*@{re.escape(name)}\([^\n]*\n", "", text, flags=re.MULTILINE)
     text = text.replace(f"@{name}(", f"@{function}(")
     return text + _OPERATIONS[operation](function, int(bits))
+
+
+def _with_rounding(text: str, lanes: int) -> str:
+    """Puts a function in place of rounding to bfloat16, which LLVM leaves to a library."""
+
+    def of(kind: str) -> str:
+        return kind if lanes == 1 else f"<{lanes} x {kind}>"
+
+    def every(number: int) -> str:
+        return str(number) if lanes == 1 else f"splat (i32 {number})"
+
+    function, floats, words, rounded = (
+        f"described.round.{lanes}",
+        of("float"),
+        of("i32"),
+        of("bfloat"),
+    )
+    text = re.sub(
+        rf"= fptrunc {re.escape(floats)} (\S+) to {re.escape(rounded)}",
+        rf"= call {rounded} @{function}({floats} \1)",
+        text,
+    )
+    return (
+        text
+        + f"""
+define internal {rounded} @{function}({floats} %a) {{
+  %bits = bitcast {floats} %a to {words}
+  %shifted = lshr {words} %bits, {every(16)}
+  %odd = and {words} %shifted, {every(1)}
+  %half = add {words} %odd, {every(0x7FFF)}
+  %sum = add {words} %bits, %half
+  %upper = lshr {words} %sum, {every(16)}
+  %is.nan = fcmp uno {floats} %a, %a
+  %chosen = select {of("i1")} %is.nan, {words} {every(0x7FC0)}, {words} %upper
+  %narrow = trunc {words} %chosen to {of("i16")}
+  %result = bitcast {of("i16")} %narrow to {rounded}
+  ret {rounded} %result
+}}
+"""
+    )
+
+
+def _dpbf16ps(function: str, bits: int) -> str:
+    """Adds the products of two pairs of bfloat16 to each float32, the odd ones first."""
+    lanes, result = bits // 32, f"<{bits // 32} x float>"
+    pairs = f"<{2 * lanes} x bfloat>"
+    lines = []
+    for name in "ab":
+        lines.append(f"  %wide.{name} = fpext {pairs} %{name} to <{2 * lanes} x float>")
+        for place in range(2):
+            mask = ", ".join(f"i32 {index}" for index in range(place, 2 * lanes, 2))
+            lines.append(
+                f"  %{name}{place} = shufflevector <{2 * lanes} x float> %wide.{name}, "
+                f"<{2 * lanes} x float> poison, <{lanes} x i32> <{mask}>"
+            )
+    body = "\n".join(lines)
+    return f"""
+define internal {result} @{function}({result} %sum, {pairs} %a, {pairs} %b) {{
+{body}
+  %product1 = fmul {result} %a1, %b1
+  %sum1 = fadd {result} %sum, %product1
+  %product0 = fmul {result} %a0, %b0
+  %sum0 = fadd {result} %sum1, %product0
+  ret {result} %sum0
+}}
+"""
 
 
 def _products(bits: int, of: str, groups: int) -> str:
@@ -183,6 +252,7 @@ def _pack(of: int, to: int, low: int, high: int, function: str, bits: int) -> st
 
 
 _OPERATIONS = {
+    "dpbf16ps": _dpbf16ps,
     "vpdpbusd": _vpdpbusd,
     "pmaddubs.w": _pmaddubs,
     "pmaddw.d": _pmaddw,

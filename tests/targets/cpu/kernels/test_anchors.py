@@ -14,8 +14,8 @@ from ingot.targets.cpu.families import FAMILIES
 from ingot.targets.cpu.kernels.anchors import (
     Anchor,
     IntegerMatmulAnchor,
-    WordPacking,
     MatmulAnchor,
+    WordPacking,
     anchor_attributes,
     anchor_of,
 )

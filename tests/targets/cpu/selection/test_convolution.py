@@ -111,7 +111,8 @@ def test_the_table_decides(layer: Layer, family: str) -> None:
 @pytest.mark.parametrize(
     ("layer", "family", "reason"),
     [
-        (Layer(), "integer_convolution", "it is not of integers"),
+        (Layer(), "integer_convolution",
+         "its image was made neither of 8-bit integers nor of bfloat16"),
         (Layer(), "matmul", "it is more than a product with each pixel, or with some in a row"),
         (Layer(), "depthwise", "not every channel has one filter of its own"),
         (Layer(image=(1, HEIGHT, 8, 16)), "convolution", "its image's size is open"),

@@ -1,4 +1,4 @@
-"""Which values are integers that a kernel can read."""
+"""Which values are integers or bfloat16 that a kernel can read."""
 
 from __future__ import annotations
 
@@ -9,17 +9,24 @@ import numpy as np
 import pytest
 from tvm import relax
 
+from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.cpu.selection.base import Selection
-from ingot.targets.cpu.selection.integer.sources import dequantized_source, quantized_source
-from tests.targets.cpu.processors import AVX2
+from ingot.targets.cpu.selection.integer.sources import Words, dequantized_source, word_source
+from tests.targets.cpu.processors import AVX2, AVX512
 
 Step = Callable[[relax.Expr], relax.Expr]
 T = TypeVar("T")
 
 
-def sourced(steps: Sequence[Step], read: Callable[[Selection, relax.Expr], T | None]) -> T | None:
-    """What one of the functions says of a value made of bytes in some steps."""
-    values = relax.Var("values", relax.TensorType((1, 4, 5, 3), "uint8"))
+def sourced(
+    steps: Sequence[Step],
+    read: Callable[[Selection, relax.Expr], T | None],
+    *,
+    of: str = "uint8",
+    cpu: CpuDescription = AVX2,
+) -> T | None:
+    """What one of the functions says of a value made of others in some steps."""
+    values = relax.Var("values", relax.TensorType((1, 4, 5, 3), of))
     builder = relax.BlockBuilder()
     definitions: dict[relax.Var, relax.Expr] = {}
     with builder.function("main", [values]):
@@ -29,7 +36,7 @@ def sourced(steps: Sequence[Step], read: Callable[[Selection, relax.Expr], T | N
                 expression = step(value)
                 value = builder.emit(expression)
                 definitions[value] = expression
-            selection = Selection(builder, AVX2, definitions.get, lambda _: 1)
+            selection = Selection(builder, cpu, definitions.get, lambda _: 1)
             found = read(selection, value)
             result = builder.emit_output(value)
         builder.emit_func_output(result)
@@ -52,6 +59,44 @@ def permuted(*axes: int) -> Step:
     return lambda value: relax.op.permute_dims(value, list(axes))
 
 
+def by_bytes(selection: Selection, value: relax.Expr) -> Words | None:
+    return word_source(selection, value, np.ones((3, 8), "int16"))
+
+
+def by_floats(weight: float) -> Callable[[Selection, relax.Expr], Words | None]:
+    return lambda selection, value: word_source(
+        selection, value, np.full((3, 8), weight, "float32")
+    )
+
+
+class TestBfloat16Source:
+    @pytest.mark.parametrize("rearranged", [False, True])
+    def test_found(self, rearranged: bool) -> None:
+        steps = [cast("float32"), *([permuted(0, 3, 1, 2)] if rearranged else [])]
+        found = sourced(steps, by_floats(1.5), of="bfloat16", cpu=AVX512)
+        assert found is not None
+        assert (found.word, str(found.values.ty.dtype)) == ("bfloat16", "bfloat16")
+        assert [int(size) for size in found.values.ty.shape] == (
+            [1, 3, 4, 5] if rearranged else [1, 4, 5, 3]
+        )
+
+    @pytest.mark.parametrize(
+        ("weight", "of", "cpu"),
+        [
+            pytest.param(1.001, "bfloat16", AVX512, id="weights that it does not hold"),
+            pytest.param(1.5, "float16", AVX512, id="of float16"),
+            pytest.param(
+                1.5,
+                "bfloat16",
+                describe_cpu("icelake-server", threads=None),
+                id="a processor without",
+            ),
+        ],
+    )
+    def test_not_found(self, weight: float, of: str, cpu: CpuDescription) -> None:
+        assert sourced([cast("float32")], by_floats(weight), of=of, cpu=cpu) is None
+
+
 class TestQuantizedSource:
     @pytest.mark.parametrize(
         ("steps", "zero_point", "channels_first"),
@@ -69,7 +114,7 @@ class TestQuantizedSource:
         ],
     )  # fmt: skip
     def test_found(self, steps: list[Step], zero_point: int, channels_first: bool) -> None:
-        found = sourced(steps, quantized_source)
+        found = sourced(steps, by_bytes)
         assert found is not None
         assert (found.zero_point, found.channels_first) == (zero_point, channels_first)
         assert str(found.values.ty.dtype) == "uint8"
@@ -83,7 +128,7 @@ class TestQuantizedSource:
         ],
     )
     def test_not_found(self, steps: list[Step]) -> None:
-        assert sourced(steps, quantized_source) is None
+        assert sourced(steps, by_bytes) is None
 
 
 class TestDequantizedSource:
