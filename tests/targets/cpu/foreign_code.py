@@ -96,12 +96,8 @@ def _with_rounding(text: str, lanes: int) -> str:
     def every(number: int) -> str:
         return str(number) if lanes == 1 else f"splat (i32 {number})"
 
-    function, floats, words, rounded = (
-        f"described.round.{lanes}",
-        of("float"),
-        of("i32"),
-        of("bfloat"),
-    )
+    function = f"described.round.{lanes}"
+    floats, words, rounded = of("float"), of("i32"), of("bfloat")
     text = re.sub(
         rf"= fptrunc {re.escape(floats)} (\S+) to {re.escape(rounded)}",
         rf"= call {rounded} @{function}({floats} \1)",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from ingot.runtime.cpu_features import machine_architecture
+from ingot.targets.cpu.machine import describe_cpu
 from tests.examples import examples
 from tests.targets.cpu.assembly import accumulating_loops
 from tests.targets.cpu.conftest import Compile
@@ -220,6 +221,15 @@ def test_accumulators_stay_in_registers(compile_for_cpu: Compile) -> None:
     assert loops
     for loop in loops:
         assert loop.spills == [], str(loop)
+
+
+@X86
+def test_another_processor_gives_the_same_bits(compile_for_cpu: Compile) -> None:
+    model = product((9,), 48, 40)
+    x = normal(9, 48)
+    expected = compile_for_cpu(model, AVX512)(x)[0]
+    tiles = describe_cpu("sapphirerapids", threads=2)
+    np.testing.assert_array_equal(compile_for_cpu(model, tiles)(x)[0], expected)
 
 
 @X86
