@@ -42,7 +42,12 @@ def test_where_the_target_multiplies_in_16_bits_layers_do(
 def test_where_it_does_not_weights_alone_are_in_16_bits_and_the_record_says_so(
     tmp_path: Path,
 ) -> None:
-    artifact = compile_model(residual_network(), tmp_path / "a.ingot", precision="bf16")
+    artifact = compile_model(
+        residual_network(),
+        tmp_path / "a.ingot",
+        precision="bf16",
+        target="cpu:mcpu=x86-64-v3",
+    )
     (record,) = [
         record for record in artifact.manifest.passes if record["name"] == "precision.sixteen-bits"
     ]
