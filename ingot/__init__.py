@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from ingot.compiler.build import Artifact
     from ingot.compiler.build import compile_model as compile
     from ingot.compiler.recipe import Recipe
+    from ingot.optimization.optimizing import optimize
     from ingot.report.compare import Report, compare
     from ingot.runtime.session import Session
 
-__all__ = ["Artifact", "Recipe", "Report", "Session", "compare", "compile", "load"]
+__all__ = ["Artifact", "Recipe", "Report", "Session", "compare", "compile", "load", "optimize"]
 
 _WHERE = {
     "Artifact": ("ingot.compiler.build", "Artifact"),
@@ -24,6 +25,7 @@ _WHERE = {
     "Session": ("ingot.runtime.session", "Session"),
     "compare": ("ingot.report.compare", "compare"),
     "compile": ("ingot.compiler.build", "compile_model"),
+    "optimize": ("ingot.optimization.optimizing", "optimize"),
     "load": ("ingot.runtime.session", "Session"),
 }
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 import enum
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.table import Table
 
 from ingot.cli.measuring import progress
+from ingot.cli.optimization import optimization_tables
 from ingot.cli.shapes import parse_shapes
 from ingot.cli.source import find_model
 from ingot.cli.text import PlainConsole
-from ingot.compiler.build import Artifact, compile_model
-from ingot.compiler.recipe import load_recipe
+from ingot.compiler.build import Artifact, compile_model, plan_recipe
+from ingot.compiler.optimization_record import read_optimization
+from ingot.compiler.recipe import Precision, Recipe
+from ingot.errors import UsageError
 from ingot.models.catalog import ModelSource
+from ingot.optimization.guarding import DEFAULT_BUDGET
+from ingot.optimization.optimizing import optimize
 from ingot.runtime.manifest import Manifest
 
 _MIB = 1 << 20
@@ -101,43 +106,62 @@ def compile_command(
     """
     source = find_model(model)
     path = output or Path(f"{source.name}.ingot")
-    with progress() as tell:
-        artifact = compile_model(
-            source.path,
-            path,
-            target=target,
-            recipe=recipe,
-            shapes=parse_shapes(shape or []),
-            quantize=None if quantize is None else quantize.value,
-            precision=None if precision is None else precision.value,
-            calibration=_calibration(
-                source,
-                calibration,
-                recipe,
-                quantize is not None or precision is Computed.int8 or prune is not None,
-            ),
-            accuracy_budget=accuracy_budget,
-            prune=prune,
-            data=source.default_dataset if data is None and accuracy_budget is not None else data,
-            verify_data=verify_data,
-            dump_passes=dump_passes,
-            fallback=fallback,
-            progress=tell,
+    shapes = parse_shapes(shape or [])
+    to_bits = None if quantize is None else quantize.value
+    computed = None if precision is None else cast(Precision, precision.value)
+    plan = plan_recipe(recipe, target, shapes, to_bits, computed, accuracy_budget, prune, fallback)
+    if plan.guard and (dump_passes is not None or verify_data is not None):
+        raise UsageError(
+            f"recipe '{plan.name}' is guarded and compiles several times: --dump-passes and "
+            "--verify-data go with a single one"
         )
+    learnt_from = _calibration(source, calibration, plan)
+    labelled = data
+    if data is None and (plan.accuracy_budget is not None or plan.guard):
+        labelled = source.default_dataset
+    with progress() as tell:
+        if plan.guard:
+            artifact = optimize(
+                source.path,
+                path,
+                labelled,
+                accuracy_budget=DEFAULT_BUDGET if accuracy_budget is None else accuracy_budget,
+                recipe=plan,
+                guard=True,
+                preprocessing=source.preprocessing,
+                calibration=learnt_from,
+                shapes=plan.shapes,
+                progress=tell,
+            ).artifact
+        else:
+            artifact = compile_model(
+                source.path,
+                path,
+                target=target,
+                recipe=recipe,
+                shapes=shapes,
+                quantize=to_bits,
+                precision=computed,
+                calibration=learnt_from,
+                accuracy_budget=accuracy_budget,
+                prune=prune,
+                data=labelled,
+                verify_data=verify_data,
+                dump_passes=dump_passes,
+                fallback=fallback,
+                progress=tell,
+            )
     if as_json:
         typer.echo(json.dumps(_summary(artifact), indent=2))
     else:
         _print(artifact)
 
 
-def _calibration(
-    source: ModelSource, given: Path | None, recipe: str | None, wanted: bool
-) -> Path | None:
+def _calibration(source: ModelSource, given: Path | None, plan: Recipe) -> Path | None:
     """What was given, else the recipe's (None), else what comes with the model."""
-    plan = load_recipe(recipe)
     if given is not None or plan.calibration.data is not None:
         return given
-    return source.default_calibration if wanted or plan.learns else None
+    return source.default_calibration if plan.learns else None
 
 
 def _summary(artifact: Artifact) -> dict[str, object]:
@@ -164,6 +188,9 @@ def _notes(manifest: Manifest) -> list[str]:
 def _print(artifact: Artifact) -> None:
     manifest = artifact.manifest
     console = PlainConsole()
+    found = read_optimization(manifest.measured)
+    for part in () if found is None else optimization_tables(found):
+        console.print(part, soft_wrap=isinstance(part, str))
     table = Table("pass", "applied", "nodes", "what changed", box=None, header_style="bold")
     for record in manifest.passes:
         if record["changed"]:

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from ingot.cli.optimization import optimization_tables
 from ingot.cli.pruning import inspect_model, pruned_tables
 from ingot.cli.text import PlainConsole
+from ingot.compiler.optimization_record import read_optimization
 from ingot.models.reference import REFERENCE_MODELS
 from ingot.report.npu import NpuEstimate, read_estimate
 from ingot.runtime.artifact import ArtifactReader
@@ -56,6 +58,9 @@ def inspect(
         console.print(_passes(manifest))
     for table in pruned_tables(manifest):
         console.print(table)
+    found = read_optimization(manifest.measured)
+    for part in () if found is None else optimization_tables(found):
+        console.print(part, soft_wrap=isinstance(part, str))
 
 
 def _facts(path: Path, manifest: Manifest) -> Table:

@@ -36,6 +36,9 @@ class _Command:
 # Listing the commands must not import them: the compiler alone takes seconds to load.
 COMMANDS = {
     "compile": _Command("compile", "compile_command", "Compile a model to an artifact."),
+    "optimize": _Command(
+        "optimize", "optimize_command", "Find the best artifact within an accuracy budget."
+    ),
     "run": _Command("run", "run_command", "Run an artifact once on arrays from files."),
     "bench": _Command("bench", "bench", "Time a model or an artifact against its peers."),
     "profile": _Command("profile", "profile", "Show the time of each kernel of a model."),

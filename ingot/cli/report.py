@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -15,14 +16,16 @@ from ingot.cli.recording import CommitOption, DatabaseOption, HistoryOption, Rec
 from ingot.cli.shapes import parse_shapes
 from ingot.cli.source import find_model
 from ingot.cli.text import printable, result_console
-from ingot.compiler.recipe import NAMED_RECIPES
+from ingot.compiler.recipe import NAMED_RECIPES, Recipe, load_recipe
 from ingot.files import require_writable_in
 from ingot.models.catalog import ModelSource
+from ingot.optimization.guarding import guarded
 from ingot.report.budgets import load_budget
 from ingot.report.compare import compare
 from ingot.report.history.recording import runs_of_report
 from ingot.report.rendering import PAGES, formats, npu
 from ingot.report.report import Report
+from ingot.report.variants import Variant
 
 _COLOURS = {"failed": "red", "passed": "green", "cannot be told": "yellow"}
 _RANDOM_WEIGHTS = "The model's weights are random: only speed, memory and size mean anything."
@@ -100,6 +103,10 @@ def report(
             "broken beyond its 95 % interval."
         ),
     ] = None,
+    guard: Annotated[
+        bool,
+        typer.Option(help="Keep each optional step of a recipe only where it is measured to pay."),
+    ] = False,
     history: HistoryOption = False,
     database: DatabaseOption = None,
     commit: CommitOption = None,
@@ -125,18 +132,42 @@ def report(
         *(r for r in recipe or [] if r not in NAMED_RECIPES),
     ]
     require_writable_in(folder, PAGES, inputs=read)
-    with progress() as tell:
+    recipes = [load_recipe(one) for one in recipe or [_default_recipe(target or [])]]
+    samples = source.default_calibration if calibration is None else calibration
+    shapes = parse_shapes(shape or [])
+    aims: list[str | None] = [*(target or [None])]
+    with progress() as tell, tempfile.TemporaryDirectory(prefix="ingot-guarded-") as scratch:
+
+        def variants(one: Recipe) -> list[Variant]:
+            if not (guard or one.guard):
+                return [Variant.ingot(one, target=aim) for aim in aims]
+            return [
+                guarded(
+                    one,
+                    source.path,
+                    Path(scratch),
+                    _data(source, data),
+                    target=aim,
+                    preprocessing=source.preprocessing,
+                    calibration=samples,
+                    limit=limit,
+                    shapes=shapes,
+                    threads=threads,
+                    progress=tell,
+                )
+                for aim in aims
+            ]
+
         made = compare(
             source.path,
-            recipe or [_default_recipe(target or [])],
+            [variant for one in recipes for variant in variants(one)],
             _data(source, data),
             metrics=metric,
             against=against or ["onnxruntime"],
             preprocessing=source.preprocessing,
             limit=limit,
-            target=target or None,
-            shapes=parse_shapes(shape or []),
-            calibration=source.default_calibration if calibration is None else calibration,
+            shapes=shapes,
+            calibration=samples,
             threads=threads,
             runs=runs,
             seconds=seconds,

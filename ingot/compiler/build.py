@@ -168,7 +168,14 @@ def compile_model(
         >>> artifact = ingot.compile("model.onnx", "model.ingot")  # doctest: +SKIP
         >>> artifact.session(threads=2).run({"image": image})  # doctest: +SKIP
     """
-    plan = _plan(recipe, target, shapes, quantize, precision, accuracy_budget, prune, fallback)
+    plan = plan_recipe(
+        recipe, target, shapes, quantize, precision, accuracy_budget, prune, fallback
+    )
+    if plan.guard:
+        raise UsageError(
+            f"recipe '{plan.name}' is guarded: its steps are kept by what is measured, which "
+            "`ingot compile` and `ingot.optimize` do"
+        )
     chosen = parse_target(plan.target)
     path = artifact_path(output, model)
     read = files_read(model, recipe, plan, calibration, data, verify_data)
@@ -243,17 +250,21 @@ def compile_model(
     return Artifact(path, manifest)
 
 
-def _plan(
+def plan_recipe(
     recipe: str | Path | Mapping[str, Any] | Recipe | None,
-    target: str | None,
-    shapes: Mapping[str, Sequence[int]] | None,
-    quantize: Literal["int8"] | None,
-    precision: Precision | None,
-    accuracy_budget: float | None,
-    prune: float | str | None,
-    fallback: bool | None,
+    target: str | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    quantize: Literal["int8"] | None = None,
+    precision: Precision | None = None,
+    accuracy_budget: float | None = None,
+    prune: float | str | None = None,
+    fallback: bool | None = None,
 ) -> Recipe:
-    """The recipe with what the call says over it."""
+    """The recipe with what the call says over it; see :func:`compile_model`.
+
+    Raises:
+        UsageError: The recipe or a value is wrong, or they contradict each other.
+    """
     plan = load_recipe(recipe)
     if quantize not in (None, "int8"):
         raise UsageError(f"a model cannot be quantized to {quantize!r}; possible is int8")

@@ -126,6 +126,8 @@ class Recipe(_Section):
         simplify: Whether onnxsim simplifies the graph first (guarded by a numeric check).
         shapes: Shapes of inputs by name, which bind symbolic dimensions.
         verify: How the result is held to the reference.
+        guard: Whether each optional step (fusion, pruning, a precision) is kept only where it is
+            measured to pay.
     """
 
     name: str = "fp32"
@@ -144,6 +146,7 @@ class Recipe(_Section):
     simplify: bool = True
     shapes: dict[str, tuple[int, ...]] = {}
     verify: VerifyOptions = VerifyOptions()
+    guard: bool = False
 
     @pydantic.field_validator("passes", mode="before")
     @classmethod
@@ -226,6 +229,7 @@ NAMED_RECIPES: Mapping[str, Recipe] = {
     "int8": Recipe().quantized(),
     "bf16": Recipe().in_sixteen_bits("bf16"),
     "fp16": Recipe().in_sixteen_bits("fp16"),
+    "best": Recipe().quantized().model_copy(update={"name": "best", "guard": True}),
     "none": Recipe(name="none", passes=(), simplify=False),
 }
 

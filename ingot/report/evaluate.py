@@ -153,6 +153,28 @@ def evaluate(
     ]
 
 
+def answers(
+    worker: Worker, data: Dataset, metric: Metric, progress: Progress = no_progress
+) -> Array:
+    """What one variant answers on all examples, as the metric makes it of the outputs.
+
+    Returns:
+        The predictions [examples, ...].
+
+    Raises:
+        DataError: An example is damaged or does not fit the model, or labels do not.
+        IngotError: The variant failed.
+    """
+    taken = []
+    for index, example in enumerate(data):
+        outputs = [worker.evaluate(inputs) for inputs in example.inputs]
+        if index == 0:
+            metric.check(outputs, data.labels)
+        taken.append(metric.predict(outputs, example.label))
+        progress(f"judging {worker.name}", index + 1, len(data))
+    return np.stack(taken)
+
+
 def metric_figures(
     metric: Metric, predictions: Array, reference: Array | None, labels: Array
 ) -> MetricFigures:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pydantic
 
 from ingot.compiler.accuracy.layer_sensitivity import LayerSensitivity
+from ingot.compiler.optimization_record import Optimization
 from ingot.passes.record import PassRecord
 from ingot.report.npu import NpuEstimate
 
@@ -192,6 +193,7 @@ class Build(_Model):
         notes: What was tried and dropped on the way in.
         tools: Versions of the tools that made it.
         quantization: What it did to the layers; None where nothing was quantized.
+        optimization: What was tried on the way to it; None where the recipe was given.
     """
 
     seconds: float | None
@@ -203,6 +205,7 @@ class Build(_Model):
     notes: tuple[str, ...]
     tools: dict[str, str]
     quantization: Quantization | None = None
+    optimization: Optimization | None = None
 
 
 class VariantReport(_Model):

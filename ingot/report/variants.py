@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from ingot.compiler.build import ARTIFACT_SUFFIX, compile_model
 from ingot.compiler.data import DataLike
+from ingot.compiler.optimization_record import read_optimization
 from ingot.compiler.recipe import Recipe, load_recipe
 from ingot.errors import UsageError
 from ingot.passes.record import PassRecord
@@ -198,6 +199,7 @@ def _build(manifest: Manifest, seconds: float | None) -> Build:
         quantization=None
         if "quantization" not in manifest.measured
         else Quantization.model_validate(manifest.measured["quantization"]),
+        optimization=read_optimization(manifest.measured),
     )
 
 

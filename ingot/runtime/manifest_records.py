@@ -102,11 +102,24 @@ class _Sizes(TypedDict, total=False):
     samples: int
 
 
+class _StepTrial(TypedDict):
+    name: str
+    decision: str
+    reason: str
+
+
+class _Optimization(TypedDict):
+    goal: str
+    kept: list[str]
+    trials: list[_StepTrial]
+
+
 class _Measured(TypedDict, total=False):
     stage_seconds: Mapping[str, float]
     passes: list[_Pass]
     verification: _Ran
     quantization: Mapping[str, Any]
+    optimization: _Optimization
 
 
 RECORDS: dict[str, Any] = {

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 
+from ingot.compiler.optimization_record import Optimization
 from ingot.report.rendering import formats, npu
+from ingot.report.rendering.optimization import HEADER, trial_rows
 from ingot.report.schema import NpuVariant, Quantization, ReportContents, VariantReport
 
 _MARKS = {"failed": "❌", "passed": "✅", "cannot be told": "❔"}
@@ -29,6 +32,9 @@ def render_markdown(report: ReportContents) -> str:
         if variant.build is not None and variant.build.quantization is not None:
             found = variant.build.quantization
             parts.append(_folded(f"Layers of {variant.name}", _layers(found)))
+        if variant.build is not None and variant.build.optimization is not None:
+            tried = _tried(variant.build.optimization)
+            parts.append(_folded(f"What was tried for {variant.name}", tried))
     for entry in report.npu:
         parts.append(_folded(f"Layers of {entry.name}, estimated", _npu_layers(entry)))
     parts.append(_folded("Machine and method", _method(report)))
@@ -206,6 +212,11 @@ def _layers(found: Quantization) -> str:
     if found.budget is None:
         return table
     return f"{_text(formats.budget(found.budget))}\n\n{table}"
+
+
+def _tried(found: Optimization) -> str:
+    rows = [[_text(cell) for cell in dataclasses.astuple(row)] for row in trial_rows(found)]
+    return "\n\n".join([_table(HEADER, rows), *map(_text, found.notes)])
 
 
 def _method(report: ReportContents) -> str:

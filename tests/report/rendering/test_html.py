@@ -10,6 +10,7 @@ import pytest
 
 from ingot.report.rendering import plots
 from ingot.report.rendering.html import render_html
+from tests.report.rendering.optimized import optimized_report
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "col", "source", "wbr"}
 
@@ -213,3 +214,9 @@ def test_a_browser_shows_the_page_without_sideways_scrolling(text, tmp_path: Pat
     assert found is not None
     assert int(found[1]) <= 0
     assert int(found[2]) == 4
+
+
+def test_what_an_optimization_tried_is_shown_with_the_reasons(figures):
+    words = Page(render_html(optimized_report(figures))).words
+    assert "What was tried, and kept where it paid" in words
+    assert "it failed: no code" in words and "The data cannot resolve the budget." in words

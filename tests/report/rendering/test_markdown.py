@@ -5,6 +5,7 @@ import pytest
 
 from ingot.report.rendering.markdown import render_markdown
 from ingot.report.schema import Quantization
+from tests.report.rendering.optimized import optimized_report
 
 
 def tables(text):
@@ -126,3 +127,13 @@ def test_the_noise_of_layers_and_the_budget_are_shown(figures):
     assert "head\\|1" in text
     (table,) = [rows for rows in tables(text) if rows[0][0] == "layer"]
     assert table[2][:4] == ["stem", "fp32", "30.0", "21.5"]
+
+
+def test_what_an_optimization_tried_is_shown_with_the_reasons(figures):
+    text = render_markdown(optimized_report(figures))
+    assert "<summary>What was tried for Ingot fp32</summary>" in text
+    (table,) = [found for found in tables(text) if found[0][0] == "step"]
+    rows = {row[0]: row[1:] for row in table[2:]}
+    assert rows["int8"] == ["kept", "3.00x", "300\u202fkB", "+0.20", "3.00x as fast as fp32"]
+    assert rows["bf16"] == ["rejected", "–", "–", "–", "it failed: no code"]
+    assert "The data cannot resolve the budget." in text

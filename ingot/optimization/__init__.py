@@ -1,0 +1,1 @@
+"""The best artifact of a model: an optimization is kept only where it is measured to pay."""
