@@ -6,13 +6,14 @@ SETUP := pyproject.toml setup.py build_support/make_venv.py build_support/ingot_
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test test-all lint browser typecheck bench wheel clean
+.PHONY: help demo test test-all lint browser typecheck bench fuzz wheel clean
 
 help:
 	@echo 'make demo      set up, compile the bundled model, compare it with ONNX Runtime, run it as an NPU, serve it'
 	@echo 'make test      set up, lint, and run the tests (about 12 minutes on two cores)'
 	@echo 'make test-all  the same with the slow and the networked tests'
 	@echo 'make lint      ruff, mypy --strict, import-linter'
+	@echo 'make fuzz      judge 100,000 mutants of all that Ingot reads (FUZZ_MUTANTS=N: so many)'
 	@echo 'make wheel     build the wheel into dist/'
 	@echo 'make clean     remove what the above made'
 
@@ -45,6 +46,11 @@ test: lint browser
 
 test-all: lint browser
 	HYPOTHESIS_PROFILE=explore $(PYTEST) -n 2 --dist loadfile
+
+# FUZZ_MUTANTS=20000 judges fewer.
+FUZZ_MUTANTS ?= 100000
+fuzz: $(VENV)/.dev
+	FUZZ_MUTANTS=$(FUZZ_MUTANTS) $(BIN)/python -m tests.fuzz
 
 wheel: $(VENV)/.demo
 	$(PIP) wheel --quiet --no-deps --wheel-dir dist .

@@ -11,6 +11,8 @@ import signal
 from collections.abc import Iterator
 from typing import ClassVar
 
+LONGEST_MESSAGE = 2000
+
 
 class IngotError(Exception):
     """Base of every error that Ingot raises on purpose.
@@ -22,13 +24,8 @@ class IngotError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, *arguments: object) -> None:
-        """Makes one line of the message: names of a file's may have line breaks in them."""
-        super().__init__(
-            *(
-                "\\n".join(text.splitlines()) if isinstance(text, str) else text
-                for text in arguments
-            )
-        )
+        """Makes one line of the message: names in a file may be of any length, and of any kind."""
+        super().__init__(*(one_line(text) if isinstance(text, str) else text for text in arguments))
 
 
 class UsageError(IngotError):
@@ -90,6 +87,12 @@ def own_errors() -> Iterator[None]:
         raise ModelError("there is no memory left: give smaller sizes, or free some") from error
     except RecursionError as error:
         raise ModelError("the model is nested too deep") from error
+
+
+def one_line(text: str) -> str:
+    """Returns text as a line of bounded length: line breaks escaped, what is too long cut."""
+    line = "\\n".join(text[: LONGEST_MESSAGE + 1].splitlines())
+    return line if len(line) <= LONGEST_MESSAGE else f"{line[:LONGEST_MESSAGE]}…"
 
 
 def first_line(error: BaseException) -> str:

@@ -17,10 +17,9 @@ import typer.main
 
 from ingot.cli import interruption
 from ingot.cli.text import escape_what_streams_cannot_encode, printable
-from ingot.errors import IngotError, first_line
+from ingot.errors import IngotError, first_line, one_line
 
 _INTERRUPTED = 130
-_LONGEST_LINE = 2000
 _DEBUG = "--debug"
 
 
@@ -191,8 +190,6 @@ def _stop_writing() -> None:
 def _report(error: BaseException, message: str, exit_code: int, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
-    line = printable(" ".join(message.split()))
-    if len(line) > _LONGEST_LINE:  # a name may be of any length
-        line = f"{line[:_LONGEST_LINE]}…"
+    line = one_line(printable(" ".join(message.split())))
     typer.secho(f"ingot: error: {line}", fg=typer.colors.RED, err=True)
     return exit_code

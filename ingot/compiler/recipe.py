@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,17 +12,10 @@ import yaml
 
 from ingot.errors import UsageError
 from ingot.passes.registry import PassSpec
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
+from ingot.toml_tables import parse_toml
 
 _MOST_BYTES = 1 << 20
 _MOST_VALUES = 100_000
-# A key of so many parts, ``a.b.c``.
-_LONG_KEY = re.compile(r"(?:[\w\"'-]+[ \t]*\.[ \t]*){64}")
 
 
 Precision = Literal["fp32", "int8", "bf16", "fp16"]
@@ -274,9 +265,7 @@ def _parse(path: Path) -> Any:
         if path.stat().st_size > _MOST_BYTES:
             raise UsageError(f"{path} is no recipe: it is larger than {_MOST_BYTES >> 20} MiB")
         text = path.read_text(encoding="utf-8")
-        if _LONG_KEY.search(text):  # it would take TOML's parser minutes
-            raise RecursionError
-        raw = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
+        raw = parse_toml(text) if path.suffix == ".toml" else yaml.safe_load(text)
         _require_few_values(raw)
     except UsageError:
         raise

@@ -202,7 +202,7 @@ def open_npz(
             f"the arrays in {path} do not match in length: "
             + ", ".join(f"{name} has {length}" for name, length in lengths.items())
         )
-    if not next(iter(lengths.values())):
+    if not all(array.nbytes for array in arrays.values()):
         raise DataError(f"{path} is empty: its arrays hold no examples")
     if labels is not None and np.issubdtype(labels.dtype, np.integer):
         check_class_labels(labels, classes, str(path))

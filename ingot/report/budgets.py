@@ -16,7 +16,6 @@ line's: :mod:`ingot.report.thresholds`.
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,11 +36,7 @@ from ingot.report.quantities import (
 )
 from ingot.report.schema import Check, MetricFigures, NpuVariant, VariantReport
 from ingot.statistics import runs_needed
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from ingot.toml_tables import parse_toml
 
 _MOST_BYTES = 1 << 20
 
@@ -267,12 +262,10 @@ def _parse(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise UsageError(f"{path} is no list of budgets: it is over {_MOST_BYTES >> 20} MiB")
-        tables: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = parse_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"the budgets {path} cannot be read: {error.strerror or error}") from error
-    except RecursionError as error:
-        raise UsageError(f"the budgets {path} cannot be parsed: nested too deep") from error
-    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, numbers too long
+    except ValueError as error:  # no TOML, no UTF-8, numbers too long
         reason = " ".join(str(error).split())
         raise UsageError(f"the budgets {path} cannot be parsed: {reason}") from error
     if not tables:

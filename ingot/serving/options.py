@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,7 @@ import pydantic
 
 from ingot.errors import UsageError, first_line
 from ingot.serving.batching.policy import BatchPolicy
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from ingot.toml_tables import parse_toml
 
 _MOST_BYTES = 1 << 20
 
@@ -143,8 +138,8 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > _MOST_BYTES:
             raise UsageError(f"{file} is too large for a configuration")
-        values: dict[str, Any] = tomllib.loads(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        values = parse_toml(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
         raise UsageError(f"cannot read the configuration {file}: {first_line(error)}") from None
     return values
 

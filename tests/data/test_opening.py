@@ -312,6 +312,9 @@ def arrays(**values):
             id="lengths",
         ),
         pytest.param(arrays(x=np.zeros((0, 1))), r"is empty: its arrays hold no", id="no rows"),
+        pytest.param(
+            arrays(x=np.zeros((1 << 50, 0))), r"is empty: its arrays hold no", id="rows of nothing"
+        ),
         pytest.param(arrays(z=np.zeros(3)), r"holds 'z', not the model's input", id="names"),
         pytest.param(
             arrays(x=np.zeros((2, 1)), y=np.array([0, 3])),

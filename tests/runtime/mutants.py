@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ingot.runtime.manifest import MANIFEST_MEMBER, WEIGHTS_MEMBER
+from tests.fuzz.mutation import change_tree, changed_bytes
 
 # Records of a zip archive by their signs, and their fields: offset and size in bytes.
 _RECORDS = {
@@ -24,11 +25,6 @@ _RECORDS = {
     ),
     b"PK\5\6": ((4, 2), (6, 2), (8, 2), (10, 2), (12, 4), (16, 4), (20, 2)),
 }
-_VALUES: list[Any] = [
-    *(None, True, False, 0, 1, -1, 7, 1 << 31, 1 << 63, -(1 << 70), 1.5, 1e400, float("nan")),
-    *("", "x", "a\nb", "\0", "\ud800", "weight_0", "image", "float64", "N", "9" * 300),
-    *([], [[]], {}, {"": None}, [0], [-1], [1 << 40, 1 << 40], [["x"] * 3] * 3),
-]
 
 
 class Mutants:
@@ -73,22 +69,11 @@ class Mutants:
 
     def _with_other_bytes(self, generator: random.Random) -> bytes:
         """Bytes are cut out, put in, or flipped anywhere."""
-        data = bytearray(self._whole)
-        at = generator.randrange(len(data))
-        match generator.randrange(4):
-            case 0:
-                del data[at:]
-            case 1:
-                del data[at : at + generator.choice([1, 2, 64, 4096])]
-            case 2:
-                data[at:at] = generator.randbytes(generator.choice([1, 2, 64]))
-            case 3:
-                data[at] ^= 1 << generator.randrange(8)
-        return bytes(data)
+        return changed_bytes(self._whole, generator)
 
     def _with_another_manifest(self, generator: random.Random) -> bytes:
         manifest = copy.deepcopy(self._manifest)
-        _change(manifest, generator)
+        change_tree(manifest, generator)
         return self._zipped({**self._members, MANIFEST_MEMBER: _json(manifest)})
 
     def _with_another_header(self, generator: random.Random) -> bytes:
@@ -96,7 +81,7 @@ class Mutants:
         weights = self._members[WEIGHTS_MEMBER]
         (length,) = struct.unpack_from("<Q", weights)
         header = json.loads(weights[8 : 8 + length])
-        _change(header, generator)
+        change_tree(header, generator)
         text = _json(header)
         stated = generator.choice([len(text)] * 9 + [0, 1 << 62, len(text) - 1, len(weights)])
         changed = struct.pack("<Q", stated) + text + weights[8 + length :]
@@ -118,30 +103,3 @@ class Mutants:
 
 def _json(value: Any) -> bytes:
     return json.dumps(value).encode()
-
-
-def _change(root: Any, generator: random.Random) -> None:
-    """Changes one value somewhere in a tree of JSON."""
-    places = _containers(root)
-    container = generator.choice([place for place in places if place])
-    keys = list(container) if isinstance(container, dict) else list(range(len(container)))
-    key = generator.choice(keys)
-    match generator.randrange(5):
-        case 0 if isinstance(container, dict):
-            container[generator.choice(["", "more", "shape", "a\nb"])] = container.pop(key)
-        case 0 | 1:
-            del container[key]
-        case 2:
-            other = generator.choice(keys)
-            container[key], container[other] = container[other], container[key]
-        case 3 if isinstance(container[key], int):
-            container[key] += generator.choice([-64, -1, 1, 4, 64])
-        case _:
-            container[key] = generator.choice(_VALUES)
-
-
-def _containers(value: Any) -> list[Any]:
-    if not isinstance(value, (dict, list)):
-        return []
-    inner = value.values() if isinstance(value, dict) else value
-    return [value, *(found for entry in inner for found in _containers(entry))]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ingot.errors import IngotError, InputError, UsageError
+from ingot.errors import ArtifactError, IngotError, InputError, UsageError
 from ingot.runtime.artifact import ArtifactReader
 from ingot.runtime.manifest import RegionInfo
 from ingot.runtime.npu.region import Region, RegionTensor
@@ -136,7 +136,14 @@ def make_executors(
         IngotError: What the executor needs is not installed.
     """
     del weights, threads  # a region has its own weights, and runs on one thread
-    return {
-        name: make_executor(kind or DEFAULT_EXECUTOR, Region.read(name, reader.member))
-        for name in regions
-    }
+    executors = {}
+    for name, info in regions.items():
+        region = Region.read(name, reader.member)
+        for own, stated in (region.inputs, info.inputs), (region.outputs, info.outputs):
+            if [(t.dtype, t.shape) for t in own] != [(spec.dtype, spec.shape) for spec in stated]:
+                raise ArtifactError(
+                    f"{reader.path} is damaged: NPU region {name} takes or makes other tensors "
+                    "than its manifest says"
+                )
+        executors[name] = make_executor(kind or DEFAULT_EXECUTOR, region)
+    return executors

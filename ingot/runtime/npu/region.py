@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,12 +25,18 @@ from ingot.runtime.typed_json import decode, parse_json
 
 REGION_FOLDER = "npu"
 _DESCRIPTION = "region.json"
-# Members by the attribute of Region that holds their bytes.
-_FILES = {
+FILES = {
     "graph": "graph.tosa",
     "command_stream": "command_stream.bin",
     "weights": "weights.bin",
 }
+"""Members by the attribute of :class:`Region` that holds their bytes."""
+
+
+_DTYPES = frozenset({"bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "float32"})
+_HIGHEST_RANK = 8
+# Of a 32-bit address space, in which an Ethos-U's tensors and scratch memory lie.
+_LARGEST_AREA = 1 << 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,14 +222,14 @@ class Region(_Facts):
     @property
     def digests(self) -> dict[str, str]:
         """SHA-256 of graph, command stream and weights, in hex, by attribute."""
-        return {name: _digest(getattr(self, name)) for name in _FILES}
+        return {name: _digest(getattr(self, name)) for name in FILES}
 
     def members(self) -> dict[str, bytes]:
         """Returns the artifact's members of this region by name."""
         described = {name: _plain(value) for name, value in self.facts().items()}
         described["digests"] = self.digests
         text = json.dumps(described, indent=1) + "\n"
-        files = {file: getattr(self, name) for name, file in _FILES.items()}
+        files = {file: getattr(self, name) for name, file in FILES.items()}
         return {
             member_name(self.name, file): data
             for file, data in {_DESCRIPTION: text.encode(), **files}.items()
@@ -239,12 +246,13 @@ class Region(_Facts):
         Raises:
             ArtifactError: A member is missing, damaged or not what its digest says.
         """
-        files = {key: bytes(member(member_name(name, file))) for key, file in _FILES.items()}
+        files = {key: bytes(member(member_name(name, file))) for key, file in FILES.items()}
         description = member_name(name, _DESCRIPTION)
         try:
             stored: _Description = decode(_Description, parse_json(member(description)))
             if stored.name != name:
                 raise ValueError(f"it describes region {stored.name!r}")
+            _check_sizes(stored)
         except ValueError as error:
             raise ArtifactError(f"member {description} is damaged: {error}") from error
         region = cls(**{**stored.facts(), **files})
@@ -260,9 +268,30 @@ class Region(_Facts):
         for attribute, actual in self.digests.items():
             if digests.get(attribute) != actual:
                 raise ArtifactError(
-                    f"NPU region {self.name} is damaged: {_FILES[attribute]} does not have the "
+                    f"NPU region {self.name} is damaged: {FILES[attribute]} does not have the "
                     "digest that its description states; copy or compile the artifact again"
                 )
+
+
+def _check_sizes(facts: _Facts) -> None:
+    """Refuses what no NPU has, before anything of that size is allocated.
+
+    Raises:
+        ValueError: A tensor or an area is impossible; says which.
+    """
+    for tensor in (*facts.inputs, *facts.outputs):
+        possible = (
+            tensor.dtype in _DTYPES
+            and len(tensor.shape) <= _HIGHEST_RANK
+            and min(tensor.shape, default=1) >= 0
+            and math.prod(tensor.shape) <= _LARGEST_AREA
+            and 0 <= tensor.address <= _LARGEST_AREA
+        )
+        if not possible:
+            raise ValueError(f"tensor {tensor.name!r} is impossible")
+    for area in (facts.scratch, facts.fast_scratch):
+        if not 0 <= area.size <= _LARGEST_AREA:
+            raise ValueError(f"the area of base pointer {area.base} has {area.size} bytes")
 
 
 def member_name(region: str, file: str) -> str:

@@ -93,3 +93,23 @@ def test_a_description_of_other_types_is_noticed(change: dict[str, object]) -> N
 def test_a_damaged_description_is_noticed(text: bytes) -> None:
     with pytest.raises(ArtifactError, match=r"npu/region0/region\.json is damaged"):
         read({**REGION.members(), "npu/region0/region.json": text})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"inputs": (RegionTensor("x", "|O", (1,), 1, 0),)},
+        {"inputs": (RegionTensor("x", "fc:3", (1,), 1, 0),)},
+        {"outputs": (RegionTensor("y", "int8", (-1, 4), 1, 0),)},
+        {"outputs": (RegionTensor("y", "int8", (1 << 20, 1 << 20), 1, 0),)},
+        {"outputs": (RegionTensor("y", "int8", (1,), 1, -64),)},
+        {"scratch": Area(1, -1)},
+        {"scratch": Area(1, 1 << 40)},
+    ],
+    ids=["object", "unknown", "negative", "large", "before", "no area", "large area"],
+)
+def test_what_no_npu_has_is_refused(change: dict[str, object]) -> None:
+    members = dataclasses.replace(REGION, **change).members()  # type: ignore[arg-type]
+    with pytest.raises(ArtifactError, match=r"region\.json is damaged") as raised:
+        read(members)
+    assert len(str(raised.value).splitlines()) == 1

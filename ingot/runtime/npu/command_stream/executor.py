@@ -75,8 +75,15 @@ class CommandStreamExecutor(RegionExecutor):
         region = self.region
         regions = {region.weights_base: np.frombuffer(region.weights, np.uint8)}
         for area in (region.scratch, region.fast_scratch):
-            if area.size:
+            if not area.size:
+                continue
+            try:
                 regions[area.base] = np.full(area.size, _STALE, np.uint8)
+            except MemoryError:
+                raise ArtifactError(
+                    f"there is no memory for the {area.size} bytes that NPU region {region.name} "
+                    "takes to work in"
+                ) from None
         return Memory(regions, frozenset({region.weights_base}))
 
 

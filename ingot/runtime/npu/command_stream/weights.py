@@ -14,19 +14,33 @@ these micro-blocks, filled up with zeros.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ethosu import mlw_codec
 
 from ingot.runtime.npu.command_stream.accelerator import Accelerator
 from ingot.runtime.npu.command_stream.decode import CommandError
 from ingot.runtime.npu.command_stream.registers import Kernel
+from ingot.runtime.npu.foreign_process import EndedError, ForeignProcess, RaisedError
+
+_PACKAGE = "ethosu"
+if importlib.util.find_spec(_PACKAGE) is None:
+    raise ModuleNotFoundError(f"No module named {_PACKAGE}", name=_PACKAGE)
 
 _PART = 8
+# One for all sessions. The codec ends its process on a damaged stream.
+_codec = ForeignProcess(f"{__name__}:decoded")
+
+
+def decoded(stream: bytes) -> npt.NDArray[np.int16]:
+    """Decodes a stream by Arm's codec, here."""
+    from ethosu import mlw_codec
+
+    return np.array(mlw_codec.decode(bytearray(stream)), np.int16)
 
 
 @dataclass(frozen=True)
@@ -76,8 +90,6 @@ class _Chunk:
 def decode_weights(stream: bytes, order: WeightOrder) -> npt.NDArray[np.float64]:
     """Returns the weights of a stream, less their zero point.
 
-    The codec ends the process on a damaged stream: check its digest before.
-
     Args:
         stream: The encoded weights.
         order: How they are ordered.
@@ -87,9 +99,13 @@ def decode_weights(stream: bytes, order: WeightOrder) -> npt.NDArray[np.float64]
         product of them is fast, and exact below 2**53.
 
     Raises:
-        CommandError: There are more or fewer weights than the operation reads.
+        CommandError: The stream is damaged, or there are more or fewer weights than the operation
+            reads.
     """
-    values = np.array(mlw_codec.decode(bytearray(stream)), np.float64)
+    try:
+        values = _codec.call(stream).astype(np.float64)
+    except (EndedError, RaisedError) as error:
+        raise CommandError(f"its weight stream is damaged: the codec {error}") from error
     weights = np.zeros(order.shape)
     position = 0
     for chunk in _chunks(order):

@@ -64,6 +64,18 @@ def test_decoding_undoes_the_codec(order, seed):
     np.testing.assert_array_equal(decode_weights(encoded(weights, order), order), weights)
 
 
+@pytest.mark.parametrize("length", [0, 16])
+def test_a_damaged_stream_is_an_error_and_ends_no_process(length):
+    """The codec ends the process that it runs in."""
+    kernel = Kernel(1, 1, (1, 1), (1, 1), part_kernel_first=False)
+    order = WeightOrder(ACCELERATORS["ethos-u55-128"], (16, 1, 1, 8), 16, kernel, False, 8)
+    weights = np.random.default_rng(0).integers(-99, 99, order.shape)
+    stream = encoded(weights, order)
+    with pytest.raises(CommandError, match="is damaged: the codec ended with exit code 1"):
+        decode_weights(stream[:length], order)
+    np.testing.assert_array_equal(decode_weights(stream, order), weights)
+
+
 @pytest.mark.parametrize("channels", [8, 24])
 def test_a_stream_of_another_length_is_an_error(channels):
     kernel = Kernel(1, 1, (1, 1), (1, 1), part_kernel_first=False)

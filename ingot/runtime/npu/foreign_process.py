@@ -1,73 +1,86 @@
-"""The TOSA reference model in a process of its own: it ends its process on a graph that is damaged.
+"""Arm's code in a process of its own: it ends its process on what is damaged.
 
-Run as a program, with the number of a socket's descriptor: it answers each pair of a graph and its
-inputs by the outputs, the status's name, and what was raised, until the other side closes.
+Run as a program, with a function's name and the number of a socket's descriptor: it answers each
+tuple of arguments by what the function returns or raises, until the other side closes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from ingot.errors import first_line, signal_name
 
-Array = npt.NDArray[Any]
-Answer = tuple[list[Array], str, str]
-
 # Imports come from where this process has them, whatever its own environment says.
-_PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import serve; serve({descriptor})"
+_PROGRAM = (
+    "import sys; sys.path[:] = {path!r}; from {module} import serve; "
+    "serve({function!r}, {descriptor})"
+)
 
 
 class EndedError(Exception):
     """The process has ended; says how."""
 
 
-class ReferenceProcess:
-    """A process that runs graphs one after the other; started when it is first asked.
+class RaisedError(Exception):
+    """The function has raised; the message is the first line of what it said."""
+
+
+class ForeignProcess:
+    """A process that calls a function, once for each call; started when it is first asked.
 
     It is started anew where it has ended, and in a child of this process.
+
+    Args:
+        function: ``module:function``; it takes and returns what can be pickled.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, function: str) -> None:
+        self._function = function
         self._lock = threading.Lock()
         self._owner = 0
         self._connection: Connection | None = None
         self._process: subprocess.Popen[bytes] | None = None
         os.register_at_fork(after_in_child=self._renew_lock)
 
-    def run(self, graph: bytes, inputs: Sequence[Array]) -> Answer:
-        """Runs a graph; returns its outputs, the status's name, and what was raised, if anything.
+    def call(self, *arguments: Any) -> Any:
+        """Calls the function there.
 
         Raises:
             EndedError: The process was ended by it, or cannot be started.
+            RaisedError: The function raised.
         """
         with self._lock:
             try:
                 connection = self._connected()
-                connection.send((graph, list(inputs)))
-                answer: Answer = connection.recv()
+                connection.send(arguments)
+                succeeded, answer = connection.recv()
             except (OSError, EOFError) as error:
                 raise EndedError(self._ended(error)) from error
             except BaseException:
                 self._ended(None)  # its answer, which nobody waits for any more, is no other's
                 raise
+        if not succeeded:
+            raise RaisedError(answer)
         return answer
 
     def _connected(self) -> Connection:
         if self._connection is None or self._owner != os.getpid():
             own, other = socket.socketpair()
-            program = _PROGRAM.format(path=sys.path, module=__name__, descriptor=other.fileno())
+            program = _PROGRAM.format(
+                path=sys.path,
+                module=__name__,
+                function=self._function,
+                descriptor=other.fileno(),
+            )
             with other:
                 self._process = subprocess.Popen(
                     [sys.executable, "-c", program],
@@ -97,21 +110,19 @@ class ReferenceProcess:
         self._lock = threading.Lock()
 
 
-def serve(descriptor: int) -> None:
+def serve(function: str, descriptor: int) -> None:
     """Answers what comes in by a socket until the other side closes it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other side ends this one
-    import tosa_reference_model
-
+    module, _, name = function.partition(":")
+    call = getattr(importlib.import_module(module), name)
     connection = Connection(descriptor)
     while True:
         try:
-            graph, inputs = connection.recv()
+            arguments = connection.recv()
         except (EOFError, OSError):
             return
-        outputs, status, raised = [], "", ""
         try:
-            outputs, found = tosa_reference_model.run(graph, inputs)
-            status = str(found).rpartition(".")[2]
-        except Exception as error:  # noqa: BLE001  # its type is the reference model's own
-            raised = first_line(error)
-        connection.send(([np.array(output) for output in outputs], status, raised))
+            answer = True, call(*arguments)
+        except Exception as error:  # noqa: BLE001  # its type is the foreign package's own
+            answer = False, first_line(error)
+        connection.send(answer)
