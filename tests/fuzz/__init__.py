@@ -1,4 +1,4 @@
 """Fuzzing: seeded mutants of all that Ingot reads, each judged where it can harm nothing else.
 
-``python -m tests.fuzz`` runs it; ``forkserver.py`` says how, ``kinds.py`` of what there are mutants.
+``python -m tests.fuzz`` runs it; ``forkserver.py`` says how, ``kinds.py`` of what.
 """

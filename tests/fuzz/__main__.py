@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz``: judges mutants of every kind; ends with 1 where one is found wanting."""
+"""``python -m tests.fuzz``: judges mutants of every kind; ends with 1 where something is wrong."""
 
 from __future__ import annotations
 

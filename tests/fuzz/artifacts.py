@@ -29,7 +29,7 @@ _GIB = 1 << 30
 
 
 class WholeArtifacts:
-    """The archive, the manifest or the weights' header is changed: the result is right or refused."""
+    """The archive, the manifest or the weights' header is changed: it is right or refused."""
 
     memory = 3 * _GIB
     seconds = 30.0

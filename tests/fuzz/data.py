@@ -89,6 +89,7 @@ def _other_header(data: bytes, dice: random.Random) -> bytes:
     """An array that claims another shape or type."""
     shape, kind = dice.choice(_SHAPES), dice.choice([*_TYPES, "<f4", "<f4"])
     described = kind if kind.startswith("[") else repr(kind)
-    text = f"{{'descr': {described}, 'fortran_order': {dice.choice([True, False, 3])}, 'shape': {shape}, }}"
+    order = dice.choice([True, False, 3])
+    text = f"{{'descr': {described}, 'fortran_order': {order}, 'shape': {shape}, }}"
     header = text.encode().ljust(_HEADER_ENDS - 11)[: _HEADER_ENDS - 11] + b"\n"
     return data[:10] + header + data[_HEADER_ENDS:]

@@ -30,8 +30,8 @@ from typing import Protocol
 from ingot.errors import IngotError, signal_name
 
 RIGHT, RAN, REFUSED = "right", "ran", "refused"
-"""What a mutant may come to: the result of the original; one of its own, where the mutant is another
-thing that is whole; an error of Ingot's own, in one line."""
+"""What a mutant may come to: the original's result; one of its own, where it is whole and says
+something else; an error of Ingot's own, in one line."""
 GOOD = (RIGHT, RAN, REFUSED)
 _BATCH = 64
 _LONGEST_MESSAGE = 2500

@@ -38,7 +38,7 @@ _PATHS = (
 
 
 class HttpRequests:
-    """A request whose JSON, tensors, headers or path are changed: it is answered, never by a 500."""
+    """A request whose JSON, tensors, headers or path are changed: the answer is never a 500."""
 
     memory = 2 * _GIB
     seconds = 30.0
