@@ -88,7 +88,7 @@ def test_files_that_cannot_be_parsed_are_refused(
 
 
 def test_a_name_that_is_neither_recipe_nor_file_is_refused() -> None:
-    expected = "no recipe 'fp23': give a file .* or one of fp32, int8, bf16, fp16, none"
+    expected = "no recipe 'fp23': give a file .* or one of fp32, int8, bf16, fp16, best, none"
     with pytest.raises(UsageError, match=expected):
         load_recipe("fp23")
 
