@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -108,7 +108,7 @@ def compile_command(
     path = output or Path(f"{source.name}.ingot")
     shapes = parse_shapes(shape or [])
     to_bits = None if quantize is None else quantize.value
-    computed = None if precision is None else cast(Precision, precision.value)
+    computed: Precision | None = None if precision is None else precision.value
     plan = plan_recipe(recipe, target, shapes, to_bits, computed, accuracy_budget, prune, fallback)
     if plan.guard and (dump_passes is not None or verify_data is not None):
         raise UsageError(

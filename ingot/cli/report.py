@@ -135,7 +135,7 @@ def report(
     recipes = [load_recipe(one) for one in recipe or [_default_recipe(target or [])]]
     samples = source.default_calibration if calibration is None else calibration
     shapes = parse_shapes(shape or [])
-    aims: list[str | None] = [*(target or [None])]
+    aims: list[str | None] = [*target] if target else [None]
     with progress() as tell, tempfile.TemporaryDirectory(prefix="ingot-guarded-") as scratch:
 
         def variants(one: Recipe) -> list[Variant]:
