@@ -1,4 +1,4 @@
-"""What the benchmarks calibrate models with."""
+"""What the benchmarks calibrate models with, and what they judge them on."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ingot.data import Dataset, open_dataset
+from ingot.data.arrays import ArrayDataset
 from ingot.data.preprocessing import TextPreprocessing
+from ingot.files import cache_dir
 from ingot.models.catalog import ModelSource
-from ingot.models.cifar10 import BUNDLED_CALIBRATION
+from ingot.models.cifar10 import BUNDLED_CALIBRATION, fetch_cifar10
 
 SAMPLES = 320
 """How many samples, where there are as many."""
@@ -42,3 +44,29 @@ def calibration_data(
     else:
         path = folder / "imagenet_calib"
     return open_dataset(path, source.preprocessing, inputs, limit=limit, ignore_labels=True)
+
+
+def judged_data(
+    source: ModelSource, inputs: Sequence[str], folder: Path, limit: int | None
+) -> Dataset:
+    """Labelled examples that take no part in calibration.
+
+    Args:
+        source: The model.
+        inputs: The names of its inputs.
+        folder: Holds imagenet_val/<class index>/ (images) and stsb/dev.csv (pairs of sentences).
+        limit: The most examples to use.
+
+    Raises:
+        DataError: The data is missing or does not fit.
+    """
+    if source.name == "cifar_resnet":
+        _, _, images, labels = fetch_cifar10(cache_dir())
+        chosen = range(len(images))[:: max(1, len(images) // limit) if limit else 1]
+        assert source.preprocessing is not None and source.preprocessing.kind == "image"
+        return ArrayDataset(
+            Path("cifar10_test"), {inputs[0]: images}, labels, chosen, source.preprocessing
+        )
+    transformer = isinstance(source.preprocessing, TextPreprocessing)
+    test = folder / ("stsb/dev.csv" if transformer else "imagenet_val")
+    return open_dataset(test, source.preprocessing, inputs, limit=limit, require_labels=True)

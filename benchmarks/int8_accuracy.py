@@ -34,19 +34,16 @@ import pydantic
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.calibration_data import SAMPLES, calibration_data, data_folder
+from benchmarks.calibration_data import SAMPLES, calibration_data, data_folder, judged_data
 from benchmarks.peer_quantizers import PEER_QUANTIZERS, PeerError, quantized_by, require
 from benchmarks.tables import markdown_table, names
 from ingot.cli.measuring import progress
 from ingot.compiler.build import ARTIFACT_SUFFIX, compile_model
-from ingot.data import Dataset, open_dataset
-from ingot.data.arrays import ArrayDataset
+from ingot.data import Dataset
 from ingot.data.metrics import Metric
 from ingot.data.preprocessing import TextPreprocessing
 from ingot.errors import IngotError, UsageError
-from ingot.files import cache_dir
 from ingot.models.catalog import ModelSource, resolve
-from ingot.models.cifar10 import fetch_cifar10
 from ingot.progress import Progress
 from ingot.reference.session import Reference
 from ingot.report.evaluate import metric_figures
@@ -218,20 +215,8 @@ def _quantize(quantizer: str, source: ModelSource, calibration: Dataset, folder:
 def _data(source: ModelSource, options: argparse.Namespace) -> tuple[Dataset, Dataset]:
     """What a model is calibrated with, and what it is judged on."""
     inputs = list(Reference(source.path).inputs)
-    root, limit = options.data, options.limit
-    calibration = calibration_data(source, inputs, root, options.calibration_limit)
-    if source.name == "cifar_resnet":
-        _, _, images, labels = fetch_cifar10(cache_dir())
-        chosen = range(len(images))[:: max(1, len(images) // limit) if limit else 1]
-        assert source.preprocessing is not None and source.preprocessing.kind == "image"
-        whole = ArrayDataset(
-            Path("cifar10_test"), {inputs[0]: images}, labels, chosen, source.preprocessing
-        )
-        return calibration, whole
-    transformer = isinstance(source.preprocessing, TextPreprocessing)
-    test = root / ("stsb/dev.csv" if transformer else "imagenet_val")
-    judged = open_dataset(test, source.preprocessing, inputs, limit=limit, require_labels=True)
-    return calibration, judged
+    calibration = calibration_data(source, inputs, options.data, options.calibration_limit)
+    return calibration, judged_data(source, inputs, options.data, options.limit)
 
 
 def _runner(model: Path, threads: int) -> Answer:

@@ -15,6 +15,7 @@ from ingot.cli.optimization import optimization_tables
 from ingot.cli.shapes import parse_shapes
 from ingot.cli.source import find_model
 from ingot.cli.text import PlainConsole
+from ingot.compiler.accuracy.budget_record import BudgetFacts
 from ingot.compiler.build import Artifact, compile_model, plan_recipe
 from ingot.compiler.optimization_record import read_optimization
 from ingot.compiler.recipe import Precision, Recipe
@@ -22,6 +23,7 @@ from ingot.errors import UsageError
 from ingot.models.catalog import ModelSource
 from ingot.optimization.guarding import DEFAULT_BUDGET
 from ingot.optimization.optimizing import optimize
+from ingot.report.rendering import formats
 from ingot.runtime.manifest import Manifest
 
 _MIB = 1 << 20
@@ -237,6 +239,8 @@ def _print(artifact: Artifact) -> None:
             f"note: refused at {sizes}, where ONNX Runtime runs the model: {refusal['reason']}",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
+    if (budget := manifest.measured.get("quantization", {}).get("budget")) is not None:
+        console.print(formats.budget(BudgetFacts.model_validate(budget)), soft_wrap=True)
     for name, decibels in (
         manifest.measured.get("quantization", {}).get("output_sqnr_db", {}).items()
     ):

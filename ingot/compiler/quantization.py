@@ -160,7 +160,7 @@ def finish_quantization(
             raise UsageError("an accuracy budget is held on labelled data: give it with --data")
         held = hold_budget(model, float_model, data, budget, samples, progress=progress)
         model, layers = held.model, held.layers
-        facts["budget"] = held.facts
+        facts["budget"] = held.facts.model_dump(mode="json")
     facts["output_sqnr_db"] = output_sqnr(float_model, model, samples)
     facts["samples"] = len(samples)
     facts["layers"] = [layer.model_dump(mode="json") for layer in layers]

@@ -22,6 +22,8 @@ import numpy.typing as npt
 from ingot.errors import DataError, UsageError
 
 Array: TypeAlias = npt.NDArray[Any]
+# How far the sum of probabilities in float32, or 8 bits, may be from one.
+_SUM_TOLERANCE = 0.02
 Outputs: TypeAlias = Sequence[dict[str, Array]]
 
 
@@ -65,6 +67,13 @@ class Metric(abc.ABC):
         """Scores whose mean is the value, [examples]; None when the metric is no mean."""
         return None
 
+    def finer(self) -> Metric | None:
+        """What moves with this metric and tells small differences apart; None where nothing does.
+
+        Its values have the same unit, and its differences are about as large.
+        """
+        return None
+
     def check(self, outputs: Outputs, labels: Array) -> None:  # noqa: B027 - optional
         """Refuses labels that the model cannot give, seen from one example's outputs.
 
@@ -103,9 +112,46 @@ class TopK(Metric):
         hits = (predictions == np.asarray(labels)[:, np.newaxis]).any(axis=1)
         return np.asarray(hits, dtype=np.float64) * 100.0
 
+    def finer(self) -> Metric:
+        """The probability of the label, which moves before the class with the highest one does."""
+        return LabelProbability()
+
     def check(self, outputs: Outputs, labels: Array) -> None:
         """Refuses labels that are no class of the model."""
         check_class_labels(labels, _class_scores(outputs, self.name).size, "the data")
+
+
+class LabelProbability(Metric):
+    """The mean probability that a classifier gives to the right class, in percent.
+
+    Of a classifier that is as sure as it is right, it is the top-1 accuracy in expectation; its
+    differences between two variants of a model vary far less, since they count by how much an
+    example is nearer to being wrong and not only the few that cross over.
+    """
+
+    name = "probability of the label"
+
+    def predict(self, outputs: Outputs, label: float | None = None) -> Array:
+        """The probability of the label, float64 scalar; scores that are none go through softmax."""
+        scores = _class_scores(outputs, self.name)
+        if label is None:
+            raise DataError(f"the {self.name} needs a label")
+        if scores.min() < 0.0 or abs(float(scores.sum()) - 1.0) > _SUM_TOLERANCE:
+            scores = np.exp(scores - scores.max())
+            scores /= scores.sum()
+        return np.asarray(scores[int(label)], dtype=np.float64)
+
+    def aggregate(self, predictions: Array, labels: Array) -> float:
+        """The mean in percent."""
+        return float(self.per_example(predictions, labels).mean())
+
+    def per_example(
+        self,
+        predictions: Array,
+        labels: Array,  # noqa: ARG002 - the prediction saw them
+    ) -> npt.NDArray[np.float64]:
+        """The probabilities in percent."""
+        return np.asarray(predictions, dtype=np.float64) * 100.0
 
 
 class Top1(TopK):

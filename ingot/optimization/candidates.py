@@ -11,10 +11,9 @@ from ingot.compiler.agreement import runs_here
 from ingot.compiler.build import compile_model
 from ingot.compiler.optimization_record import SpeedFound
 from ingot.compiler.recipe import Recipe
-from ingot.data import Dataset
 from ingot.data.base import Array
-from ingot.data.metrics import Metric
 from ingot.errors import UsageError
+from ingot.optimization.subject import Subject
 from ingot.optimization.workplace import Workplace, key_of
 from ingot.progress import Progress
 from ingot.report.evaluate import answers
@@ -52,29 +51,6 @@ class Candidate:
         if not is_for_npu(self.manifest) or not self.manifest.npu_regions:
             return None
         return read_estimate(self.path).cycles
-
-
-@dataclasses.dataclass(frozen=True)
-class Subject:
-    """What is optimized, and what it is judged on.
-
-    Attributes:
-        model: The ONNX file.
-        digest: Of its content, external data included.
-        shapes: What symbolic dimensions are bound to.
-        data: Labelled examples, or None: accuracy is not judged then.
-        metric: What accuracy means; None without data.
-        timed: The inputs that inferences are timed on.
-        calibration: What quantization is calibrated with.
-    """
-
-    model: Path
-    digest: str
-    shapes: dict[str, tuple[int, ...]]
-    data: Dataset | None
-    metric: Metric | None
-    timed: dict[str, Array]
-    calibration: Dataset | None
 
 
 class Candidates:

@@ -10,30 +10,23 @@ from pathlib import Path
 
 from ingot.compiler.artifact_writer import write_artifact
 from ingot.compiler.build import Artifact
-from ingot.compiler.data import open_model_data
 from ingot.compiler.destinations import require_destinations
-from ingot.compiler.ingest import ingest
 from ingot.compiler.optimization_record import Goal, Optimization
 from ingot.compiler.recipe import Recipe, load_recipe
 from ingot.data import Dataset
-from ingot.data.metrics import Metric, metric_by_name
 from ingot.data.preprocessing import Preprocessing
-from ingot.optimization.candidates import Candidate, Candidates, Subject
+from ingot.optimization.candidates import Candidate, Candidates
 from ingot.optimization.steps import PRUNED_RATIOS, Step, guard_steps, search_steps
+from ingot.optimization.subject import Subject, open_subject
 from ingot.optimization.tournament import Result, Rules, Tournament
 from ingot.optimization.workplace import Workplace
 from ingot.progress import Progress, no_progress
-from ingot.report.evaluate import choose_metrics
-from ingot.report.examples import Examples
 from ingot.report.machine import machine_facts
 from ingot.report.measure import MeasureSettings, choose_cpus
 from ingot.runtime import ArtifactReader
 from ingot.runtime.cpu_quota import usable_cpus
 from ingot.targets.registry import parse_target
 
-# Of labelled data, so many examples calibrate where nothing else is given: ranges and errors of
-# layers hardly change with more.
-_CALIBRATING = 128
 # Timed inferences of either side when a step is compared with the best so far.
 _RUNS = 100
 _SECONDS = 20.0
@@ -110,7 +103,7 @@ def optimize(
     path, plan = Path(output), load_recipe(recipe)
     plan = plan.model_copy(update={"target": target or plan.target, "guard": False})
     require_destinations(path, [str(model)], dump_passes=None, save_graph=None)
-    subject, notes = _subject(
+    subject, notes = open_subject(
         Path(model),
         data,
         metric,
@@ -141,43 +134,6 @@ def _steps(
     arithmetic = parse_target(plan.target).arithmetic
     calibrated = subject.calibration is not None
     return plan, search_steps(arithmetic, budget, calibrated=calibrated, ratios=ratios)
-
-
-def _subject(
-    model: Path,
-    data: Dataset | str | Path | None,
-    metric: str | None,
-    preprocessing: Preprocessing | None,
-    calibration: Dataset | str | Path | None,
-    limit: int | None,
-    shapes: Mapping[str, Sequence[int]] | None,
-) -> tuple[Subject, list[str]]:
-    """Opens the model's data; with notes on what was taken for what."""
-    source = ingest(model, shapes=shapes, simplified=False)
-
-    def opened(
-        what: Dataset | str | Path, most: int | None, ignore_labels: bool = False
-    ) -> Dataset:
-        return open_model_data(
-            what, source.original, model.parent, preprocessing=preprocessing, limit=most,
-            ignore_labels=ignore_labels,
-        )  # fmt: skip
-
-    notes: list[str] = []
-    labelled = None if data is None else opened(data, limit)
-    wanted = None if metric is None else [metric_by_name(metric)]
-    metrics, _ = choose_metrics(wanted, labelled)
-    chosen: Metric | None = metrics[0] if metrics else None
-    samples = None if calibration is None else opened(calibration, None, True)
-    if samples is None and data is not None:
-        samples = opened(data, _CALIBRATING, True)
-        notes.append(
-            f"Calibrated with {len(samples)} of the examples that it was judged on: give others "
-            "with --calibration."
-        )
-    bound = {name: tuple(shape) for name, shape in (shapes or {}).items()}
-    timed = Examples(labelled, source, shapes).timed
-    return Subject(model, source.sha256, bound, labelled, chosen, timed, samples), notes
 
 
 def _settings(goal: Goal, threads: int | None) -> MeasureSettings:

@@ -19,8 +19,9 @@ from ingot.compiler.accuracy.judging import judge
 from ingot.compiler.optimization_record import Decision, Goal, SpeedFound, StepTrial
 from ingot.compiler.recipe import Recipe
 from ingot.errors import DataError, IngotError
-from ingot.optimization.candidates import Candidate, Candidates, Subject
+from ingot.optimization.candidates import Candidate, Candidates
 from ingot.optimization.steps import Kept, Step, recipe_of, with_step
+from ingot.optimization.subject import Subject
 from ingot.progress import Progress
 
 # An artifact carries tables that differ by some bytes from build to build.

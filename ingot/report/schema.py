@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pydantic
 
+from ingot.compiler.accuracy.budget_record import BudgetFacts
 from ingot.compiler.accuracy.layer_sensitivity import LayerSensitivity
 from ingot.compiler.optimization_record import Optimization
 from ingot.passes.record import PassRecord
@@ -136,32 +137,6 @@ class Agreement(_Model):
     sqnr_db: float | None
     worst_output: str | None
     blank_output: str | None = None
-
-
-class BudgetFacts(_Model):
-    """How an accuracy budget was held.
-
-    Attributes:
-        budget: The largest loss, in the metric's unit.
-        metric: The metric's name.
-        unit: The metric's unit.
-        examples: Labelled examples it was held on.
-        reference: The float model's value.
-        quantized: With all layers in integers.
-        result: Of what was compiled.
-        kept_in_float: Layers in float, the first to be taken first.
-        tried: The value by how many layers were in float.
-    """
-
-    budget: float
-    metric: str
-    unit: str
-    examples: int
-    reference: float
-    quantized: float
-    result: float
-    kept_in_float: tuple[str, ...]
-    tried: dict[str, float]
 
 
 class Quantization(_Model):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ingot.data.metrics import (
+    LabelProbability,
     Spearman,
     Top1,
     Top5,
@@ -154,3 +155,17 @@ class TestUserMetric:
     def test_two_inferences_are_given_as_a_list(self):
         metric = UserMetric(lambda outputs, label: len(outputs), "count")
         assert float(metric.predict([{"y": np.zeros(1)}] * 2, 0)) == 2.0
+
+
+@pytest.mark.parametrize(
+    "scores", [np.log(np.array([[0.2, 0.5, 0.3]])), np.array([[0.2, 0.5, 0.3]])]
+)
+def test_the_probability_of_the_label_is_that_of_scores_or_of_probabilities(scores):
+    metric = LabelProbability()
+    found = metric.predict([{"y": scores}], 1)
+    assert metric.aggregate(np.stack([found, found]), np.array([1, 1])) == pytest.approx(50.0)
+
+
+def test_top_k_has_a_finer_metric_of_the_same_unit_and_others_have_none():
+    assert Top1().finer().unit == Top1().unit
+    assert Spearman().finer() is None

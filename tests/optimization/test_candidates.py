@@ -8,7 +8,8 @@ from ingot.compiler.recipe import NAMED_RECIPES, Recipe
 from ingot.data import open_dataset
 from ingot.data.metrics import Top1
 from ingot.errors import UsageError
-from ingot.optimization.candidates import Candidates, Subject
+from ingot.optimization.candidates import Candidates
+from ingot.optimization.subject import Subject
 from ingot.optimization.workplace import Workplace
 from ingot.progress import no_progress
 from ingot.report.measure import MeasureSettings, choose_cpus

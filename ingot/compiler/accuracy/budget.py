@@ -1,28 +1,39 @@
-"""Accuracy on a budget: as few layers in float as it takes, the cheapest noise first.
+"""Accuracy on a budget: as few layers in float as it takes, the noisiest first.
 
-Layers are taken in the order of the noise that they alone make in the outputs, per multiply-add:
-the time that a layer costs in float over integers grows with these. Noise of layers adds up nearly
-independently, so the loss falls with each layer taken, and the fewest that hold the budget are
-found by halving. Each try is judged by the metric on labelled data, on the very graph that is
-compiled.
+Layers are taken in the order of the noise that they alone make in the outputs. Noise of layers adds
+up nearly independently, so that little of it is left after few layers. Each try is judged on
+labelled data, on the very graph that is compiled, in pairs with the float model: the budget holds
+where the whole 95 % interval of the loss is within it, and is broken where the whole interval is
+beyond. In between the data cannot tell, and a step of one example up or down would decide: there a
+finer metric does, of which smaller differences can be told (``Metric.finer``).
+
+What is taken is always a count that was tried and held. The search grows the count and then halves
+the gap, which finds the fewest where more layers in float never lose more; where chance makes a
+count fail that a smaller one held, the smaller one is taken.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import onnx_ir as ir
 
-from ingot.compiler.accuracy.evaluation import measure_accuracy
+from ingot.compiler.accuracy.budget_record import BudgetFacts
+from ingot.compiler.accuracy.evaluation import predictions
+from ingot.compiler.accuracy.judgement import Judgement
+from ingot.compiler.accuracy.judging import judge
 from ingot.compiler.accuracy.layer_sensitivity import LayerSensitivity
 from ingot.compiler.accuracy.sensitivity import Samples, layer_noise, measure_sensitivity
 from ingot.data import Dataset
+from ingot.data.base import Array
 from ingot.data.metrics import Metric
 from ingot.errors import DataError, VerificationError
 from ingot.passes.quantization.restoration import restore_float
 from ingot.progress import Progress, no_progress
+
+Answer = Callable[[ir.Model], Sequence[Array]]
+"""What a model answers on the data: the predictions of each metric."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +48,32 @@ class BudgetOutcome:
 
     model: ir.Model
     layers: Sequence[LayerSensitivity]
-    facts: dict[str, Any]
+    facts: BudgetFacts
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """What a number of layers in float costs.
+
+    Attributes:
+        judgement: By the metric.
+        finer: By the finer metric; None where there is none.
+    """
+
+    judgement: Judgement
+    finer: Judgement | None = None
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the metric's interval leaves it open."""
+        return self.judgement.verdict == "not resolved"
+
+    @property
+    def holds(self) -> bool:
+        """Whether the budget holds, as far as can be told."""
+        if not self.undecided:
+            return self.judgement.verdict == "held"
+        return (self.finer or self.judgement).within
 
 
 def hold_budget(
@@ -49,9 +85,9 @@ def hold_budget(
     *,
     metric: Metric | None = None,
     progress: Progress = no_progress,
-    measure: Callable[[ir.Model], float] | None = None,
+    answer: Answer | None = None,
 ) -> BudgetOutcome:
-    """Keeps layers in float until the metric loses no more than the budget.
+    """Keeps layers in float until no more is lost than the budget, as far as the data can tell.
 
     Args:
         model: The QDQ model; not changed.
@@ -61,7 +97,8 @@ def hold_budget(
         samples: Real inputs to measure sensitivity on.
         metric: What to judge by; by default the data's own first metric.
         progress: Told of each layer whose sensitivity is measured, and of each graph that is tried.
-        measure: Judges a model instead of the metric on the data.
+        answer: Answers instead of ONNX Runtime on the data: for the metric, and for the finer one
+            where there is one.
 
     Raises:
         DataError: The data has no labels or no metric.
@@ -73,90 +110,108 @@ def hold_budget(
             f"{data.description} carries no labels, and an accuracy budget is held on labelled "
             "data: give it with --data"
         )
-    trials = _Trials(
+    finer = chosen.finer()
+    metrics = [chosen] if finer is None else [chosen, finer]
+    search = _Search(
         model,
         float_model,
-        measure or (lambda candidate: measure_accuracy(candidate, data, chosen)),
-        1.0 if chosen.higher_is_better else -1.0,
+        metrics,
+        data.labels,
         budget,
+        answer or (lambda candidate: predictions(candidate, data, metrics)),
         progress,
     )
-    if trials.holds(0):
+    if search.holds(0):
         # Which layers to keep in float is no question, and answering it takes a while.
         layers = layer_noise(model, float_model, samples)
     else:
         layers = measure_sensitivity(model, float_model, samples, progress=progress)
-        worst_first = sorted(layers, key=_noise_per_cost, reverse=True)
-        trials.order += [layer.name for layer in worst_first]
-    order, values = trials.order, trials.values
-    count = _fewest(len(order), trials.holds)
+        search.order += [layer.name for layer in sorted(layers, key=_output_sqnr)]
+    count = _fewest(len(search.order), search.holds)
     if count is None:
+        trial = search.tried[len(search.order)]
         raise VerificationError(
             f"the accuracy budget of {budget:g} does not hold even with all layers in float, "
-            f"{values[len(order)]:g} against {trials.target:g}; give more data or a larger budget"
+            f"{trial.judgement.value:g} against {trial.judgement.reference:g}; give more data or "
+            "a larger budget"
         )
-    kept = frozenset(order[:count])
+    kept = frozenset(search.order[:count])
     final = [
         layer.model_copy(update={"precision": "fp32" if layer.name in kept else "int8"})
         for layer in layers
     ]
-    facts = {
-        "budget": budget,
-        "metric": chosen.name,
-        "unit": chosen.unit,
-        "examples": len(data),
-        "reference": trials.target,
-        "quantized": values[0],
-        "result": values[count],
-        "kept_in_float": order[:count],
-        "tried": {str(tried): value for tried, value in sorted(values.items())},
-    }
-    return BudgetOutcome(restore_float(model, float_model, kept), final, facts)
+    return BudgetOutcome(
+        restore_float(model, float_model, kept), final, search.facts(count, len(data))
+    )
 
 
-class _Trials:
-    """What the metric says with more or fewer layers in float.
+class _Search:
+    """What more or fewer layers in float cost.
 
     Attributes:
         order: The layers, in the order in which they return to float.
-        target: The metric in float.
-        values: The metric by the number of layers in float, for each that was tried.
+        tried: What was found, by the number of layers in float.
     """
 
     def __init__(
         self,
         model: ir.Model,
         float_model: ir.Model,
-        judge: Callable[[ir.Model], float],
-        sign: float,
+        metrics: Sequence[Metric],
+        labels: Array,
         budget: float,
+        answer: Answer,
         progress: Progress,
     ) -> None:
         self._model, self._float_model = model, float_model
-        self._judge, self._sign, self._budget, self._progress = judge, sign, budget, progress
+        self._metrics, self._labels, self._budget = metrics, labels, budget
+        self._answer, self._progress = answer, progress
         self.order: list[str] = []
-        self.values: dict[int, float] = {}
+        self.tried: dict[int, Trial] = {}
         progress("measuring accuracy in float", 0, 0)
-        self.target = judge(float_model)
+        self._expected = answer(float_model)
 
     def holds(self, count: int) -> bool:
         """Whether the budget holds with so many layers in float."""
-        if count not in self.values:
+        if count not in self.tried:
             where = f"with {count} layers in float" if count else "in 8 bits"
             self._progress(f"measuring accuracy {where}", 0, 0)
             kept = self.order[:count]
             candidate = restore_float(self._model, self._float_model, kept) if kept else self._model
-            self.values[count] = self._judge(candidate)
-        return self._sign * (self.target - self.values[count]) <= self._budget + 1e-9
+            self.tried[count] = Trial(*self._judge(self._answer(candidate)))
+        return self.tried[count].holds
+
+    def _judge(self, answers: Sequence[Array]) -> list[Judgement]:
+        return [
+            judge(metric, found, expected, self._labels, self._budget)
+            for metric, found, expected in zip(self._metrics, answers, self._expected, strict=True)
+        ]
+
+    def facts(self, count: int, examples: int) -> BudgetFacts:
+        """What is to be told of the outcome."""
+        found = self.tried[count]
+        return BudgetFacts(
+            budget=self._budget,
+            metric=found.judgement.metric,
+            unit=found.judgement.unit,
+            examples=examples,
+            reference=found.judgement.reference,
+            quantized=self.tried[0].judgement.value,
+            result=found.judgement.value,
+            kept_in_float=tuple(self.order[:count]),
+            tried={str(n): trial.judgement.value for n, trial in sorted(self.tried.items())},
+            judgement=found.judgement,
+            finer=found.finer if found.undecided else None,
+        )
 
 
-def _noise_per_cost(layer: LayerSensitivity) -> float:
+def _output_sqnr(layer: LayerSensitivity) -> float:
     assert layer.output_sqnr_db is not None
-    return float(10.0 ** (-layer.output_sqnr_db / 10.0)) / max(layer.multiply_adds, 1)
+    return layer.output_sqnr_db
 
 
 def _fewest(most: int, holds: Callable[[int], bool]) -> int | None:
-    """The least count that holds; None if not even the largest does. Grows, then halves."""
+    """The least count found that holds; None if not even the largest does. Grows, then halves."""
     if holds(0):
         return 0
     bad, good = 0, 1

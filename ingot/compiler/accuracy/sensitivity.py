@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+import pydantic
 
+from ingot.cached import DamagedCacheError, read_entry, write_entry
 from ingot.compiler.accuracy.layer_sensitivity import LayerSensitivity
+from ingot.data.base import array_content
+from ingot.errors import IngotError
+from ingot.files import cache_dir
 from ingot.passes.quantization.quantized_layer import quantized_layers
 from ingot.passes.quantization.restoration import restore_float
+from ingot.passes.storage import to_bytes
 from ingot.progress import Progress, no_progress
 from ingot.reference.session import Reference
 
@@ -19,6 +27,7 @@ Samples = Sequence[Mapping[str, Any]]
 
 # What stands for a noise of nothing, in decibels.
 NOISELESS_DB = 200.0
+_LAYERS = pydantic.TypeAdapter(list[LayerSensitivity])
 
 
 def layer_noise(model: ir.Model, float_model: ir.Model, samples: Samples) -> list[LayerSensitivity]:
@@ -59,12 +68,29 @@ def measure_sensitivity(
 ) -> list[LayerSensitivity]:
     """The noise of the outputs that each layer makes when it alone is quantized.
 
+    What was measured is kept in the user's cache by the models and the samples.
+
     Args:
         model: The QDQ model.
         float_model: The model before it was quantized.
         samples: Real inputs, at least one.
         progress: Told of each layer.
     """
+    entry = cache_dir() / "sensitivity" / f"{_digest((model, float_model), samples)}.json"
+    with contextlib.suppress(DamagedCacheError):
+        if (stored := read_entry(entry)) is not None:
+            return _LAYERS.validate_json(stored)
+    found = _measure(model, float_model, samples, progress)
+    # Where the cache cannot be written it will be measured again.
+    with contextlib.suppress(IngotError, OSError):
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        write_entry(entry, _LAYERS.dump_json(found))
+    return found
+
+
+def _measure(
+    model: ir.Model, float_model: ir.Model, samples: Samples, progress: Progress
+) -> list[LayerSensitivity]:
     found = layer_noise(model, float_model, samples)
     names = [layer.name for layer in found]
     reference = Reference(float_model)
@@ -82,6 +108,17 @@ def measure_sensitivity(
         result.append(layer.model_copy(update={"output_sqnr_db": decibels(*total)}))
         progress("measuring the layers' sensitivity", index + 1, len(found))
     return result
+
+
+def _digest(models: Sequence[ir.Model], samples: Samples) -> str:
+    digest = hashlib.sha256()
+    for model in models:
+        digest.update(to_bytes(model))
+    for sample in samples:
+        for name, array in sorted(sample.items()):
+            for part in array_content(name, np.asarray(array)):
+                digest.update(part)
+    return digest.hexdigest()
 
 
 def decibels(signal: float, noise: float) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ingot.compiler.accuracy.budget_record import BudgetFacts
 from ingot.report.schema import (
-    BudgetFacts,
     Figure,
     MetricFigures,
     NpuVariant,
@@ -118,10 +118,15 @@ def budget(facts: BudgetFacts) -> str:
             ("compiled", facts.result),
         )
     )
-    return (
+    told = (
         f"Accuracy budget of {facts.budget:g}: {layers} in float; {facts.metric} on "
-        f"{facts.examples:,} examples: {values}"
+        f"{facts.examples:,} examples: {values}; tried: {', '.join(facts.tried)} in float"
     )
+    if facts.judgement is not None:
+        told += f"; {facts.judgement}"
+    if facts.finer is not None:
+        told += f"; decided by the {facts.finer.metric}: {facts.finer.loss:+.2f}"
+    return told
 
 
 def cpu(usage: UsageFigures | None) -> str:
