@@ -48,6 +48,7 @@ from ingot.onnx_graph.external_data import (
 from ingot.onnx_graph.protos import load_proto, read_proto, write_proto
 from ingot.onnx_graph.room import require_room
 from ingot.onnx_graph.shape_inference import infer_shapes
+from ingot.onnx_graph.single_elements import check_single_elements
 from ingot.onnx_graph.source_opset import note_source_opset
 from ingot.passes.invariants import check_graph
 
@@ -149,6 +150,7 @@ def ingest(
     forget_uncertain_ranks(original)
     declared = [value.shape for value in original.graph.outputs]
     inferred = infer_shapes(original)
+    check_single_elements(original, loaded.name)
     opset = original.opset_imports.get("", 0)
     model = original.clone()
     notes = _contradicted(original, declared)

@@ -13,6 +13,7 @@ import onnx
 import onnx_ir as ir
 
 from ingot.errors import ModelError
+from ingot.onnx_graph.text import check_text
 
 # NumPy has no more dimensions than this, and no operator of ONNX needs as many.
 MOST_DIMENSIONS = 64
@@ -42,7 +43,7 @@ _FIELDS: dict[int, tuple[str, int]] = {
 
 
 def check_claims(proto: onnx.ModelProto, name: str) -> None:
-    """Checks the ranks and sizes of all tensors and values, external data apart, and of functions.
+    """Checks text, ranks and sizes of all tensors and values, external data apart, and functions.
 
     Args:
         proto: The model.
@@ -52,6 +53,7 @@ def check_claims(proto: onnx.ModelProto, name: str) -> None:
         ModelError: A tensor has other data than its dimensions and type say, or no tensor can
             have the rank or the size that is claimed, or functions never end; names it.
     """
+    check_text(proto, name)
     _check_functions(proto, name)
     for tensor in tensors(proto):
         _check_tensor(tensor, name)
@@ -93,12 +95,16 @@ def tensor_bytes(tensor: onnx.TensorProto, name: str) -> int:
     """How many bytes a tensor's elements take when packed, by its dimensions and type.
 
     Raises:
-        ModelError: There is no such tensor.
+        ModelError: There is no such tensor, or it is of strings.
     """
     if tensor.data_type not in _T.DataType.values() or tensor.data_type == _T.UNDEFINED:
         raise ModelError(
             f"{name} is damaged: {_called(tensor)} is of type {tensor.data_type}, which does not "
             "exist"
+        )
+    if tensor.data_type == _T.STRING:
+        raise ModelError(
+            f"{name} is damaged: {_called(tensor)} is of strings, which have no size of their own"
         )
     return math.ceil(_elements(tensor, name) * ir.DataType(tensor.data_type).bitwidth / 8)
 

@@ -50,6 +50,15 @@ def save(folder: Path, *, place: str = "initializer", **entries: str) -> Path:
     return path
 
 
+def test_strings_lie_in_no_file(tmp_path: Path) -> None:
+    path = save(tmp_path)
+    proto = onnx.load(path, load_external_data=False)
+    proto.graph.initializer[0].data_type = TensorProto.STRING
+    path.write_bytes(proto.SerializeToString())
+    with pytest.raises(ModelError, match="is of strings, which have no size"):
+        ingest(path)
+
+
 def expect_whole(source: object) -> None:
     (sample, *_) = ingest(source).samples  # type: ignore[arg-type]
     np.testing.assert_allclose(sample.outputs["y"], sample.inputs["x"] @ WEIGHT, rtol=1e-5)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -158,6 +159,8 @@ def _cost(event: Event) -> KernelCost | None:
     """What a call does; None where the trace does not state all of it."""
     operations, size = event.args.get("operations"), event.args.get("bytes")
     if not isinstance(operations, (int, float)) or not isinstance(size, (int, float)):
+        return None
+    if not math.isfinite(operations) or not math.isfinite(size):
         return None
     return KernelCost(_text(event, "operators") or "", int(operations), int(size), 1)
 

@@ -62,6 +62,15 @@ def test_a_disturbed_call_and_one_without_a_time(tmp_path: Path) -> None:
     assert row.gops is row.gbs is row.percent_of_roofline is None
 
 
+@pytest.mark.parametrize("key", ["operations", "bytes"])
+@pytest.mark.parametrize("stated", ["1e999", "NaN"])
+def test_work_that_is_no_number_is_not_stated(tmp_path: Path, key: str, stated: str) -> None:
+    costs = {"operators": "conv2d", "operations": 2_000_000, "bytes": 40_000, key: 123456789}
+    path = chrome(tmp_path / "t.json", [complete("k", 0, 40, cat="kernel", args=costs)])
+    path.write_text(path.read_text().replace("123456789", stated))
+    assert peaks_for(read_trace(path)) == Peaks()
+
+
 def test_without_peaks_there_is_no_percentage(tmp_path: Path) -> None:
     trace = read_trace(session_trace(2).save(tmp_path / "t.json"))
     assert all(row.percent_of_roofline is None and row.gops for row in kernel_figures(trace, None))

@@ -1,0 +1,46 @@
+"""A trip count or a condition of none or several elements is refused: ONNX Runtime would crash."""
+
+from __future__ import annotations
+
+import pytest
+
+from ingot.compiler.ingest import ingest
+from ingot.errors import ModelError
+from tests.graphs import parse
+
+LOOP = """<ir_version: 10, opset_import: ["":20]>
+g (float[1] x) => (float[1] y) <int64{n} = {{{ns}}}, bool{c} = {{{cs}}}> {{
+  y = Loop (n, c, x) <body = b (int64 i, bool d, float[1] v) => (bool e, float[1] w) {{
+    e = Identity (d) w = Relu (v) }}>
+}}"""
+COMPUTED = """<ir_version: 10, opset_import: ["":20]>
+g (float[1] x, int64[3] m) => (float[1] y) <int64[1] z = {0}, bool c = {1}> {
+  n = Slice (m, z, z)
+  y = Loop (n, c, x) <body = b (int64 i, bool d, float[1] v) => (bool e, float[1] w) {
+    e = Identity (d) w = Relu (v) }>
+}"""
+
+
+def loop(n: str, ns: str, c: str, cs: str) -> object:
+    return parse(LOOP.format(n=f" n{n}" if not n else f"{n} n", ns=ns, c=f"{c} c", cs=cs))
+
+
+@pytest.mark.parametrize(
+    ("counts", "conditions", "position"),
+    [(("[0]", ""), ("", "1"), 0), (("[2]", "1, 2"), ("", "1"), 0), (("", "3"), ("[0]", ""), 1)],
+    ids=["no count", "two counts", "no condition"],
+)
+def test_a_loop_of_no_single_count(counts, conditions, position) -> None:
+    model = loop(*counts, *conditions)
+    with pytest.raises(ModelError, match=rf"takes one element as its input {position}, which is"):
+        ingest(model)  # type: ignore[arg-type]
+
+
+def test_a_count_that_is_computed() -> None:
+    with pytest.raises(ModelError, match="takes one element as its input 0"):
+        ingest(parse(COMPUTED))
+
+
+@pytest.mark.parametrize("counts", [("", "3"), ("[1]", "3")], ids=["scalar", "vector"])
+def test_a_loop_of_one_count(counts) -> None:
+    assert ingest(loop(*counts, "", "1")).samples  # type: ignore[arg-type]
