@@ -59,7 +59,7 @@ from ingot.targets.cpu.selection.pooling import select_average_pooling, select_m
 from ingot.targets.cpu.selection.quantization import QUANTIZATION_SELECTORS
 from ingot.targets.cpu.selection.recurrent import RECURRENT_SELECTORS
 from ingot.targets.cpu.selection.reductions import REDUCTION_SELECTORS
-from ingot.targets.cpu.selection.rows import ROW_SELECTORS
+from ingot.targets.cpu.selection.rows import ROUNDING_SELECTORS, ROW_SELECTORS
 
 OneAnchor = TypeVar("OneAnchor", bound=Anchor)
 
@@ -126,6 +126,7 @@ PHASES: tuple[Mapping[str, Selector], ...] = (
     {**FOURIER_SELECTORS, **RECURRENT_SELECTORS},
     *ATTENTION_SELECTORS,
     QUANTIZATION_SELECTORS,
+    ROUNDING_SELECTORS,
     {**CHANNEL_NORM_SELECTORS, **ROW_SELECTORS, **_calls()},
 )
 """The rules of selection, those of kernels that are written at once included.

@@ -27,6 +27,7 @@ from ingot.targets.cpu.named_sizes import name_sizes, settle_names
 from ingot.targets.cpu.quantized import integer_arithmetic, materialize_quantized
 from ingot.targets.cpu.selection.selector import select_kernels
 from ingot.targets.cpu.serial_loops import serial_loops
+from ingot.targets.cpu.short_moves import move_bfloat16
 from ingot.targets.cpu.unfusable import keep_numbers_apart
 from ingot.targets.relax.allocations import bounded_allocations
 from ingot.targets.relax.checks import without_check_results
@@ -71,7 +72,7 @@ def lower_module(
         cache: Where machine code may be known from; nothing is written for such kernels.
     """
     with cpu.tvm_target():
-        module = integer_arithmetic(host_region_calls(module))
+        module = move_bfloat16(integer_arithmetic(host_region_calls(module)))
         module = channels_last(fold_constants(module), cpu)
         module = tvm.transform.Sequential(
             [

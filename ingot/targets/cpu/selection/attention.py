@@ -39,7 +39,7 @@ def select_attention_and_transpose(
     selection: Selection, transpose: relax.Call
 ) -> relax.Expr | None:
     """Selects the kernel for attention whose result is transposed."""
-    second = single_use(selection, transpose.args[0], "relax.matmul")
+    second = _product(selection, transpose.args[0])
     return None if second is None else _select(selection, second, transpose, transpose)
 
 
@@ -48,8 +48,24 @@ def select_attention_and_join(selection: Selection, reshape: relax.Call) -> rela
     transpose = single_use(selection, reshape.args[0], "relax.permute_dims")
     if transpose is None:
         return None
-    second = single_use(selection, transpose.args[0], "relax.matmul")
+    second = _product(selection, transpose.args[0])
     return None if second is None else _select(selection, second, transpose, reshape)
+
+
+def select_attention_and_round(selection: Selection, cast: relax.Call) -> relax.Expr | None:
+    """Selects the kernel for attention whose result is rounded to bfloat16."""
+    if str(cast.ty.dtype) != "bfloat16":
+        return None
+    second = single_use(selection, cast.args[0], "relax.matmul")
+    return None if second is None else _select(selection, second, None, cast)
+
+
+def _product(selection: Selection, result: relax.Expr) -> relax.Call | None:
+    """The second product, which may be rounded to bfloat16 before it is rearranged."""
+    cast = single_use(selection, result, "relax.astype")
+    if cast is not None and str(cast.ty.dtype) == "bfloat16":
+        result = cast.args[0]
+    return single_use(selection, result, "relax.matmul")
 
 
 def _select(
@@ -221,11 +237,14 @@ def _call(
     group, views, axes = layout
     dimensions = Dimensions()
     operands = [
-        Operand(dimensions.all_of(shape_of(view.tensor) or ()), view.axes) for view in views
+        Operand(
+            dimensions.all_of(shape_of(view.tensor) or ()), view.axes, str(view.tensor.ty.dtype)
+        )
+        for view in views
     ]
     shape = shape_of(call)
     assert shape is not None
-    result = Operand(dimensions.all_of(shape), axes)
+    result = Operand(dimensions.all_of(shape), axes, str(call.ty.dtype))
     extents = found.extents(group, found.queries, found.features)
     sizes = {
         "batch": dimensions.of(extents["b"]),
@@ -315,5 +334,6 @@ def _mask(
 ATTENTION_SELECTORS: tuple[dict[str, Selector], ...] = (
     {"relax.reshape": select_attention_and_join},
     {"relax.permute_dims": select_attention_and_transpose},
+    {"relax.astype": select_attention_and_round},
     {"relax.matmul": select_attention},
 )

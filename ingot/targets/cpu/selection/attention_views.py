@@ -74,8 +74,12 @@ def follow(
 def _step(view: View, call: relax.Call | None, extents: Mapping[str, Dim]) -> View | None:
     if call is None:
         return None
+    if is_call(call, "relax.astype") and _widens(call):
+        return View(call.args[0], view.axes, view.scale)
     scaled = factor(call)
     if scaled is not None:
+        if str(call.ty.dtype) != "float32":
+            return None
         return View(scaled[0], view.axes, view.scale * scaled[1])
     axes: Sequence[str] | None = None
     if is_call(call, "relax.permute_dims"):
@@ -86,6 +90,11 @@ def _step(view: View, call: relax.Call | None, extents: Mapping[str, Dim]) -> Vi
     elif is_call(call, "relax.broadcast_to"):
         axes = _before_broadcast(view.axes, shape_of(call.args[0]), shape_of(call))
     return None if axes is None or not axes else View(call.args[0], tuple(axes), view.scale)
+
+
+def _widens(cast: relax.Call) -> bool:
+    """Whether it makes float32 of bfloat16, which the kernel does where it reads."""
+    return (str(cast.args[0].ty.dtype), str(cast.ty.dtype)) == ("bfloat16", "float32")
 
 
 def regroup(

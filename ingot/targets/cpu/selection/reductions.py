@@ -8,7 +8,7 @@ from typing import Any
 from tvm import relax, te
 
 from ingot.targets.cpu.kernels.anchors import ColumnReductionAnchor, Reduction, anchor_attributes
-from ingot.targets.cpu.kernels.writing.emission import index
+from ingot.targets.cpu.kernels.writing.emission import as_float, index
 from ingot.targets.cpu.selection.base import (
     OP_PATTERN,
     OUT_ELEMENTWISE_FUSABLE,
@@ -16,6 +16,7 @@ from ingot.targets.cpu.selection.base import (
     Selector,
 )
 from ingot.targets.cpu.selection.dimensions import shape_of
+from ingot.targets.cpu.selection.integer.sources import dequantized_source
 
 _REDUCE = {"sum": te.sum, "max": te.max, "min": te.min}
 # A mean is a sum, divided.
@@ -63,7 +64,7 @@ def _reduce(
         ones = [index(1)] * len(axes) if kept else []
 
         def value(*place: Any) -> Any:
-            return _REDUCE[kind](data(*place[:leading], *axes, place[-1]), axis=axes)
+            return _REDUCE[kind](as_float(data(*place[:leading], *axes, place[-1])), axis=axes)
 
         return te.compute(
             (*data.shape[:leading], *ones, data.shape[-1]),
@@ -72,9 +73,11 @@ def _reduce(
             attrs=anchor_attributes(ColumnReductionAnchor(kind, leading)),
         )
 
+    source = dequantized_source(selection, call.args[0])
+    short = source is not None and source.scale == 1 and not source.centre
     return selection.builder.call_te(
         reduction,
-        call.args[0],
+        source.values if source is not None and short else call.args[0],
         primfunc_name_hint=kind,
         primfunc_attrs={OP_PATTERN: OUT_ELEMENTWISE_FUSABLE},
     )

@@ -9,8 +9,9 @@ from tvm import relax
 
 from ingot.targets.cpu.kernels.rows.gather import Gather, gather
 from ingot.targets.cpu.kernels.rows.rows import Norm, norm, softmax
-from ingot.targets.cpu.selection.base import Selection, Selector
+from ingot.targets.cpu.selection.base import Selection, Selector, single_use
 from ingot.targets.cpu.selection.dimensions import Dimensions, shape_of
+from ingot.targets.cpu.selection.integer.sources import dequantized_source
 
 # Narrower rows of a table are not worth a loop of their own.
 _NARROWEST_ROW = 4
@@ -25,29 +26,51 @@ def select_softmax(selection: Selection, call: relax.Call) -> relax.Expr | None:
     return selection.call(function, "softmax", [call.args[0]], call.ty)
 
 
-def select_layer_norm(selection: Selection, call: relax.Call) -> relax.Expr | None:
-    """Selects the kernel for a layer norm over the last axis."""
+def select_rounded_norm(selection: Selection, cast: relax.Call) -> relax.Expr | None:
+    """Selects the kernel for a norm whose result is rounded to bfloat16, and not read before."""
+    if str(cast.ty.dtype) != "bfloat16":
+        return None
+    for operator, rule in _NORMS.items():
+        call = single_use(selection, cast.args[0], operator)
+        if call is not None:
+            return rule(selection, call, cast.ty)
+    return None
+
+
+def select_layer_norm(
+    selection: Selection, call: relax.Call, result: relax.TensorType | None = None
+) -> relax.Expr | None:
+    """Selects the kernel for a layer norm over the last axis.
+
+    Args:
+        selection: The surroundings.
+        call: The norm.
+        result: The type of what is made of the norm's result, by default that itself.
+    """
     scaled, shifted = bool(call.attrs.scale), bool(call.attrs.center)
     data, scale, shift = call.args
     columns = [scale] * scaled + [shift] * shifted
-    return _select_norm(selection, call, data, columns, centered=True, shifted=shifted)
+    return _select_norm(selection, call, (data, columns), result, centered=True, shifted=shifted)
 
 
-def select_rms_norm(selection: Selection, call: relax.Call) -> relax.Expr | None:
-    """Selects the kernel for an RMS norm over the last axis."""
+def select_rms_norm(
+    selection: Selection, call: relax.Call, result: relax.TensorType | None = None
+) -> relax.Expr | None:
+    """Selects the kernel for an RMS norm over the last axis; see :func:`select_layer_norm`."""
     data, scale = call.args
-    return _select_norm(selection, call, data, [scale], centered=False, shifted=False)
+    return _select_norm(selection, call, (data, [scale]), result, centered=False, shifted=False)
 
 
 def _select_norm(
     selection: Selection,
     call: relax.Call,
-    data: relax.Expr,
-    columns: Sequence[relax.Expr],
+    operands: tuple[relax.Expr, Sequence[relax.Expr]],
+    result: relax.TensorType | None,
     *,
     centered: bool,
     shifted: bool,
 ) -> relax.Expr | None:
+    data, columns = operands
     shape = shape_of(call)
     if not shape or not isinstance(shape[-1], int) or not _over_last(call.attrs.axes, len(shape)):
         return None
@@ -55,15 +78,21 @@ def _select_norm(
         return None
     if any(shape_of(column) != [shape[-1]] for column in columns):
         return None
+    source = dequantized_source(selection, data)
+    if source is not None and str(source.values.ty.dtype) == "bfloat16" and source.scale == 1:
+        data = source.values
+    kind = call.ty if result is None else result
     problem = Norm(
         Dimensions().all_of(shape),
         float(call.attrs.epsilon),
         centered=centered,
         scaled=len(columns) > shifted,
         shifted=shifted,
+        source=str(data.ty.dtype),
+        result=str(kind.dtype),
     )
     name = "layer_norm" if centered else "rms_norm"
-    return selection.call(norm(problem, selection.cpu), name, [data, *columns], call.ty)
+    return selection.call(norm(problem, selection.cpu), name, [data, *columns], kind)
 
 
 def select_take(selection: Selection, call: relax.Call) -> relax.Expr | None:
@@ -142,6 +171,11 @@ def _is_float(expression: relax.Expr) -> bool:
 def _over_last(axes: Sequence[int], rank: int) -> bool:
     return [int(axis) % rank for axis in axes] == [rank - 1]
 
+
+_NORMS = {"relax.nn.layer_norm": select_layer_norm, "relax.nn.rms_norm": select_rms_norm}
+
+ROUNDING_SELECTORS: dict[str, Selector] = {"relax.astype": select_rounded_norm}
+"""Of what rounds a result: before the rule of the operator whose result it is."""
 
 ROW_SELECTORS: dict[str, Selector] = {
     "relax.nn.softmax": select_softmax,

@@ -8,9 +8,16 @@ from __future__ import annotations
 
 from tvm import tirx
 
+from ingot.targets.cpu.bfloat16 import round_to_bfloat16
 from ingot.targets.cpu.kernels.attention.problem import Attention, Operand
 from ingot.targets.cpu.kernels.writing.dimension import Dim
-from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, vector_at
+from ingot.targets.cpu.kernels.writing.emission import (
+    Emitter,
+    as_float,
+    index,
+    load,
+    vector_at,
+)
 
 
 class Access:
@@ -27,10 +34,10 @@ class Access:
             emitter: Where the statements go.
         """
         self.problem, self.emitter = problem, emitter
-        self.query = tirx.decl_buffer(problem.query.shape, "float32", "query")
-        self.key = tirx.decl_buffer(problem.key.shape, "float32", "key")
-        self.value = tirx.decl_buffer(problem.value.shape, "float32", "value")
-        self.result = tirx.decl_buffer(problem.result.shape, "float32", "result")
+        self.query = _buffer(problem.query, "query")
+        self.key = _buffer(problem.key, "key")
+        self.value = _buffer(problem.value, "value")
+        self.result = _buffer(problem.result, "result")
         self.mask = problem.mask and tirx.decl_buffer(problem.mask.shape, "float32", "mask")
 
     @property
@@ -82,11 +89,14 @@ class Access:
         }
         return _load(self.mask, self.problem.mask.indices(at), lanes)
 
-    def result_at(self, row: Dim, feature: Dim, lanes: int) -> list[Dim]:
-        """Returns the indices of neighbouring features of a row's result."""
+    def store_result(self, value: tirx.Expr, row: Dim, feature: Dim, lanes: int) -> None:
+        """Stores neighbouring features of a row's result, float32."""
         problem = self.problem
         *outer, last = self._indices(problem.result, row, feature, problem.value_features)
-        return [*outer, vector_at(last, lanes)]
+        indices = [*outer, vector_at(last, lanes)]
+        if problem.result.dtype == "bfloat16":
+            value = round_to_bfloat16(value)
+        self.emitter.store(self.result, value, indices)
 
     def _indices(self, operand: Operand, row: Dim, feature: Dim, features: int) -> list[Dim]:
         member: Dim = 0
@@ -116,6 +126,10 @@ class Access:
         }
 
 
+def _buffer(operand: Operand, name: str) -> tirx.Buffer:
+    return tirx.decl_buffer(operand.shape, operand.dtype, name)
+
+
 def _load(buffer: tirx.Buffer, indices: list[Dim], lanes: int) -> tirx.Expr:
     *outer, last = indices
-    return load(buffer, *outer, vector_at(last, lanes))
+    return as_float(load(buffer, *outer, vector_at(last, lanes)))

@@ -231,7 +231,7 @@ class _FewRows:
             for start in range(0, width, lanes):
                 value = load(sums, vector_at(row * width + start, lanes))
                 value = scaled_result(problem, value, inverse, lanes)
-                emitter.store(self.access.result, value, self.access.result_at(row, start, lanes))
+                self.access.store_result(value, row, start, lanes)
 
     def _add_values(
         self,

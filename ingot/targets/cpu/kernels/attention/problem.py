@@ -23,10 +23,12 @@ class Operand:
             queries that share one), ``s`` (positions), ``d`` (features), or several of them, the
             last one fastest: ``kgd`` for the features of all heads. A letter that is nowhere
             counts one, and an axis without letters has one element.
+        dtype: ``float32``, or ``bfloat16``, which the kernel makes float32 of, or rounds to.
     """
 
     shape: tuple[Dim, ...]
     axes: tuple[str, ...]
+    dtype: str = "float32"
 
     def indices(self, at: Mapping[str, Dim], extents: Mapping[str, Dim]) -> list[Dim]:
         """Returns the buffer's indices of an element.

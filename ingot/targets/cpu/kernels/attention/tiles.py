@@ -384,8 +384,7 @@ class _Tiles:
                 inverse = emitter.bind("inverse", splat(load(inverses, first + row), lanes))
                 for place, column in zip(row_places, columns, strict=True):
                     result = scaled_result(self.problem, load(sums, place), inverse, lanes)
-                    indices = access.result_at(self.first_row + first + row, column, lanes)
-                    emitter.store(access.result, result, indices)
+                    access.store_result(result, self.first_row + first + row, column, lanes)
 
     def _where_row_exists(self, row: tirx.Expr) -> contextlib.AbstractContextManager[None]:
         if self._all_rows_exist():

@@ -19,7 +19,14 @@ from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel, matrix_view
 from ingot.targets.cpu.kernels.tiling.microkernel import Accumulators
 from ingot.targets.cpu.kernels.window.tiles import vector_lanes
 from ingot.targets.cpu.kernels.writing.dimension import product
-from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, prim_func, vector_at
+from ingot.targets.cpu.kernels.writing.emission import (
+    Emitter,
+    as_float,
+    index,
+    load,
+    prim_func,
+    vector_at,
+)
 from ingot.targets.cpu.kernels.writing.tasks import share_tasks
 from ingot.targets.cpu.machine import CpuDescription
 
@@ -63,7 +70,8 @@ def write_column_reduction(
             for row in range(count):
                 for vector in range(vectors):
                     at = vector_at(column + index(vector * lanes), lanes)
-                    value = emitter.bind("value", load(view, first + start + index(row), at))
+                    read = load(view, first + start + index(row), at)
+                    value = emitter.bind("value", as_float(read))
                     accumulators.update(row, vector, functools.partial(combine, value))
 
         whole = rows // at_once if isinstance(rows, int) else rows

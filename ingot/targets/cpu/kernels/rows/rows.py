@@ -18,9 +18,11 @@ from typing import TypeAlias
 from tvm import tirx
 from tvm.tirx import stmt as statements
 
+from ingot.targets.cpu.bfloat16 import round_to_bfloat16
 from ingot.targets.cpu.kernels.writing.dimension import Dim, product
 from ingot.targets.cpu.kernels.writing.emission import (
     Emitter,
+    as_float,
     index,
     load,
     prim_func,
@@ -55,6 +57,8 @@ class Norm:
         centered: Whether the mean is subtracted (layer norm) or not (RMS norm).
         scaled: Whether there is a factor for each column.
         shifted: Whether there is a summand for each column.
+        source: The tensor's type, ``float32`` or ``bfloat16``.
+        result: The result's, likewise.
     """
 
     shape: tuple[Dim, ...]
@@ -62,6 +66,8 @@ class Norm:
     centered: bool = True
     scaled: bool = True
     shifted: bool = True
+    source: str = "float32"
+    result: str = "float32"
 
 
 def softmax(shape: Sequence[Dim], cpu: CpuDescription) -> tirx.PrimFunc:
@@ -108,22 +114,25 @@ def norm(problem: Norm, cpu: CpuDescription) -> tirx.PrimFunc:
     width = problem.shape[-1]
     assert isinstance(width, int)
     emitter = Emitter()
-    source = tirx.decl_buffer(problem.shape, "float32", "source")
-    result = tirx.decl_buffer(problem.shape, "float32", "result")
+    source = tirx.decl_buffer(problem.shape, problem.source, "source")
+    result = tirx.decl_buffer(problem.shape, problem.result, "result")
     factors = tirx.decl_buffer((width,), "float32", "factors")
     summands = tirx.decl_buffer((width,), "float32", "summands")
     values, normalized = flat(emitter, source), flat(emitter, result)
     rows = product(problem.shape[:-1])
 
+    def value_at(at: tirx.Expr, lanes: int) -> tirx.Expr:
+        return as_float(load(values, vector_at(at, lanes)))
+
     def emit_row(row: tirx.Expr) -> None:
         line = Line(emitter, width, emitter.bind("first", row * width))
         mean = None
         if problem.centered:
-            total = line.reduce(lambda at, lanes: load(values, vector_at(at, lanes)), _add, 0.0)
+            total = line.reduce(value_at, _add, 0.0)
             mean = emitter.bind("mean", total * tirx.const(1.0 / width, "float32"))
 
         def deviation(at: tirx.Expr, lanes: int) -> tirx.Expr:
-            value = load(values, vector_at(at, lanes))
+            value = value_at(at, lanes)
             return emitter.bind("value", value if mean is None else value - splat(mean, lanes))
 
         def square(at: tirx.Expr, lanes: int) -> tirx.Expr:
@@ -142,6 +151,8 @@ def norm(problem: Norm, cpu: CpuDescription) -> tirx.PrimFunc:
                 value = value * load(factors, column)
             if problem.shifted:
                 value = value + load(summands, column)
+            if problem.result == "bfloat16":
+                value = round_to_bfloat16(value)
             emitter.store(normalized, value, [vector_at(at, lanes)])
 
         line.each(normalize)
