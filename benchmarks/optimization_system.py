@@ -206,7 +206,7 @@ def _row(
 ) -> OptimizationRow:
     assert subject.metric is not None and subject.data is not None
     speed = maker.speed(after, before)
-    answers = [maker.answers(one) for one in (after, before)]
+    answers = [maker.answers(one, subject.metric) for one in (after, before)]
     found = judge(subject.metric, *answers, subject.data.labels, 0.0)
     return OptimizationRow(
         model=name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.table import Table
@@ -38,6 +38,7 @@ class Quantization(str, enum.Enum):
 class Computed(str, enum.Enum):
     """What a model can be computed in."""
 
+    auto = "auto"
     fp32 = "fp32"
     bf16 = "bf16"
     fp16 = "fp16"
@@ -61,7 +62,10 @@ def compile_command(
     ] = None,
     precision: Annotated[
         Computed | None,
-        typer.Option(help="What layers compute in; where there is no such unit, weights alone."),
+        typer.Option(
+            help="What layers compute in; where there is no such unit, weights alone. auto: what "
+            "is measured to be best, layer by layer."
+        ),
     ] = None,
     prune: Annotated[
         str | None,
@@ -110,26 +114,30 @@ def compile_command(
     path = output or Path(f"{source.name}.ingot")
     shapes = parse_shapes(shape or [])
     to_bits = None if quantize is None else quantize.value
-    computed: Precision | None = None if precision is None else precision.value
+    by_layer = precision is Computed.auto
+    computed = None if precision is None or by_layer else cast(Precision, precision.value)
     plan = plan_recipe(recipe, target, shapes, to_bits, computed, accuracy_budget, prune, fallback)
-    if plan.guard and (dump_passes is not None or verify_data is not None):
+    searched = plan.guard or by_layer
+    if searched and (dump_passes is not None or verify_data is not None):
         raise UsageError(
-            f"recipe '{plan.name}' is guarded and compiles several times: --dump-passes and "
-            "--verify-data go with a single one"
+            "--dump-passes and --verify-data go with a single compilation, and what is best is "
+            "found by several"
         )
-    learnt_from = _calibration(source, calibration, plan)
+    learnt_from = _calibration(source, calibration, plan, by_layer)
     labelled = data
-    if data is None and (plan.accuracy_budget is not None or plan.guard):
+    if data is None and (plan.accuracy_budget is not None or searched):
         labelled = source.default_dataset
     with progress() as tell:
-        if plan.guard:
+        if searched:
             artifact = optimize(
                 source.path,
                 path,
                 labelled,
                 accuracy_budget=DEFAULT_BUDGET if accuracy_budget is None else accuracy_budget,
-                recipe=plan,
-                guard=True,
+                recipe=plan.model_copy(update={"accuracy_budget": None}) if by_layer else plan,
+                guard=plan.guard,
+                by_layer=by_layer,
+                ratios=(),
                 preprocessing=source.preprocessing,
                 calibration=learnt_from,
                 shapes=plan.shapes,
@@ -159,11 +167,13 @@ def compile_command(
         _print(artifact)
 
 
-def _calibration(source: ModelSource, given: Path | None, plan: Recipe) -> Path | None:
+def _calibration(
+    source: ModelSource, given: Path | None, plan: Recipe, by_layer: bool
+) -> Path | None:
     """What was given, else the recipe's (None), else what comes with the model."""
     if given is not None or plan.calibration.data is not None:
         return given
-    return source.default_calibration if plan.learns else None
+    return source.default_calibration if plan.learns or by_layer else None
 
 
 def _summary(artifact: Artifact) -> dict[str, object]:

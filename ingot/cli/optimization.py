@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.table import Table
 
 from ingot.compiler.optimization_record import Optimization, StepTrial
+from ingot.report.rendering.optimization import front
 
 
 def optimization_tables(found: Optimization) -> Iterator[Table | str]:
@@ -17,6 +18,8 @@ def optimization_tables(found: Optimization) -> Iterator[Table | str]:
         table.add_row(trial.name, trial.decision, *_figures(trial), trial.reason)
     yield table
     yield headline(found)
+    if told := front(found):
+        yield told
     yield from found.notes
 
 

@@ -94,6 +94,32 @@ class Optimization(_Model):
     machine: str
     notes: tuple[str, ...] = ()
 
+    @property
+    def front(self) -> tuple[StepTrial, ...]:
+        """Pareto's front: those that none beats in both speed and accuracy, the fastest first."""
+        known = [
+            trial
+            for trial in self.trials
+            if trial.accuracy is not None and trial.speed_against_reference is not None
+        ]
+        return tuple(
+            sorted(
+                (one for one in known if not any(_beats(other, one) for other in known)),
+                key=lambda trial: -(trial.speed_against_reference or 0.0),
+            )
+        )
+
+
+def _beats(first: StepTrial, second: StepTrial) -> bool:
+    """Whether one is no worse in speed and accuracy, and better in one of them."""
+    left, right = _places(first), _places(second)
+    return left != right and all(a >= b for a, b in zip(left, right, strict=True))
+
+
+def _places(trial: StepTrial) -> tuple[float, float]:
+    assert trial.accuracy is not None and trial.speed_against_reference is not None
+    return trial.speed_against_reference, -trial.accuracy.loss
+
 
 def read_optimization(measured: Any) -> Optimization | None:
     """Returns what a manifest's ``measured`` says of how the artifact was found, if it does.

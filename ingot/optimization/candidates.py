@@ -12,6 +12,7 @@ from ingot.compiler.build import compile_model
 from ingot.compiler.optimization_record import SpeedFound
 from ingot.compiler.recipe import Recipe
 from ingot.data.base import Array
+from ingot.data.metrics import Metric
 from ingot.errors import UsageError
 from ingot.optimization.subject import Subject
 from ingot.optimization.workplace import Workplace, key_of
@@ -98,20 +99,20 @@ class Candidates:
             )
         return Candidate(name, key, path, ArtifactReader(path).manifest)
 
-    def answers(self, candidate: Candidate) -> Array:
-        """What a candidate answers on the data, as the metric makes it of the outputs.
+    def answers(self, candidate: Candidate, metric: Metric) -> Array:
+        """What a candidate answers on the data, as a metric makes it of the outputs.
 
         Raises:
             DataError: An example is damaged or does not fit the model.
             IngotError: The candidate fails on an example.
         """
         subject = self._subject
-        assert subject.data is not None and subject.metric is not None
-        key = key_of("answers", candidate.key, subject.data.digest, subject.metric.name)
+        assert subject.data is not None
+        key = key_of("answers", candidate.key, subject.data.digest, metric.name)
         kept = self._workplace.arrays(key)
         if kept is None:
             with self._worker(candidate) as worker:
-                found = answers(worker, subject.data, subject.metric, self._progress)
+                found = answers(worker, subject.data, metric, self._progress)
             kept = {"answers": np.asarray(found)}
             self._workplace.keep(key, kept)
         return kept["answers"]

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ingot.compiler.artifact_writer import write_artifact
 from ingot.compiler.build import Artifact
@@ -16,6 +17,7 @@ from ingot.compiler.recipe import Recipe, load_recipe
 from ingot.data import Dataset
 from ingot.data.preprocessing import Preprocessing
 from ingot.optimization.candidates import Candidate, Candidates
+from ingot.optimization.precisions import mixed_steps
 from ingot.optimization.steps import PRUNED_RATIOS, Step, guard_steps, search_steps
 from ingot.optimization.subject import Subject, open_subject
 from ingot.optimization.tournament import Result, Rules, Tournament
@@ -56,6 +58,7 @@ def optimize(
     limit: int | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     ratios: Sequence[float] = PRUNED_RATIOS,
+    by_layer: bool = False,
     threads: int | None = None,
     time_budget: float | None = None,
     state: str | Path | None = None,
@@ -84,6 +87,8 @@ def optimize(
         limit: The most examples to judge by, spread evenly.
         shapes: What symbolic dimensions are bound to, by input name.
         ratios: Parts of the parameters to try to prune.
+        by_layer: Try more bits for the layers that 8 bits harm most also where 8 bits alone are
+            within the budget.
         threads: Threads per inference; by default one per CPU that this process may use, and one
             for throughput.
         time_budget: Seconds after which no further step is begun.
@@ -115,7 +120,7 @@ def optimize(
     settings = _settings(goal, threads)
     deadline = None if time_budget is None else begun + time_budget
     rules = Rules(goal, accuracy_budget, deadline)
-    start, steps = _steps(plan, guard, subject, accuracy_budget, ratios)
+    start, steps = _steps(plan, guard, subject, accuracy_budget, ratios, by_layer)
     with tempfile.TemporaryDirectory(prefix="ingot-optimize-") as scratch:
         workplace = Workplace(Path(scratch if state is None else state))
         machine = machine_facts().cpu
@@ -126,14 +131,25 @@ def optimize(
 
 
 def _steps(
-    plan: Recipe, guard: bool, subject: Subject, budget: float, ratios: Sequence[float]
+    plan: Recipe,
+    guard: bool,
+    subject: Subject,
+    budget: float,
+    ratios: Sequence[float],
+    by_layer: bool,
 ) -> tuple[Recipe, list[Step]]:
     """The recipe of the reference, and the steps to try on it."""
     if guard:
         return guard_steps(plan)
     arithmetic = parse_target(plan.target).arithmetic
     calibrated = subject.calibration is not None
-    return plan, search_steps(arithmetic, budget, calibrated=calibrated, ratios=ratios)
+
+    def refine(measured: Mapping[str, Any]) -> list[Step]:
+        return mixed_steps(measured, arithmetic, always=by_layer)
+
+    return plan, search_steps(
+        arithmetic, budget, calibrated=calibrated, ratios=ratios, refine=refine
+    )
 
 
 def _settings(goal: Goal, threads: int | None) -> MeasureSettings:

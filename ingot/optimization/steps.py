@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from ingot.arithmetic import Arithmetic
 from ingot.compiler.recipe import PruneOptions, Recipe
@@ -28,6 +28,7 @@ class Step:
             of budget.
         gentler_than: A step of which this one is the milder form: tried only where that one is out
             of budget.
+        then: From what was measured of its artifact, steps to try next.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Step:
     lossy: bool = True
     harder_than: str | None = None
     gentler_than: str | None = None
+    then: Callable[[Mapping[str, Any]], Sequence[Step]] | None = None
 
 
 Kept = Mapping[str, Step]
@@ -60,6 +62,7 @@ def search_steps(
     *,
     calibrated: bool,
     ratios: Sequence[float] = PRUNED_RATIOS,
+    refine: Callable[[Mapping[str, Any]], Sequence[Step]] | None = None,
 ) -> list[Step]:
     """What is worth trying for a target, the most promising first.
 
@@ -68,10 +71,12 @@ def search_steps(
         budget: The largest loss of accuracy.
         calibrated: Whether there is data to calibrate with, which 8 bits need.
         ratios: Parts of the parameters to prune, ascending.
+        refine: From what was measured of the artifact in 8 bits, steps between it and float.
     """
     steps = []
     if arithmetic.integers.treatments and calibrated:
-        steps.append(Step("int8", "precision", lambda recipe: recipe.computed_in("int8")))
+        whole = Step("int8", "precision", lambda recipe: recipe.computed_in("int8"), then=refine)
+        steps.append(whole)
         mixed = _held_to(budget)
         steps.append(Step("int8 with layers in float", "precision", mixed, gentler_than="int8"))
     # Types that the target multiplies in come first; of the other, weights alone are stored in it.

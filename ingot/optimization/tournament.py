@@ -3,8 +3,9 @@
 Steps are taken in their order, each once: a greedy search over the slots, whose result is never
 worse than the reference by what was measured, since that is where it starts and where it goes back
 to. A step pays when the whole 95 % interval of the ratio of medians, measured in turn with the best
-so far, lies above one. That is asked once more at the end, of the result and the reference: of many
-steps that do nothing one in forty looks as if it did.
+so far, lies above one; or when it is as fast and more accurate beyond chance. The speed is asked
+once more at the end, of the result and the reference: of many steps that do nothing one in forty
+looks as if it did.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from ingot.progress import Progress
 
 # An artifact carries tables that differ by some bytes from build to build.
 _LEAST_SAVING = 0.01
+# What a candidate may be slower by, at the lower end of the interval, to be called as fast.
+_EQUAL = 0.95
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +102,8 @@ class Tournament:
         self.trials: list[StepTrial] = []
         # Steps that are out of budget, failed, or are the stronger form of one that is out.
         self._out: set[str] = set()
+        # Steps to try after another one, by its name.
+        self._next: dict[str, Sequence[Step]] = {}
 
     def run(self, steps: Sequence[Step]) -> Result:
         """Tries the steps in order.
@@ -108,10 +113,13 @@ class Tournament:
         """
         reference = self._candidates.compile(self._start.name, self._start)
         leaders = [Standing(reference, {})]
-        for number, step in enumerate(steps):
-            self._tell(f"step {number + 1} of {len(steps)}: {step.name}", 0, 0)
+        waiting = list(steps)
+        while waiting:
+            step = waiting.pop(0)
+            self._tell(f"step {step.name}, {len(waiting)} after it", 0, 0)
             if found := self._try(step, leaders[-1], reference):
                 leaders.append(found)
+            waiting[:0] = self._next.pop(step.name, ())
         speed = None
         while len(leaders) > 1:
             speed, lost = self._confirm(leaders[-1], reference)
@@ -131,6 +139,8 @@ class Tournament:
             name = " + ".join(one.name for one in kept.values())
             candidate = self._candidates.compile(name, recipe_of(self._start, kept))
             facts["bytes"] = candidate.size
+            if step.then is not None:
+                self._next[step.name] = step.then(candidate.manifest.measured)
             if candidate.manifest.members == best.candidate.manifest.members:
                 self._note(step, kept, "rejected", "it changes nothing", **facts)
                 return None
@@ -172,7 +182,7 @@ class Tournament:
             if step.lossy:
                 raise DataError("accuracy is judged on labelled data: give it with --data")
             return None
-        answers = [self._candidates.answers(one) for one in (candidate, reference)]
+        answers = [self._candidates.answers(one, metric) for one in (candidate, reference)]
         return judge(metric, answers[0], answers[1], data.labels, self._rules.budget)
 
     def _pays(self, candidate: Candidate, best: Candidate) -> tuple[bool, str, SpeedFound | None]:
@@ -185,7 +195,24 @@ class Tournament:
             saved = 1.0 - candidate.size / best.size
             return saved >= _LEAST_SAVING, f"{saved:.1%} smaller than {best.name}", None
         speed = self._candidates.speed(candidate, best)
-        return speed.low > 1.0, _in_words(speed), speed
+        if speed.low > 1.0:
+            return True, _in_words(speed), speed
+        if speed.low < _EQUAL or speed.high < 1.0:
+            return False, _in_words(speed), speed
+        gain = self._gain(candidate, best)
+        if gain is None:
+            return False, _in_words(speed), speed
+        return True, f"as fast as {best.name}, and nearer to the reference: {gain}", speed
+
+    def _gain(self, candidate: Candidate, best: Candidate) -> Judgement | None:
+        """What a candidate is more accurate by than the best, beyond chance; None if it is not."""
+        metric, data = self._subject.metric, self._subject.data
+        if metric is None or data is None:
+            return None
+        finest = metric.finer() or metric
+        answers = [self._candidates.answers(one, finest) for one in (candidate, best)]
+        found = judge(finest, answers[0], answers[1], data.labels, 0.0)
+        return found if found.high < 0.0 else None
 
     def _confirm(self, best: Standing, reference: Candidate) -> tuple[SpeedFound | None, str]:
         """Holds the result against the reference; says why it lost, if it did."""

@@ -43,7 +43,7 @@ def test_an_artifact_is_timed_in_turn_with_another(made, fp32, workplace):
 
 
 def test_answers_are_those_of_the_artifact(made, fp32, labelled):
-    answers = made.answers(fp32)
+    answers = made.answers(fp32, Top1())
     labels = open_dataset(labelled, None, ["x"]).labels
     assert Top1().aggregate(answers, labels) == pytest.approx(90.0)
 

@@ -36,13 +36,15 @@ class Given:
         if self.facts[steps] is None:
             raise CompilationError("no code for this")
         milliseconds, size, wrong, *cycles = self.facts[steps]
-        manifest = types.SimpleNamespace(members={"lib.so": steps})
+        manifest = types.SimpleNamespace(members={"lib.so": steps}, measured={"of": steps})
         return types.SimpleNamespace(
             name=name or "reference", steps=steps, milliseconds=milliseconds, size=size,
             wrong=wrong, cycles=cycles[0] if cycles else None, manifest=manifest, path=None,
         )  # fmt: skip
 
-    def answers(self, candidate):
+    def answers(self, candidate, metric):
+        if metric.name != "top-1":
+            return np.full(EXAMPLES, 0.9 - candidate.wrong / EXAMPLES)
         answers = np.zeros((EXAMPLES, 1), dtype=np.int64)
         answers[: candidate.wrong] = 1
         return answers
@@ -190,3 +192,34 @@ def test_on_an_npu_what_it_computes_beats_what_it_leaves():
     assert kept(result) == ("int8", "prune")
     assert trials["int8"].speed is None
     assert "4,000 estimated cycles on the NPU" in trials["int8"].reason
+
+
+def test_what_is_as_fast_and_more_accurate_takes_the_place_of_the_best():
+    facts = {(): (10.0, 100, 0), ("int8",): (5.0, 30, 1), ("mixed",): (5.0, 40, 0)}
+    steps = [step("int8", "precision"), step("mixed", "precision")]
+    result, trials, _ = run(facts, steps)
+    assert kept(result) == ("mixed",)
+    assert "as fast as int8, and nearer to the reference" in trials["mixed"].reason
+
+
+def test_what_is_more_accurate_and_slower_does_not():
+    facts = {(): (10.0, 100, 0), ("int8",): (5.0, 30, 1), ("mixed",): (6.0, 40, 0)}
+    result, _, _ = run(facts, [step("int8", "precision"), step("mixed", "precision")])
+    assert kept(result) == ("int8",)
+
+
+def test_steps_that_follow_from_another_come_right_after_it():
+    facts = {
+        (): (10.0, 100, 0),
+        ("int8",): (5.0, 30, 10),
+        ("mixed",): (6.0, 40, 0),
+        ("mixed", "prune"): (5.0, 35, 0),
+    }
+
+    def then(measured):
+        assert measured == {"of": ("int8",)}
+        return [step("mixed", "precision", gentler_than="int8")]
+
+    result, trials, _ = run(facts, [step("int8", "precision", then=then), step("prune")])
+    assert list(trials) == ["int8", "mixed", "prune"]
+    assert kept(result) == ("mixed", "prune")

@@ -11,7 +11,7 @@ import jinja2
 
 from ingot.passes.record import PassRecord
 from ingot.report.rendering import formats, npu, plots
-from ingot.report.rendering.optimization import trial_rows
+from ingot.report.rendering.optimization import front, trial_rows
 from ingot.report.schema import Build, NpuVariant, ReportContents, VariantReport
 
 _MOST_NAMES = 40
@@ -68,7 +68,7 @@ def page_environment() -> jinja2.Environment:
 def render_html(report: ReportContents) -> str:
     """Draws the page of a report."""
     environment = page_environment()
-    environment.globals |= {"format": formats, "trial_rows": trial_rows}
+    environment.globals |= {"format": formats, "front": front, "trial_rows": trial_rows}
     environment.filters["json"] = lambda value: json.dumps(value, indent=2)
     environment.filters["names"] = _names
     compiled: list[VariantReport | NpuVariant] = [

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from ingot.compiler.optimization_record import Optimization
 from ingot.report.rendering import formats, npu
-from ingot.report.rendering.optimization import HEADER, trial_rows
+from ingot.report.rendering.optimization import HEADER, front, trial_rows
 from ingot.report.schema import NpuVariant, Quantization, ReportContents, VariantReport
 
 _MARKS = {"failed": "❌", "passed": "✅", "cannot be told": "❔"}
@@ -216,7 +216,8 @@ def _layers(found: Quantization) -> str:
 
 def _tried(found: Optimization) -> str:
     rows = [[_text(cell) for cell in dataclasses.astuple(row)] for row in trial_rows(found)]
-    return "\n\n".join([_table(HEADER, rows), *map(_text, found.notes)])
+    told = [*filter(None, [front(found)]), *found.notes]
+    return "\n\n".join([_table(HEADER, rows), *map(_text, told)])
 
 
 def _method(report: ReportContents) -> str:

@@ -46,3 +46,16 @@ def _row(trial: StepTrial) -> TrialRow:
         formats.MISSING if accuracy is None else f"{accuracy.loss:+.2f}",
         trial.reason,
     )
+
+
+def front(found: Optimization) -> str:
+    """Pareto's front of accuracy and speed in a sentence; empty where less than two are on it."""
+    if len(found.front) < 2:
+        return ""
+    points = "; ".join(
+        f"{' + '.join(trial.steps)}: {trial.speed_against_reference:.2f}x as fast as "
+        f"{found.reference}, {trial.accuracy.loss:+.2f} lost"
+        for trial in found.front
+        if trial.accuracy is not None
+    )
+    return f"None beats these in both speed and accuracy: {points}."
