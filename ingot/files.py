@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import IO, BinaryIO, Literal
 
 from ingot.errors import ArtifactError, IngotError, UsageError
 
@@ -206,6 +206,49 @@ def atomic_file(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def temporary_place() -> Path:
+    """Returns the folder for files that go with the work.
+
+    Raises:
+        IngotError: The system has none.
+    """
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError as error:
+        raise _no_temporary_place(error) from error
+
+
+@contextlib.contextmanager
+def temporary_folder(prefix: str = "ingot-") -> Iterator[Path]:
+    """Makes a folder among the temporary ones, which is removed with all that it holds.
+
+    Raises:
+        IngotError: None can be made.
+    """
+    try:
+        made = tempfile.TemporaryDirectory(prefix=prefix)
+    except OSError as error:
+        raise _no_temporary_place(error) from error
+    with made as name:
+        yield Path(name)
+
+
+def temporary_file() -> IO[bytes]:
+    """Returns a new file without a name, which is gone when it is closed.
+
+    Raises:
+        IngotError: None can be made.
+    """
+    try:
+        return tempfile.TemporaryFile()
+    except OSError as error:
+        raise _no_temporary_place(error) from error
+
+
+def _no_temporary_place(error: OSError) -> IngotError:
+    return IngotError(f"no temporary file can be made: {_reason(error)}; set TMPDIR to a folder")
 
 
 @contextlib.contextmanager

@@ -17,6 +17,9 @@ from ingot.files import (
     require_writable,
     require_writable_in,
     scratch_folder,
+    temporary_file,
+    temporary_folder,
+    temporary_place,
 )
 
 
@@ -197,3 +200,22 @@ def test_names_of_files_in_a_folder_are_checked_with_it(tmp_path):
         require_writable_in(tmp_path / "old", ["a", "b"])
     with pytest.raises(UsageError, match="output folder /dev/null/x cannot be written"):
         require_writable_in(Path("/dev/null/x"), ["a"])
+
+
+def test_temporary_files_go_with_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert temporary_place() == tmp_path
+    with temporary_folder() as folder, temporary_file() as file:
+        (folder / "more").write_bytes(b"x")
+        file.write(b"x")
+        assert list(tmp_path.iterdir()) == [folder]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("fault", ["none", "missing"])
+def test_without_a_place_for_temporary_files_there_is_one_line(tmp_path, monkeypatch, fault):
+    monkeypatch.setattr("tempfile.tempdir", None if fault == "none" else str(tmp_path / "gone"))
+    monkeypatch.setattr("tempfile._candidate_tempdir_list", list)
+    for make in (temporary_file, lambda: temporary_folder().__enter__()):
+        with pytest.raises(IngotError, match="no temporary file can be made: .*set TMPDIR"):
+            make()

@@ -6,7 +6,6 @@ import abc
 import dataclasses
 import hashlib
 import itertools
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import IO, Any, TypeAlias
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from ingot.data.base import Dataset, array_content, choose
 from ingot.errors import DataError, UsageError, first_line
+from ingot.files import temporary_file, temporary_place
 
 Array: TypeAlias = npt.NDArray[Any]
 Data: TypeAlias = Dataset | Iterable[Mapping[str, Any]]
@@ -177,7 +177,7 @@ class _SpooledSamples(Samples):
         assert self._data is not None
         digest = hashlib.sha256()
         # Kept open until the samples are gone; the file has no name and vanishes with it.
-        file = tempfile.TemporaryFile(prefix="ingot-calibration-")  # noqa: SIM115
+        file = temporary_file()
         for index, entry in enumerate(self._data):
             sample = _sample(index, entry)
             _add_content(digest, sample.inputs)
@@ -187,7 +187,7 @@ class _SpooledSamples(Samples):
                     np.save(file, array, allow_pickle=False)
             except OSError as error:
                 raise DataError(
-                    f"{_name(index)} cannot be kept in {tempfile.gettempdir()} "
+                    f"{_name(index)} cannot be kept in {temporary_place()} "
                     f"({first_line(error)}); free space there, set TMPDIR, or give a limit"
                 ) from error
             if index + 1 == self._limit:

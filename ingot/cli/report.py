@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +16,7 @@ from ingot.cli.shapes import parse_shapes
 from ingot.cli.source import find_model
 from ingot.cli.text import printable, result_console
 from ingot.compiler.recipe import NAMED_RECIPES, Recipe, load_recipe
-from ingot.files import require_writable_in
+from ingot.files import require_writable_in, temporary_folder
 from ingot.models.catalog import ModelSource
 from ingot.optimization.guarding import guarded
 from ingot.report.budgets import load_budget
@@ -136,7 +135,7 @@ def report(
     samples = source.default_calibration if calibration is None else calibration
     shapes = parse_shapes(shape or [])
     aims: list[str | None] = [*target] if target else [None]
-    with progress() as tell, tempfile.TemporaryDirectory(prefix="ingot-guarded-") as scratch:
+    with progress() as tell, temporary_folder("ingot-guarded-") as scratch:
 
         def variants(one: Recipe) -> list[Variant]:
             if not (guard or one.guard):

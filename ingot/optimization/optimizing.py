@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from ingot.compiler.optimization_record import Goal, Optimization
 from ingot.compiler.recipe import Recipe, load_recipe
 from ingot.data import Dataset
 from ingot.data.preprocessing import Preprocessing
+from ingot.files import temporary_folder
 from ingot.optimization.candidates import Candidate, Candidates
 from ingot.optimization.precisions import mixed_steps
 from ingot.optimization.steps import PRUNED_RATIOS, Step, guard_steps, search_steps
@@ -121,7 +121,7 @@ def optimize(
     deadline = None if time_budget is None else begun + time_budget
     rules = Rules(goal, accuracy_budget, deadline)
     start, steps = _steps(plan, guard, subject, accuracy_budget, ratios, by_layer)
-    with tempfile.TemporaryDirectory(prefix="ingot-optimize-") as scratch:
+    with temporary_folder("ingot-optimize-") as scratch:
         workplace = Workplace(Path(scratch if state is None else state))
         machine = machine_facts().cpu
         candidates = Candidates(subject, workplace, settings, machine, progress)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from ingot import statistics
 from ingot.compiler.ingest import Ingested, ingest
 from ingot.compiler.open_dimensions import bind_shapes
 from ingot.errors import UsageError
+from ingot.files import temporary_folder
 from ingot.onnx_graph.shape_inference import infer_shapes
 from ingot.passes.storage import save
 from ingot.progress import Progress, no_progress
@@ -123,7 +123,7 @@ def bench(
     shapes = dict(shapes or {})
     if source is not None and artifact is None:
         shapes = closed_shapes(source.original, shapes)
-    with tempfile.TemporaryDirectory(prefix="ingot-bench-") as scratch:
+    with temporary_folder("ingot-bench-") as scratch:
         folder = Path(scratch)
         prepared = [prepare(own, model, 0, folder, shapes=shapes, progress=progress)]
         assert prepared[0].manifest is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
@@ -19,6 +18,7 @@ from ingot.data import Dataset
 from ingot.data.metrics import Metric, metric_by_name
 from ingot.data.preprocessing import Preprocessing
 from ingot.errors import UsageError
+from ingot.files import temporary_folder
 from ingot.onnx_graph.protos import read_proto
 from ingot.passes.storage import save
 from ingot.progress import Progress, no_progress
@@ -134,7 +134,7 @@ def compare(
     if all(variant.for_npu for variant in chosen):
         raise UsageError("what is for an NPU cannot be timed here: give a peer to compare with")
     settings = _settings(threads, runs, seconds)
-    with tempfile.TemporaryDirectory(prefix="ingot-report-") as scratch:
+    with temporary_folder("ingot-report-") as scratch:
         folder = Path(scratch)
         progress("reading the model", 0, 0)
         path = _as_file(model, folder)

@@ -8,7 +8,6 @@ are late for.
 from __future__ import annotations
 
 import statistics
-import tempfile
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from ingot.compiler.build import compile_model
+from ingot.files import temporary_folder
 
 # Loops of an inference; enough that what else it takes does not count.
 _LOOPS = 32
@@ -42,7 +42,7 @@ def launch_seconds(threads: int) -> float | None:
         threads: Threads of a loop, the caller included; two at least.
     """
     x = np.random.default_rng(0).normal(size=_SHAPE).astype(np.float32)
-    with tempfile.TemporaryDirectory(prefix="ingot-probe-") as folder:
+    with temporary_folder("ingot-probe-") as folder:
         sessions = [
             compile_model(
                 _softmaxes(),

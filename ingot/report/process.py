@@ -7,7 +7,6 @@ import dataclasses
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +17,7 @@ import psutil
 import ingot.errors
 from ingot.compiler.fresh_process.session import environment_of_this_ingot
 from ingot.errors import IngotError, UsageError, signal_name
+from ingot.files import temporary_file
 from ingot.report.workers.protocol import Array, read_frame, write_frame
 
 EngineName: TypeAlias = Literal["ingot", "onnxruntime", "openvino", "openvino_bf16"]
@@ -90,7 +90,7 @@ class Worker:
         self.name = name
         self._engine = engine
         # A file and not a pipe: a worker that prints much would wait for a reader.
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+        self._errors = temporary_file()  # closed in close()
         command = [sys.executable, "-m", f"ingot.report.workers.{engine}", str(path)]
         command += ["--threads", str(threads), "--cpus", ",".join(map(str, cpus))]
         self._process = subprocess.Popen(

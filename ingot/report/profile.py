@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pydantic
 
 from ingot.compiler.ingest import ingest
+from ingot.files import temporary_folder
 from ingot.progress import Progress, no_progress
 from ingot.report.bench import input_specs, random_arrays
 from ingot.report.examples import closed_shapes
@@ -118,7 +118,7 @@ def profile_model(
     shapes = dict(shapes or {})
     if artifact is None and model is not None:
         shapes = closed_shapes(ingest(model, shapes=shapes, simplified=False).original, shapes)
-    with tempfile.TemporaryDirectory(prefix="ingot-profile-") as folder:
+    with temporary_folder("ingot-profile-") as folder:
         prepared = prepare(own, model, 0, Path(folder), shapes=shapes, progress=progress)
         session = Session(prepared.path, threads=threads)
     with session:

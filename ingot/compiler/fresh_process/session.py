@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
@@ -19,6 +18,7 @@ from typing import Any
 import ingot.errors
 from ingot.compiler.fresh_process.server import FORK, REPLY, REQUEST, WAIT
 from ingot.errors import IngotError, VerificationError, signal_name
+from ingot.files import temporary_file
 from ingot.runtime.trust import Trust
 
 _MODULE = "ingot.compiler.fresh_process.server"
@@ -47,7 +47,7 @@ class FreshSession:
             IngotError: What :class:`ingot.runtime.Session` raises.
         """
         # A file and not a pipe: a process that says much would wait for a reader.
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close()
+        self._said = temporary_file()  # closed in close()
         own, other = socket.socketpair()
         self._connection = Connection(own.detach())
         self._process: int | None = None

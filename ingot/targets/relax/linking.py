@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ingot.errors import IngotError, first_line
-from ingot.files import can_write_in, user_cache
+from ingot.files import can_write_in, temporary_folder, temporary_place, user_cache
 from ingot.runtime.program import KERNEL_PREFIX, PROGRAM_SYMBOL, RAISE_POINTER, Program
 
 _CACHE_VARIABLE = "ZIG_GLOBAL_CACHE_DIR"
@@ -47,8 +47,7 @@ def link_code(
         IngotError: The linker failed; the message has its last line.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix="ingot-") as name:
-            folder = Path(name)
+        with temporary_folder() as folder:
             files = [f"{index}.o" for index in range(len(objects))]
             for file, content in zip(files, objects.values(), strict=True):
                 (folder / file).write_bytes(content)
@@ -60,7 +59,7 @@ def link_code(
     except OSError as error:
         raise IngotError(
             f"linking the compiled code failed: {error.strerror or error}; free space in "
-            f"{tempfile.gettempdir()}, the folder for temporary files, or set TMPDIR"
+            f"{temporary_place()}, the folder for temporary files, or set TMPDIR"
         ) from error
 
 
@@ -108,4 +107,4 @@ def _cache() -> Path:
 
 @functools.cache
 def _cache_of_this_process() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="ingot-linker-")
+    return tempfile.TemporaryDirectory(prefix="ingot-linker-", dir=temporary_place())
