@@ -50,3 +50,27 @@ void described_tdpbusd(char sums, char left, char right) {
                 __builtin_memcpy(place, &sum, 4);
             }
 }
+
+void described_tilezero(char tile) { clear(tile); }
+
+static float wide(const u8 *bits) {
+    unsigned word = (unsigned)bits[0] << 16 | (unsigned)bits[1] << 24;
+    float value;
+    __builtin_memcpy(&value, &word, 4);
+    return value;
+}
+
+void described_tdpbf16ps(char sums, char left, char right) {
+    for (int row = 0; row < rows(sums); ++row)
+        for (int column = 0; column < row_bytes(sums) / 4; ++column) {
+            float parts[2] = {0, 0}, sum;
+            u8 *place = &tiles[(int)sums][row][4 * column];
+            for (int group = 0; group < row_bytes(left) / 4; ++group)
+                for (int at = 0; at < 2; ++at)
+                    parts[at] += wide(&tiles[(int)left][row][4 * group + 2 * at]) *
+                                 wide(&tiles[(int)right][group][4 * column + 2 * at]);
+            __builtin_memcpy(&sum, place, 4);
+            sum += parts[0] + parts[1];
+            __builtin_memcpy(place, &sum, 4);
+        }
+}

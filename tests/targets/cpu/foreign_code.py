@@ -24,7 +24,9 @@ from ingot.runtime.cpu_features import machine_architecture, missing_features
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 
 _FOREIGN = re.compile(r"@(llvm\.x86\.avx512[\w.]*)\(")
-_TILES = re.compile(r"@llvm\.x86\.(ldtilecfg|tilerelease|tileloadd64|tilestored64|tdpbusd)\(")
+_TILES = re.compile(
+    r"@llvm\.x86\.(ldtilecfg|tilerelease|tileloadd64|tilestored64|tilezero|tdpbusd|tdpbf16ps)\("
+)
 _ROUNDED = re.compile(r"= fptrunc (?:<(\d+) x float>|float) ")
 _TILES_SOURCE = Path(__file__).with_name("amx_tiles.c")
 

@@ -1,4 +1,4 @@
-"""Exact sums in the tiles of AMX, Intel's matrix unit.
+"""Sums in the tiles of AMX, Intel's matrix unit.
 
 One instruction, ``tdpbusd``, multiplies 16 rows of 64 bytes with 16 columns of 64 bytes, as many
 products as 128 of VNNI's lanes: Intel 64 and IA-32 Architectures Software Developer's Manual,
@@ -7,22 +7,24 @@ two weights, which lie in memory as VNNI's do. An instruction takes 16 cycles ho
 columns along the reduction or its rows are used, so that kernels cut the rows at multiples of 16.
 
 Sums leave the tiles through memory: the epilogue reads a row of them at a time from the first-level
-cache. They are the same integers as everywhere else.
+cache. Those of bytes are the same integers as everywhere else. ``tdpbf16ps`` multiplies pairs of
+bfloat16 instead; it adds the first and the second of the pairs of a row each by itself, in float32,
+and then both sums to the tile's, so that it rounds otherwise than ``vdpbf16ps``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar, Literal
 
 from tvm import tirx
 from tvm.tirx import stmt as statements
 
-from ingot.targets.cpu.kernels.anchors import Anchor
+from ingot.targets.cpu.kernels.anchors import Anchor, Word
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
-from ingot.targets.cpu.kernels.integer.dot import GROUP
+from ingot.targets.cpu.kernels.integer.dot import GROUP_OF, SUMS, WORD_BYTES
 from ingot.targets.cpu.kernels.integer.weights import IntegerWeights
 from ingot.targets.cpu.kernels.tiling.microkernel import vectors_at_once
 from ingot.targets.cpu.kernels.tiling.tiles import Panels
@@ -49,9 +51,13 @@ _COLUMN_BYTES = 64
 _SUM_BYTES = 4
 
 
-def has_tiles(cpu: CpuDescription) -> bool:
-    """Returns whether a processor multiplies bytes in tiles."""
-    return {"amx_tile", "amx_int8"} <= set(cpu.features)
+_MULTIPLY: Mapping[Word, str] = {"uint8": "tdpbusd", "bfloat16": "tdpbf16ps"}
+_FEATURES: Mapping[Word, str] = {"uint8": "amx_int8", "bfloat16": "amx_bf16"}
+
+
+def has_tiles(cpu: CpuDescription, word: Word = "uint8") -> bool:
+    """Returns whether a processor multiplies words of a kind in tiles."""
+    return {"amx_tile", _FEATURES[word]} <= set(cpu.features)
 
 
 def tile_panels(columns: int, cpu: CpuDescription) -> Panels:
@@ -59,18 +65,21 @@ def tile_panels(columns: int, cpu: CpuDescription) -> Panels:
     return Panels(columns, cpu.float_lanes, min(TILES_AT_ONCE, -(-columns // cpu.float_lanes)))
 
 
-def groups_of_step(groups: int, extent: int | None, cpu: CpuDescription) -> int:
+def groups_of_step(
+    groups: int, extent: int | None, cpu: CpuDescription, word: Word = "uint8"
+) -> int:
     """Returns how many groups of the reduction a tile takes at once, 0 where tiles do not pay.
 
     They have to divide the reduction: no instruction reads beyond it. A step of all 16 is best, and
     steps of half as many are still better than vectors.
 
     Args:
-        groups: Groups of four values of the reduction, per tap along the height.
+        groups: Groups of the reduction, per tap along the height.
         extent: Rows of the result, None where they are not known before the code runs.
         cpu: The processor.
+        word: What a group is.
     """
-    if not has_tiles(cpu):
+    if not has_tiles(cpu, word):
         return 0
     if extent is not None and extent < _FEWEST_ROWS:
         return 0
@@ -129,8 +138,18 @@ class TileSums:
         """
         with tile_shapes(self.emitter, rows, self.weights.tile_groups):
             yield self.emitter.allocate(
-                "sums", [TILES_AT_ONCE * TILE_ROWS * self.panels.width], "int32"
+                "sums", [TILES_AT_ONCE * TILE_ROWS * self.panels.width], SUMS[self.word]
             )
+
+    @property
+    def word(self) -> Word:
+        """What it multiplies."""
+        return self.weights.word
+
+    @property
+    def group(self) -> int:
+        """Values of a word."""
+        return GROUP_OF[self.word]
 
     def write(
         self,
@@ -155,6 +174,9 @@ class TileSums:
         tiles = [[TILES_AT_ONCE * number + v for v in vectors] for number in range(len(parts))]
         for row in tiles:
             for v in vectors:
+                if weights.offsets is None:
+                    _emit(emitter, "tilezero", _tile(row[v]))
+                    continue
                 # From one row again and again: each row's sums begin with the same offsets.
                 offsets = load(weights.offsets, panel, v * lanes)
                 move_tile(emitter, "tileloadd64", row[v], offsets, 0)
@@ -163,13 +185,14 @@ class TileSums:
             first = step * index(weights.tile_groups)
             weights.prefetch_next(emitter, panel, (tap, first), weights.tile_groups, share)
             for v in vectors:
-                column = load(weights.packed, panel, tap, first, v * lanes * GROUP)
-                move_tile(emitter, "tileloadd64", _WEIGHTS + v, column, GROUP * width)
+                column = load(weights.packed, panel, tap, first, v * lanes * self.group)
+                move_tile(emitter, "tileloadd64", _WEIGHTS + v, column, WORD_BYTES * width)
             for number, part in enumerate(parts):
                 values = part.first(tap, first)
                 move_tile(emitter, "tileloadd64", _ROWS + number, values, part.pitch)
                 for v in vectors:
-                    multiply_tiles(emitter, tiles[number][v], _ROWS + number, _WEIGHTS + v)
+                    operands = tiles[number][v], _ROWS + number, _WEIGHTS + v
+                    multiply_tiles(emitter, *operands, self.word)
         for number, row in enumerate(tiles):
             for v in vectors:
                 there = load(sums, number * TILE_ROWS * width + v * lanes)
@@ -236,9 +259,11 @@ def move_tile(
     _emit(emitter, operation, _tile(tile), _pointer(first), index(pitch))
 
 
-def multiply_tiles(emitter: Emitter, sums: int, rows: int, weights: int) -> None:
+def multiply_tiles(
+    emitter: Emitter, sums: int, rows: int, weights: int, word: Word = "uint8"
+) -> None:
     """Adds a tile of rows times one of weights to one of sums."""
-    _emit(emitter, "tdpbusd", *map(_tile, (sums, rows, weights)))
+    _emit(emitter, _MULTIPLY[word], *map(_tile, (sums, rows, weights)))
 
 
 def _emit(emitter: Emitter, operation: str, *operands: tirx.Expr) -> None:
@@ -248,7 +273,7 @@ def _emit(emitter: Emitter, operation: str, *operands: tirx.Expr) -> None:
 
 def _shapes(rows: int | tirx.Expr, groups: int) -> list[tirx.Expr]:
     """The operand of ``ldtilecfg``, eight words: bytes of a row, and rows, of each tile."""
-    row_bytes = [_COLUMN_BYTES] * SUM_TILES + [GROUP * groups] * 2 + [_COLUMN_BYTES] * 2
+    row_bytes = [_COLUMN_BYTES] * SUM_TILES + [WORD_BYTES * groups] * 2 + [_COLUMN_BYTES] * 2
     low, high = (
         index(sum(size << (16 * at) for at, size in enumerate(row_bytes[first : first + 4])))
         for first in (0, 4)
@@ -262,9 +287,12 @@ def _pointer(element: tirx.Expr) -> tirx.Expr:
     """The address of an element.
 
     By the buffer itself: TVM does not count ``address_of`` as a use, and gives the memory to
-    another buffer behind the last one that it counts.
+    another buffer behind the last one that it counts. A parameter's memory is not given away, and
+    those of bfloat16 become parameters of bits, which pointers into them have to follow.
     """
     buffer = element.source
+    if str(buffer.dtype) == "bfloat16":
+        return tirx.address_of(element)
     (offset,) = buffer.offset_of(element.indices)
     return buffer.access_ptr("rw", offset=offset)
 

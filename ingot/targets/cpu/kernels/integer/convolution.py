@@ -22,7 +22,7 @@ from ingot.targets.cpu.kernels.integer.amx import TileSums
 from ingot.targets.cpu.kernels.integer.dot import GROUP_OF, STAGED, DotProduct
 from ingot.targets.cpu.kernels.integer.padded_rows import PaddedImage, PaddedRows
 from ingot.targets.cpu.kernels.integer.tile import IntegerTile
-from ingot.targets.cpu.kernels.integer.tiled_convolution import TiledConvolution, bytes_beyond
+from ingot.targets.cpu.kernels.integer.tiled_convolution import TiledConvolution, elements_beyond
 from ingot.targets.cpu.kernels.integer.weights import IntegerWeights
 from ingot.targets.cpu.kernels.tiling.blocking import choose_blocking, part
 from ingot.targets.cpu.kernels.tiling.microkernel import each_panel, each_panel_of_groups
@@ -165,7 +165,7 @@ def write_integer_convolution(
         _zero(emitter, kernel),
         # The last sum of a row may read up to a word less one element beyond it.
         beyond_row=0 if weights.tile_groups else GROUP_OF[anchor.packing.word],
-        beyond_rows=bytes_beyond(width, channels) if weights.tile_groups else 0,
+        beyond_rows=elements_beyond(width, channels) if weights.tile_groups else 0,
     )
     writer: _Writer | TiledConvolution
     if weights.tile_groups:

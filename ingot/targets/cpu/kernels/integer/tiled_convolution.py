@@ -1,4 +1,4 @@
-"""Integer convolution in the tiles of AMX, on rows that were copied with their padding.
+"""Convolution of words in the tiles of AMX, on rows that were copied with their padding.
 
 A tile's 16 rows are neighbouring pixels. Where an image is so narrow that a row of it leaves most
 of a tile empty, and every pixel is read, the copied rows are taken as one row: the tile goes on in
@@ -15,7 +15,6 @@ from typing import ClassVar, TypeVar
 from tvm import tirx
 
 from ingot.targets.cpu.kernels.integer.amx import TILE_ROWS, TILES_AT_ONCE, TileRows, TileSums
-from ingot.targets.cpu.kernels.integer.dot import GROUP
 from ingot.targets.cpu.kernels.integer.padded_rows import PaddedImage, PaddedRows
 from ingot.targets.cpu.kernels.tiling.axes import Axis
 from ingot.targets.cpu.kernels.writing.emission import index, load
@@ -26,8 +25,8 @@ _Extent = TypeVar("_Extent", int, tirx.Expr)
 _Tiles = Callable[[tirx.Expr], TileRows]
 
 
-def bytes_beyond(width: Axis, channels: int) -> int:
-    """Returns how many bytes tiles may read beyond the last of the copied rows."""
+def elements_beyond(width: Axis, channels: int) -> int:
+    """Returns how many elements tiles may read beyond the last of the copied rows."""
     return TILE_ROWS * TILES_AT_ONCE * width.stride * channels
 
 
@@ -151,9 +150,9 @@ class TiledConvolution:
         dilation = index(self.image.height.dilation)
         return TileRows(
             lambda tap, group: load(
-                rows.buffer, top + tap * dilation, start + group * index(GROUP)
+                rows.buffer, top + tap * dilation, start + group * index(self.sums.group)
             ),
-            self.image.width.stride * self.image.channels,
+            self.image.width.stride * self.image.channels * self.sums.weights.element_bytes,
             (index(0), stored),
             position,
         )

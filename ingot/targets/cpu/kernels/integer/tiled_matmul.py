@@ -1,8 +1,8 @@
-"""Integer matmul in the tiles of AMX.
+"""Matmul of words in the tiles of AMX.
 
 The last tile of rows ends where the matrix does, and begins among rows that the tile before it has
 had: no row beyond the end is read. Where rows do not follow each other at one distance (a 1x1
-convolution that skips pixels) or are no multiple of four bytes, a task copies its rows first.
+convolution that skips pixels) or are no whole number of words, a task copies its rows first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from ingot.targets.cpu.kernels.integer.amx import (
     TileRows,
     TileSums,
 )
-from ingot.targets.cpu.kernels.integer.dot import GROUP
 from ingot.targets.cpu.kernels.integer.staged_rows import (
     ElementLoader,
     padded_length,
@@ -75,9 +74,9 @@ class TiledMatmul:
         operations = 2 * extent * self.length * panels.columns // self.sums.speed
         blocking = choose_blocking(
             row_units=blocks,
-            row_bytes=float(self.length * _ROWS_AT_ONCE),
+            row_bytes=float(self.length * _ROWS_AT_ONCE * self.sums.weights.element_bytes),
             panels=panels.count,
-            panel_bytes=float(self.length * panels.width),
+            panel_bytes=float(self.length * panels.width * self.sums.weights.element_bytes),
             operations=operations,
             cpu=self.cpu,
         )
@@ -111,7 +110,7 @@ class TiledMatmul:
         """
         emitter, panels = self.sums.emitter, self.sums.panels
         low, high = bounds
-        direct = self.adjoining and self.length % GROUP == 0
+        direct = self.adjoining and self.length % self.sums.group == 0
         tiles = self._direct() if direct else self._staged(low, most)
         least = tirx.Min(index(self.extent), index(TILE_ROWS)) if direct else TILE_ROWS
         across = most > _MOST_BLOCKS_DOWN
@@ -144,8 +143,8 @@ class TiledMatmul:
             wanted = number * index(TILE_ROWS)
             start = self.sums.emitter.bind("first_row", tirx.Min(wanted, last))
             return TileRows(
-                lambda _, group: self.element(start, group * index(GROUP)),
-                self.length,
+                lambda _, group: self.element(start, group * index(self.sums.group)),
+                self.length * self.sums.weights.element_bytes,
                 (tirx.Min(wanted - start, rows), rows),
                 lambda row: [start + row],
             )
@@ -157,15 +156,21 @@ class TiledMatmul:
         emitter, extent = self.sums.emitter, index(self.extent)
         before = emitter.bind("before", low * index(_ROWS_AT_ONCE))
         staged = stage_rows(
-            emitter, self.element, self.length, (before, extent), most * _ROWS_AT_ONCE, self.cpu
+            emitter,
+            self.element,
+            self.length,
+            (before, extent),
+            most * _ROWS_AT_ONCE,
+            self.cpu,
+            self.sums.word,
         )
 
         def tile(number: tirx.Expr) -> TileRows:
             start = emitter.bind("first_row", number * index(TILE_ROWS))
             rows = tirx.Max(tirx.Min(extent - start, index(TILE_ROWS)), index(0))
             return TileRows(
-                lambda _, group: load(staged, start - before, group * index(GROUP)),
-                padded_length(self.length, GROUP),
+                lambda _, group: load(staged, start - before, group * index(self.sums.group)),
+                padded_length(self.length, self.sums.group) * self.sums.weights.element_bytes,
                 (index(0), rows),
                 lambda row: [start + row],
             )

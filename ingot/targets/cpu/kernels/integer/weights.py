@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tvm import tirx
 
-from ingot.targets.cpu.kernels.anchors import WordPacking
+from ingot.targets.cpu.kernels.anchors import Word, WordPacking
 from ingot.targets.cpu.kernels.tiling.blocking import MOST_SHARES
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index
 from ingot.targets.cpu.machine import CACHE_LINE_BYTES
@@ -26,6 +26,7 @@ class IntegerWeights:
         excess: int8 [steps, 4 · panel width], what would saturate; None where nothing does.
         excess_at: int32 [steps]: the group of each, counted through the taps.
         excess_bounds: int32 [panels + 1]: the steps of each panel.
+        word: What a group of the reduction is.
     """
 
     packed: tirx.Buffer
@@ -35,13 +36,16 @@ class IntegerWeights:
     excess: tirx.Buffer | None = None
     excess_at: tirx.Buffer | None = None
     excess_bounds: tirx.Buffer | None = None
+    word: Word = "uint8"
 
     @classmethod
     def of(cls, operands: Sequence[tirx.Buffer], packing: WordPacking) -> IntegerWeights:
         """Returns the weights among a kernel's operands, behind the first."""
         packed, *others = operands[1 : 1 + packing.arrays]
-        offsets, *excess = others or [None]
-        return cls(packed, offsets, packing.groups_per_sum, packing.tile_groups, *excess)
+        offsets = others[0] if others else None
+        excess, at, bounds = others[1:] or (None, None, None)
+        depth, tile_groups = packing.groups_per_sum, packing.tile_groups
+        return cls(packed, offsets, depth, tile_groups, excess, at, bounds, packing.word)
 
     @property
     def element_bytes(self) -> int:

@@ -38,7 +38,11 @@ def select_integer_convolution(
             return Declined("a word would hold channels of two groups")
     kernel_height, kernel_width = problem.window.kernel
     joined = groups == 1 and problem.window.dilation[1] == 1
-    if joined:
+    # What the last word of a tap's row holds of the next pixel, vectors can leave out.
+    half = source.word == "bfloat16" and bool(kernel_width * problem.channels % of_word)
+    if joined and half:
+        chosen = Multiplication.in_vectors(source.word, problem.columns, width, selection.cpu)
+    elif joined:
         of_tap = -(-kernel_width * problem.channels // of_word)
         chosen = Multiplication.choose(
             source.word, problem.columns, of_tap, height * width, selection.cpu, of_image=width

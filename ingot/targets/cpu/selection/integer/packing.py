@@ -65,8 +65,8 @@ class Multiplication:
             of_image: How many of them follow each other in the operand, which vectors go by (tiles
                 go on in the next row of an image); all by default.
         """
-        if word == "uint8" and (tile_groups := groups_of_step(groups, rows, cpu)):
-            return cls(DotProduct.of(cpu), tile_panels(columns, cpu), tile_groups)
+        if tile_groups := groups_of_step(groups, rows, cpu, word):
+            return cls(DotProduct.of_word(word, cpu), tile_panels(columns, cpu), tile_groups)
         return cls.in_vectors(word, columns, of_image or rows, cpu)
 
     @classmethod
@@ -104,7 +104,7 @@ class PackedWeights:
         # NumPy, which loads them, has no bfloat16.
         bits = weights.astype(ml_dtypes.bfloat16).view(np.uint16)
         packed = _pack(bits, chosen.panels, chosen.dot.group)
-        return cls((np.ascontiguousarray(packed),), 1, 0, source.word)
+        return cls((np.ascontiguousarray(packed),), 1, chosen.tile_groups, source.word)
 
     @classmethod
     def pack_bytes(cls, weights: Bytes, zero_points: int, chosen: Multiplication) -> PackedWeights:

@@ -16,7 +16,7 @@ from ingot.runtime.cpu_features import machine_architecture
 from ingot.targets.cpu.machine import describe_cpu
 from tests.examples import examples
 from tests.targets.cpu.assembly import accumulating_loops
-from tests.targets.cpu.conftest import Compile
+from tests.targets.cpu.conftest import Compile, Compiled
 from tests.targets.cpu.processors import AVX512
 
 X86 = pytest.mark.skipif(machine_architecture() != "x86_64", reason="of x86 alone")
@@ -223,13 +223,62 @@ def test_accumulators_stay_in_registers(compile_for_cpu: Compile) -> None:
         assert loop.spills == [], str(loop)
 
 
+TILES = "sapphirerapids"
+
+
+def multiplies_in_tiles(compiled: Compiled) -> bool:
+    return "tdpbf16ps" in compiled.assembly.split()
+
+
+@X86
+@pytest.mark.parametrize(
+    ("rows", "depth", "columns"),
+    [
+        pytest.param(16, 32, 16, id="one tile"),
+        pytest.param(9, 6, 5, id="less than one in each direction"),
+        pytest.param(33, 64, 33, id="one more row and column than two"),
+        pytest.param(49, 96, 40, id="the last begins within the one before"),
+        pytest.param(70, 21, 20, id="rows of no whole number of words"),
+    ],
+)
+def test_matmul_in_tiles(compile_for_cpu: Compile, rows: int, depth: int, columns: int) -> None:
+    compiled = compile_for_cpu(product((rows,), depth, columns), TILES)
+    assert multiplies_in_tiles(compiled)
+    x = normal(rows, depth)
+    expected = rounded(x).astype(np.float64) @ rounded(normal(depth, columns, seed=1))
+    assert_close(compiled(x)[0], expected, depth)
+
+
+@X86
+@pytest.mark.parametrize(
+    ("layer", "tiles"),
+    [
+        pytest.param(Layer(), True, id="on to the next row"),
+        pytest.param(Layer(image=(1, 8, 5, 40)), True, id="row by row"),
+        pytest.param(Layer(image=(1, 16, 9, 34), strides=(2, 2)), True, id="every other pixel"),
+        pytest.param(
+            Layer(image=(1, 3, 9, 9), kernel=(3, 3)), False, id="words that end in the next pixel"
+        ),
+    ],
+)
+def test_convolution_in_tiles(compile_for_cpu: Compile, layer: Layer, tiles: bool) -> None:
+    compiled = compile_for_cpu(layer.model(), TILES)
+    assert multiplies_in_tiles(compiled) == tiles
+    x = normal(*layer.image)
+    assert_close(compiled(x)[0], layer.reference(x), layer.weights[0].size)
+
+
 @X86
 def test_another_processor_gives_the_same_bits(compile_for_cpu: Compile) -> None:
     model = product((9,), 48, 40)
     x = normal(9, 48)
     expected = compile_for_cpu(model, AVX512)(x)[0]
-    tiles = describe_cpu("sapphirerapids", threads=2)
-    np.testing.assert_array_equal(compile_for_cpu(model, tiles)(x)[0], expected)
+    # It is not this machine, so that its instructions are described in LLVM's language.
+    without = ("amx-tile", "amx-int8", "amx-bf16")
+    cpu = describe_cpu(TILES, threads=2, without=without)
+    compiled = compile_for_cpu(model, cpu)
+    assert not multiplies_in_tiles(compiled)
+    np.testing.assert_array_equal(compiled(x)[0], expected)
 
 
 @X86
