@@ -126,6 +126,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--models", type=names, default=tuple(MODELS), help="names: a,b")
     parser.add_argument("--servers", type=names, default=SERVERS, help="names: a,b")
     parser.add_argument("--threads", type=int, default=1, help="per inference")
+    parser.add_argument(
+        "--instances", type=int, default=1, help="batches that Ingot runs at a time"
+    )
     parser.add_argument("--batch", type=int, default=32, help="most rows of a batch")
     parser.add_argument("--delay-ms", type=float, default=1.0, help="most that a request waits")
     parser.add_argument("--p99-ms", type=float, default=50.0, help="the bound")
@@ -199,6 +202,7 @@ def _measure(subject: Subject, server: str, options: argparse.Namespace) -> dict
         "model": subject.name,
         "precision": MODELS.get(subject.name, "fp32"),
         "threads": options.threads,
+        "instances": options.instances if server.startswith("ingot") else 1,
         "batch": options.batch if server != "ingot-one-by-one" else 1,
         "server": server,
         "p99_bound_ms": options.p99_ms,
@@ -258,6 +262,7 @@ def _own(subject: Subject, server: str, options: argparse.Namespace, port: int) 
     command = [
         sys.executable, "-c", program, "serve", f"model={subject.artifact}",
         "--port", str(port), "--grpc-port", "-1", "--threads", str(options.threads),
+        "--instances", str(options.instances),
         "--max-batch-size", str(options.batch if batching else 1),
         "--max-queue", "100000",
         "--max-delay-ms", str(options.delay_ms if batching else 0.0),

@@ -46,15 +46,17 @@ class BatchPolicy:
             )
         object.__setattr__(self, "preferred_sizes", tuple(sorted(set(self.preferred_sizes))))
 
-    def rows_to_run(self, waiting: int, waited: float) -> int:
+    def rows_to_run(self, waiting: int, waited: float, most: int | None = None) -> int:
         """How many rows run now of those that can be joined; 0 to wait for more.
 
         Args:
             waiting: Rows that can be joined.
             waited: Seconds that the first of them has waited.
+            most: Rows beyond which a larger batch does not pay; none for the most there may be.
         """
-        if waiting >= self.max_batch_size:
-            return self.max_batch_size
+        most = self.max_batch_size if most is None else min(most, self.max_batch_size)
+        if waiting >= most:
+            return most
         reached = [size for size in self.preferred_sizes if size <= waiting]
         if reached:
             return reached[-1]

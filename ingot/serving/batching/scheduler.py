@@ -12,9 +12,10 @@ import numpy.typing as npt
 from ingot.errors import IngotError, InputError, first_line
 from ingot.runtime.manifest import TensorSpec
 from ingot.serving.batching.pace import Pace
+from ingot.serving.batching.paying_rows import PayingRows
 from ingot.serving.batching.policy import BatchPolicy
 from ingot.serving.batching.queueing import Ticket, WaitingLine
-from ingot.serving.batching.shapes import Joiner
+from ingot.serving.batching.shapes import Joiner, Key
 from ingot.serving.requests import Cause, InferenceRequest, Outcome, RefusedError
 
 Array = npt.NDArray[Any]
@@ -23,6 +24,8 @@ Observe = Callable[[Sequence[Ticket], int, float, float], None]
 
 # Seconds: clients that came back at once would only make the load larger.
 _SOONEST_RETRY = 0.001
+# Shapes of requests that something is known of; clients that send more of them start anew.
+_MOST_KEYS = 256
 
 
 class Scheduler:
@@ -44,6 +47,7 @@ class Scheduler:
         outputs: Sequence[TensorSpec],
         policy: BatchPolicy,
         observe: Observe | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Starts the threads.
 
@@ -54,9 +58,11 @@ class Scheduler:
             outputs: What it gives.
             policy: How requests are joined and bounded.
             observe: Told of each batch that ran: its tickets, its rows, when it started and ended
-                by ``time.monotonic``.
+                by ``clock``.
+            clock: Tells seconds; requests' deadlines are in its time.
         """
         self.policy = policy
+        self._clock = clock
         self._name = name
         self._run = run
         self._joiner = Joiner(inputs, outputs)
@@ -68,6 +74,7 @@ class Scheduler:
         self._observe = observe
         self._line = WaitingLine()
         self._pace = Pace()
+        self._paying: dict[Key, PayingRows] = {}
         self._changed = threading.Condition()
         self._closing = False
         self._running = 0
@@ -113,7 +120,7 @@ class Scheduler:
             rows, key = self._joiner.check(request.inputs)
         except InputError as error:
             raise RefusedError(Cause.INVALID, str(error)) from None
-        ticket = Ticket(request, rows, key, answered)
+        ticket = Ticket(request, rows, key, answered, arrived=self._clock())
         with self._changed:
             if self._closing:
                 raise RefusedError(Cause.UNAVAILABLE, f"model {self._name} is being unloaded")
@@ -188,7 +195,7 @@ class Scheduler:
                         return None
                     self._changed.wait(self._patience())
             for ticket in expired:
-                ticket.answered(ticket, _expired(ticket))
+                ticket.answered(ticket, _expired(self._clock() - ticket.arrived))
             if taken is not None:
                 return taken
 
@@ -196,7 +203,7 @@ class Scheduler:
         """Takes a batch, if there is one that need not wait."""
         if not self._line:
             return None
-        head, now = self._line.head(), time.monotonic()
+        head, now = self._line.head(), self._clock()
         rows = self._rows_to_run(head, now - head.arrived)
         if not rows:
             return None
@@ -212,21 +219,39 @@ class Scheduler:
         """Seconds until something has to be looked at, though nothing came; None for never."""
         if not self._line:
             return None
-        return max(0.0, self._line.head().arrived + self.policy.max_delay - time.monotonic())
+        return max(0.0, self._line.head().arrived + self.policy.max_delay - self._clock())
 
     def _rows_to_run(self, head: Ticket, waited: float) -> int:
         if self._most_rows == 1:
             return 1
         waiting = self._line.rows_with(head.key)
-        if self._closing:
-            return min(waiting, self._most_rows)
-        return min(self.policy.rows_to_run(waiting, waited), self._most_rows)
+        paying = self._paying_of(head.key)
+        due = waiting
+        if not self._closing:
+            due = self.policy.rows_to_run(waiting, waited, paying.rows)
+        return due if due < paying.rows else paying.next_rows(waiting)
+
+    def _paying_of(self, key: Key) -> PayingRows:
+        paying = self._paying.get(key)
+        if paying is None:
+            if len(self._paying) >= _MOST_KEYS:
+                self._paying.pop(next(iter(self._paying)))
+            paying = PayingRows(self._most_rows, self.policy.preferred_sizes)
+            self._paying[key] = paying
+        return paying
+
+    def _rows_to_pad_to(self, key: Key, rows: int) -> int | None:
+        """Rows that a batch is filled up to; None for as many as it has."""
+        if self._padded is not None or self._most_rows == 1:
+            return self._padded
+        with self._changed:
+            return self._paying_of(key).padded(rows)
 
     def _drop_expired(self) -> list[Ticket]:
         """Takes out what cannot be answered in time any more."""
         if self.policy.timeout is None and not self._line.deadlines:
             return []
-        now = time.monotonic()
+        now = self._clock()
         soonest = now + self._pace.batch_seconds
 
         def late(ticket: Ticket) -> bool:
@@ -239,23 +264,32 @@ class Scheduler:
 
     def _run_batch(self, tickets: list[Ticket]) -> None:
         rows = [ticket.rows for ticket in tickets]
-        begin = time.monotonic()
+        padded = self._rows_to_pad_to(tickets[0].key, sum(rows))
+        begin, succeeded = self._clock(), True
         try:
-            outcomes: list[Outcome] = list(self._results([t.request.inputs for t in tickets], rows))
+            outcomes: list[Outcome] = list(
+                self._results([ticket.request.inputs for ticket in tickets], rows, padded)
+            )
         except Exception as error:  # noqa: BLE001  # clients wait for an answer
+            succeeded = False
             outcomes = [_failure(error)] if len(tickets) == 1 else self._one_by_one(tickets)
-        end = time.monotonic()
+        end = self._clock()
         with self._changed:
             self._pace.add(sum(rows), end - begin)
         if self._observe is not None:
             self._observe(tickets, sum(rows), begin, end)
         for ticket, outcome in zip(tickets, outcomes, strict=True):
             ticket.answered(ticket, outcome)
+        if succeeded and self._most_rows > 1:
+            ran = sum(rows) if padded is None or padded == self._padded else padded
+            with self._changed:
+                # With handing over the answers: larger batches save that, too.
+                self._paying_of(tickets[0].key).add(ran, self._clock() - begin)
 
     def _results(
-        self, requests: Sequence[Mapping[str, Array]], rows: Sequence[int]
+        self, requests: Sequence[Mapping[str, Array]], rows: Sequence[int], padded: int | None
     ) -> list[dict[str, Array]]:
-        batch = self._joiner.join(requests, rows, self._padded)
+        batch = self._joiner.join(requests, rows, padded)
         return self._joiner.part(self._run(batch), rows)
 
     def _one_by_one(self, tickets: Sequence[Ticket]) -> list[Outcome]:
@@ -263,7 +297,7 @@ class Scheduler:
         outcomes: list[Outcome] = []
         for ticket in tickets:
             try:
-                outcomes += self._results([ticket.request.inputs], [ticket.rows])
+                outcomes += self._results([ticket.request.inputs], [ticket.rows], self._padded)
             except Exception as error:  # noqa: BLE001  # as above
                 outcomes.append(_failure(error))
         return outcomes
@@ -282,6 +316,5 @@ def _failure(error: Exception) -> RefusedError:
     )
 
 
-def _expired(ticket: Ticket) -> RefusedError:
-    waited = time.monotonic() - ticket.arrived
+def _expired(waited: float) -> RefusedError:
     return RefusedError(Cause.DEADLINE, f"no answer in time: the request waited {waited:.3g} s")
