@@ -117,10 +117,18 @@ class Candidates:
             self._workplace.keep(key, kept)
         return kept["answers"]
 
-    def speed(self, candidate: Candidate, other: Candidate) -> SpeedFound:
+    def speed(
+        self, candidate: Candidate, other: Candidate, *, once_more: bool = False
+    ) -> SpeedFound:
         """How many times as fast a candidate is as another one.
 
         Measured in turn on this machine, or of estimates where the code is for an NPU.
+
+        Args:
+            candidate: Whose speed is asked for.
+            other: Whom it is compared with.
+            once_more: Measure again what may have been measured before: whoever won by chance does
+                not win by the same chance twice.
 
         Raises:
             UsageError: The code is for a CPU that is not here.
@@ -130,7 +138,12 @@ class Candidates:
             return _estimated(candidate, other)
         settings = self._settings
         key = key_of(
-            "speed", candidate.key, other.key, self._machine, settings.threads, settings.runs
+            "speed once more" if once_more else "speed",
+            candidate.key,
+            other.key,
+            self._machine,
+            settings.threads,
+            settings.runs,
         )
         kept = self._workplace.facts(key)
         if kept is None:

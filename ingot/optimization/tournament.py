@@ -126,6 +126,7 @@ class Tournament:
             if not lost:
                 break
             self._take_back(leaders.pop(), lost)
+            speed = None
         return Result(reference, leaders[-1], speed, tuple(self.trials))
 
     def _try(self, step: Step, best: Standing, reference: Candidate) -> Standing | None:
@@ -218,7 +219,7 @@ class Tournament:
         """Holds the result against the reference; says why it lost, if it did."""
         if (best.candidate.cycles is None) != (reference.cycles is None):
             return None, ""
-        speed = self._candidates.speed(best.candidate, reference)
+        speed = self._candidates.speed(best.candidate, reference, once_more=True)
         if self._rules.goal == "size":
             slower = speed.high < 1.0
             return speed, f"slower than the reference, {_in_words(speed)}" if slower else ""

@@ -42,6 +42,15 @@ def test_an_artifact_is_timed_in_turn_with_another(made, fp32, workplace):
     assert made.speed(int8, fp32) == found
 
 
+def test_what_is_measured_once_more_is_not_what_was_kept(made, fp32, monkeypatch):
+    int8 = made.compile("int8", NAMED_RECIPES["int8"])
+    first = made.speed(int8, fp32)
+    other = first.model_copy(update={"ratio": first.ratio / 2})
+    monkeypatch.setattr(Candidates, "_measured", lambda *_: other)
+    assert made.speed(int8, fp32) == first
+    assert made.speed(int8, fp32, once_more=True) == other
+
+
 def test_answers_are_those_of_the_artifact(made, fp32, labelled):
     answers = made.answers(fp32, Top1())
     labels = open_dataset(labelled, None, ["x"]).labels

@@ -49,9 +49,9 @@ class Given:
         answers[: candidate.wrong] = 1
         return answers
 
-    def speed(self, candidate, other):
+    def speed(self, candidate, other, *, once_more=False):
         ratio = other.milliseconds / candidate.milliseconds
-        if not other.steps:
+        if once_more:
             ratio = self.final.get(candidate.steps, ratio)
         return SpeedFound(
             against=other.name, ratio=ratio, low=ratio * (1 - self.noise),
@@ -156,6 +156,13 @@ def test_what_is_not_confirmed_at_the_end_is_taken_back():
     assert kept(result) == ("a",)
     assert "not confirmed at the end" in trials["b"].reason
     assert trials["a"].decision == "kept"
+
+
+def test_a_single_step_has_to_win_twice():
+    facts = {(): (10.0, 100, 0), ("a",): (9.0, 100, 0)}
+    result, trials, _ = run(facts, [step("a")], final={("a",): 0.98})
+    assert kept(result) == () and result.speed is None
+    assert "not confirmed at the end" in trials["a"].reason
 
 
 def test_nothing_is_begun_once_the_time_is_used_up():
