@@ -6,11 +6,11 @@ SETUP := pyproject.toml setup.py build_support/make_venv.py build_support/ingot_
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test test-all lint browser typecheck bench fuzz wheel clean
+.PHONY: help demo test test-all fast-tests all-tests lint browser typecheck bench fuzz wheel clean
 
 help:
 	@echo 'make demo      set up, compile the bundled model, compare it with ONNX Runtime, run it as an NPU, serve it'
-	@echo 'make test      set up, lint, and run the tests (about 12 minutes on two cores)'
+	@echo 'make test      set up, lint, and run the tests'
 	@echo 'make test-all  the same with the slow and the networked tests'
 	@echo 'make lint      ruff, mypy --strict, import-linter'
 	@echo 'make fuzz      judge 100,000 mutants of all that Ingot reads (FUZZ_MUTANTS=N: so many)'
@@ -41,10 +41,14 @@ lint: $(VENV)/.dev
 browser:
 	@sh build_support/install_browser.sh
 
-test: lint browser
+# Lint keeps one core busy, so it runs beside the tests; where either fails, the whole does.
+test test-all: $(VENV)/.dev
+	@$(MAKE) --no-print-directory --jobs 2 lint $(if $(filter test,$@),fast-tests,all-tests)
+
+fast-tests: $(VENV)/.dev browser
 	$(PYTEST) -n 2 --dist loadfile -m 'not slow and not network'
 
-test-all: lint browser
+all-tests: $(VENV)/.dev browser
 	HYPOTHESIS_PROFILE=explore $(PYTEST) -n 2 --dist loadfile
 
 # FUZZ_MUTANTS=20000 judges fewer.
