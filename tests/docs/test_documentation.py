@@ -28,10 +28,13 @@ RUNNER = Path(__file__).with_name("page.py")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 GUIDE = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
 _NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-# The guide goes through every command: a minute or more.
+# The guide goes through every command: a minute or more. What the pages of benchmarks and of the
+# microarchitecture call has tests of its own, of the same ways from end to end.
 _LONG = {
+    "docs/benchmarks.md",
     "docs/budgets.md",
     "docs/guide.md",
+    "docs/microarchitecture.md",
     "docs/npu.md",
     "docs/quantization.md",
     "docs/traces.md",
