@@ -45,10 +45,10 @@ from ingot.onnx_graph.external_data import (
     check_opened_data,
     settle_external_data,
 )
+from ingot.onnx_graph.operands import check_operands
 from ingot.onnx_graph.protos import load_proto, read_proto, write_proto
 from ingot.onnx_graph.room import require_room
 from ingot.onnx_graph.shape_inference import infer_shapes
-from ingot.onnx_graph.single_elements import check_single_elements
 from ingot.onnx_graph.source_opset import note_source_opset
 from ingot.passes.invariants import check_graph
 
@@ -150,7 +150,7 @@ def ingest(
     forget_uncertain_ranks(original)
     declared = [value.shape for value in original.graph.outputs]
     inferred = infer_shapes(original)
-    check_single_elements(original, loaded.name)
+    check_operands(original, loaded.name)
     opset = original.opset_imports.get("", 0)
     model = original.clone()
     notes = _contradicted(original, declared)

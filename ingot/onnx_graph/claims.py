@@ -61,6 +61,10 @@ def check_claims(proto: onnx.ModelProto, name: str) -> None:
         declared = _check_values(graph, name)
         for node in graph.node:
             _check_ranks(node, declared, name)
+            _check_attributes(node, name)
+    for function in proto.functions:
+        for node in function.node:
+            _check_attributes(node, name)
 
 
 def tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
@@ -221,6 +225,15 @@ def _check_values(graph: onnx.GraphProto, name: str) -> dict[str, int]:
         if len(dims) == 1 and known:
             lengths[value.name] = known[0]
     return lengths
+
+
+def _check_attributes(node: onnx.NodeProto, name: str) -> None:
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.UNDEFINED:
+            raise ModelError(
+                f"{name} is damaged: attribute {attribute.name[:_LONGEST_NAME]!r} of node "
+                f"{node.name[:_LONGEST_NAME]!r} ({node.op_type}) is of no type"
+            )
 
 
 def _check_ranks(node: onnx.NodeProto, lengths: dict[str, int], name: str) -> None:

@@ -121,3 +121,16 @@ def test_functions_end() -> None:
     bomb = [function_of(f"F{i}", f"F{i + 1}", f"F{i + 1}") for i in range(40)]
     with pytest.raises(ModelError, match=r"its functions come to 1,099,511,627,776 nodes"):
         check_claims(model_of(call, functions=bomb), "m")
+
+
+@pytest.mark.parametrize("kind", ["graph", "function"])
+def test_an_attribute_of_no_type_is_refused(kind) -> None:
+    node = helper.make_node("Softmax", ["x"], ["y"], "soft", axis=0)
+    node.attribute[0].type = onnx.AttributeProto.UNDEFINED
+    model = model_of(node)
+    if kind == "function":
+        opset = helper.make_opsetid("", 20)
+        function = helper.make_function("d", "F", ["x"], ["y"], [node], [opset])
+        model = model_of(helper.make_node("F", ["x"], ["y"], domain="d"), functions=[function])
+    with pytest.raises(ModelError, match=r"attribute 'axis' of node 'soft' \(Softmax\) is of no"):
+        check_claims(model, "m")

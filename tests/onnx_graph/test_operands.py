@@ -1,4 +1,4 @@
-"""A trip count or a condition of none or several elements is refused: ONNX Runtime would crash."""
+"""Operands that ONNX Runtime would crash on, left out or of another size, are refused."""
 
 from __future__ import annotations
 
@@ -44,3 +44,15 @@ def test_a_count_that_is_computed() -> None:
 @pytest.mark.parametrize("counts", [("", "3"), ("[1]", "3")], ids=["scalar", "vector"])
 def test_a_loop_of_one_count(counts) -> None:
     assert ingest(loop(*counts, "", "1")).samples  # type: ignore[arg-type]
+
+
+EINSUM = """<ir_version: 10, opset_import: ["":20]>
+g (float[3,4] x) => (float[2,4] y) { y = Einsum<equation = "ij,jk->ik"> (, x) }"""
+CLIP = """<ir_version: 10, opset_import: ["":20]>
+g (float[2,3] x) => (float[2,3] y) <float m = {1.0}> { y = Clip (x, , m) }"""
+
+
+def test_an_operand_that_is_left_out() -> None:
+    with pytest.raises(ModelError, match=r"\(Einsum\) needs its input 0, which is left out"):
+        ingest(parse(EINSUM))
+    assert ingest(parse(CLIP)).samples
