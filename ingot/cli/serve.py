@@ -63,6 +63,10 @@ def serve(
         bool | None,
         typer.Option("--shared-memory", help="Let clients here hand over tensors in /dev/shm."),
     ] = None,
+    isolation: Annotated[
+        str | None,
+        typer.Option(help="none, or process: models in processes of their own. [none]"),
+    ] = None,
     trust: Annotated[
         Path | None,
         typer.Option(help="Public keys, one of which has signed each; default: $INGOT_TRUST."),

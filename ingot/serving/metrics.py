@@ -44,6 +44,12 @@ def server_metrics(models: Sequence[ServedModel], under_way: int) -> list[Family
             lambda c: sum(duration.seconds for duration in list(c.batches.values())),
         ),
         Family(
+            "ingot_serve_restarts",
+            "counter",
+            "Processes of the model that ended by themselves.",
+            tuple(Sample("_total", _labels(model), model.restarts) for model in models),
+        ),
+        Family(
             "ingot_serve_waiting_requests",
             "gauge",
             "Requests that wait for their batch.",

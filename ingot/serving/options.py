@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 
@@ -27,6 +27,8 @@ class ModelOptions(pydantic.BaseModel):
         threads: Threads of each; none means the usable CPUs divided by the instances.
         timeout_ms: Milliseconds after which a request that waits is refused; none for never.
         memory_limit_mib: Most memory between kernels of an inference; none for no limit.
+        isolation: ``none`` runs the model within the server, ``process`` in a process for each
+            instance, whose end ends nothing else.
         trust: Public keys, a file or a folder, one of which has signed the artifact; none for the
             policy of the machine.
     """
@@ -41,6 +43,7 @@ class ModelOptions(pydantic.BaseModel):
     threads: int | None = pydantic.Field(default=None, ge=1)
     timeout_ms: float | None = pydantic.Field(default=None, gt=0)
     memory_limit_mib: float | None = pydantic.Field(default=None, gt=0)
+    isolation: Literal["none", "process"] = "none"
     trust: Path | None = None
 
     def policy(self) -> BatchPolicy:

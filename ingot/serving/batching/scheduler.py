@@ -272,7 +272,10 @@ class Scheduler:
             )
         except Exception as error:  # noqa: BLE001  # clients wait for an answer
             succeeded = False
-            outcomes = [_failure(error)] if len(tickets) == 1 else self._one_by_one(tickets)
+            if len(tickets) == 1 or isinstance(error, RefusedError):
+                outcomes = [_failure(error)] * len(tickets)  # a refusal is of no request's making
+            else:
+                outcomes = self._one_by_one(tickets)
         end = self._clock()
         with self._changed:
             self._pace.add(sum(rows), end - begin)
@@ -305,6 +308,8 @@ class Scheduler:
 
 def _failure(error: Exception) -> RefusedError:
     """What a client is told: our own errors as they are, of others no more than that they were."""
+    if isinstance(error, RefusedError):
+        return error
     if isinstance(error, InputError):
         return RefusedError(Cause.INVALID, str(error))
     if isinstance(error, IngotError):

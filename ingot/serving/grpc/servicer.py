@@ -217,7 +217,7 @@ class Servicer:
 
     def _model_ready(self, request: Any) -> dict[str, Any]:
         try:
-            self._repository.find(request.name, request.version)
+            self._repository.find(request.name, request.version).require_available()
         except RefusedError:
             return {"ready": False}
         return {"ready": True}

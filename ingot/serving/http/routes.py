@@ -138,7 +138,7 @@ class Routes:
         return Reply.json(server_metadata())
 
     def _model_ready(self, path: dict[str, str], _: bytes) -> Reply:
-        self._find(path)
+        self._find(path).require_available()
         return Reply(b"")
 
     def _model_metadata(self, path: dict[str, str], _: bytes) -> Reply:

@@ -196,8 +196,10 @@ class Repository:
             model.close(self._drain)
 
     def _entry(self, name: str, version: str, path: Path) -> Entry:
-        if version in self._loaded.get(name, {}):
-            return Entry(name, version, path, "READY")
+        model = self._loaded.get(name, {}).get(version)
+        if model is not None:
+            trouble = model.trouble
+            return Entry(name, version, path, "UNAVAILABLE" if trouble else "READY", trouble)
         if (name, version) in self._loading:
             return Entry(name, version, path, "LOADING")
         reason = self._reasons.get((name, version), "not loaded")

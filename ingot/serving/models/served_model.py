@@ -14,6 +14,7 @@ from ingot.runtime.session import Session
 from ingot.serving.batching.queueing import Ticket
 from ingot.serving.batching.scheduler import Scheduler
 from ingot.serving.models.counts import Counts
+from ingot.serving.models.model_process import ModelProcesses
 from ingot.serving.options import ModelOptions
 from ingot.serving.requests import InferenceRequest, Outcome
 
@@ -46,12 +47,15 @@ class ServedModel:
         self.counts = Counts()
         threads = options.threads or max(1, usable_cpus() // options.instances)
         limit = options.memory_limit_mib
-        self._session = Session(
-            path,
-            threads=threads,
-            memory_limit=None if limit is None else int(limit * _MIB),
-            trust=options.trust,
-        )
+        memory = None if limit is None else int(limit * _MIB)
+        self._processes: ModelProcesses | None = None
+        self._session: Session | ModelProcesses
+        if options.isolation == "process":
+            self._session = self._processes = ModelProcesses(
+                path, options.instances, threads=threads, memory_limit=memory, trust=options.trust
+            )
+        else:
+            self._session = Session(path, threads=threads, memory_limit=memory, trust=options.trust)
         self._scheduler = Scheduler(
             name,
             self._run,
@@ -87,6 +91,25 @@ class ServedModel:
         return self._session.threads
 
     @property
+    def trouble(self) -> str:
+        """Why it can run nothing now, as its processes have ended; empty if it can."""
+        return "" if self._processes is None else self._processes.trouble
+
+    @property
+    def restarts(self) -> int:
+        """How often a process of its own has ended by itself."""
+        return 0 if self._processes is None else self._processes.restarts
+
+    def require_available(self) -> None:
+        """Refuses what it could not run now.
+
+        Raises:
+            RefusedError: It has no process at the moment; it will soon.
+        """
+        if self._processes is not None:
+            self._processes.require_available()
+
+    @property
     def waiting(self) -> int:
         """Requests that wait."""
         return self._scheduler.waiting
@@ -99,6 +122,7 @@ class ServedModel:
         Raises:
             RefusedError: It gets no result.
         """
+        self.require_available()
         return self._scheduler.submit(request, answered)
 
     def cancel(self, ticket: Ticket) -> None:
