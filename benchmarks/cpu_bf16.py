@@ -1,8 +1,8 @@
 """Latency of the reference models on this CPU in bfloat16, against OpenVINO's and float32.
 
-Compiles each model with --precision bf16 for the shape it is timed on, and times it in turn with its
-peers, as cpu_fp32.py does: OpenVINO with its floats in bfloat16 (its default where the CPU has it)
-and in float32, and ONNX Runtime, which has no bfloat16 on CPUs. The faster of them counts.
+Compiles each model with --precision bf16 for the shape it is timed on, and times it in turn with
+its peers, as cpu_fp32.py does: OpenVINO with its floats in bfloat16 (its default where the CPU has
+it) and in float32, and ONNX Runtime, which has no bfloat16 on CPUs. The faster of them counts.
 
 Run it on an otherwise idle machine with AVX512-BF16 or AMX, for the whole table:
 
