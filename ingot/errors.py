@@ -62,6 +62,10 @@ class UntrustedError(ArtifactError):
     """An artifact is not signed by a key that is trusted here, or was changed since it was."""
 
 
+class DeviceError(IngotError):
+    """An accelerator or its driver is missing, is not one that the code is for, or fails."""
+
+
 class TraceError(IngotError):
     """A file is no trace of Ingot's, is damaged, or cannot be written."""
 

@@ -18,6 +18,7 @@ from ingot.onnx_graph.matching import producer
 from ingot.passes.record import TensorDifference
 from ingot.reference.session import Array, Reference
 from ingot.runtime.cpu_features import machine_architecture, missing_features
+from ingot.runtime.cuda.device import missing_device
 from ingot.runtime.manifest import Manifest
 
 # How far compiled integer arithmetic may be from ONNX Runtime on the same QDQ graph, in parts of
@@ -48,9 +49,17 @@ class Runnable(Protocol):
 
 def runs_here(manifest: Manifest) -> bool:
     """Whether this machine has the architecture and the features that the code needs."""
-    return manifest.target.architecture == machine_architecture() and not missing_features(
-        manifest.target.features
-    )
+    return reason_elsewhere(manifest) is None
+
+
+def reason_elsewhere(manifest: Manifest) -> str | None:
+    """Returns why this machine cannot run an artifact; None where it can."""
+    if manifest.target.kind == "cuda":
+        return missing_device(manifest.placement["cuda"]["architectures"])
+    target = manifest.target
+    if target.architecture != machine_architecture() or missing_features(target.features):
+        return "the code is for another CPU"
+    return None
 
 
 def compare_with_reference(

@@ -18,7 +18,7 @@ from ingot.compiler.agreement import (
     Runnable,
     compare_with_quantized,
     compare_with_reference,
-    runs_here,
+    reason_elsewhere,
 )
 from ingot.compiler.artifact_writer import (
     Content,
@@ -395,8 +395,8 @@ def _verified(
     """Runs the code against the reference; returns the manifest with what came out."""
     begin_stage("verify")
     found: dict[str, Any]
-    if not runs_here(manifest):
-        found = {"ran": False, "reason": "the code is for another CPU"}
+    if (elsewhere := reason_elsewhere(manifest)) is not None:
+        found = {"ran": False, "reason": elsewhere}
     else:
         with scratch_folder(path.parent) as folder:
             trial = folder / "trial.ingot"

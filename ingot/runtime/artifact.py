@@ -19,7 +19,7 @@ from ingot.runtime.alignment import ALIGNMENT, aligned_empty
 from ingot.runtime.archive import DamagedArchiveError, Entry, read_entries
 from ingot.runtime.cpu_features import machine_architecture, missing_features
 from ingot.runtime.leases import FixedMapping
-from ingot.runtime.manifest import MANIFEST_MEMBER, Manifest
+from ingot.runtime.manifest import CODE_MEMBER, MANIFEST_MEMBER, Manifest
 from ingot.runtime.stored_file import StoredFile
 from ingot.runtime.trust import LARGEST_SIGNATURES, SIGNATURES_MEMBER, TrustedKeys
 from ingot.runtime.typed_json import LARGEST_TEXT
@@ -195,6 +195,8 @@ class ArtifactReader:
             ArtifactError: The architecture differs or the CPU lacks features; says which.
         """
         target = self.manifest.target
+        if CODE_MEMBER not in self.manifest.members:
+            return  # What runs its regions says what it needs.
         if target.architecture != machine_architecture():
             raise ArtifactError(
                 f"{self.path} was compiled for {target.architecture}, this machine is "

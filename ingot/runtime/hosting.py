@@ -27,6 +27,7 @@ from ingot.runtime.profiling.event_sources import REGION
 
 # Module and function of each kind; imported when asked for, because each needs other packages.
 _MAKERS = {
+    "cuda": ("ingot.runtime.cuda.executor", "make_executors"),
     "npu": ("ingot.runtime.npu.executor", "make_executors"),
     "onnxruntime": ("ingot.runtime.onnxruntime.executor", "make_executors"),
 }

@@ -124,7 +124,7 @@ class RegionInfo:
     """A part of the model that something other than the artifact's code runs.
 
     Attributes:
-        executor: ``npu`` or ``onnxruntime``.
+        executor: ``cuda``, ``npu`` or ``onnxruntime``.
         nodes: Names of the source graph's nodes that it computes.
         inputs: What it reads, in order.
         outputs: What it makes, in order.

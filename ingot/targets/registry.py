@@ -11,9 +11,12 @@ import pydantic
 from ingot.errors import UsageError
 from ingot.targets.base import Target
 from ingot.targets.cpu.target import CpuTarget
+from ingot.targets.cuda.target import CudaTarget
 from ingot.targets.npu.target import NpuTarget
 
-TARGETS: dict[str, type[Target]] = {target.kind: target for target in (CpuTarget, NpuTarget)}
+TARGETS: dict[str, type[Target]] = {
+    target.kind: target for target in (CpuTarget, CudaTarget, NpuTarget)
+}
 
 
 def parse_target(spec: str | Mapping[str, Any]) -> Target:

@@ -28,7 +28,7 @@ def test_the_default_processor_is_this_machines() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("gpu", "no target is called 'gpu'; the targets are cpu, npu"),
+        ("gpu", "no target is called 'gpu'; the targets are cpu, cuda, npu"),
         ("cpu:mcp=znver4", "target cpu has no option 'mcp'; did you mean 'mcpu'?"),
         ("cpu:zzz=1", "target cpu has no option 'zzz'; valid: mcpu, threads"),
         ("cpu:threads", "'threads' is not KEY=VALUE"),

@@ -29,11 +29,11 @@ from ingot.targets.cpu.selection.selector import select_kernels
 from ingot.targets.cpu.serial_loops import serial_loops
 from ingot.targets.cpu.short_moves import move_bfloat16
 from ingot.targets.cpu.unfusable import keep_numbers_apart
-from ingot.targets.relax.allocations import bounded_allocations
 from ingot.targets.relax.checks import without_check_results
 from ingot.targets.relax.constants import fold_constants
 from ingot.targets.relax.interface import interface_of
 from ingot.targets.relax.legalization import LEGALIZATIONS
+from ingot.targets.relax.memory import plan_memory
 from ingot.targets.relax.outputs import copy_borrowed_outputs
 from ingot.targets.relax.program import make_program
 from ingot.targets.relax.regions import host_region_calls
@@ -205,27 +205,3 @@ def _planned(lowered: LoweredModule) -> tuple[tvm.IRModule, Program]:
     interface = interface_of(module["main"], list(lowered.weights))
     module = plan_memory(module)
     return module, make_program(module["main"], interface)
-
-
-@tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]
-def _bounded_allocations(module: tvm.IRModule, _: tvm.transform.PassContext) -> tvm.IRModule:
-    return bounded_allocations(module)
-
-
-def plan_memory(module: tvm.IRModule) -> tvm.IRModule:
-    """Returns a module whose ``main`` calls kernels and allocates what they need."""
-    return tvm.transform.Sequential(
-        [
-            relax.transform.ToNonDataflow(),
-            relax.transform.RemovePurityChecking(),
-            relax.transform.CallTIRRewrite(),
-            relax.transform.StaticPlanBlockMemory(),
-            relax.transform.LowerAllocTensor(),
-            _bounded_allocations,
-            relax.transform.KillAfterLastUse(),
-            relax.transform.LowerRuntimeBuiltin(),
-            relax.transform.ComputePrimValue(),
-            relax.transform.VMShapeLower(),
-            relax.transform.AttachGlobalSymbol(),
-        ]
-    )(module)

@@ -16,11 +16,12 @@ from onnx_ir.passes.common import ShapeInferencePass
 from tvm import relax, tirx
 
 from ingot.targets.cpu.kernels.writing.emission import FAMILY
-from ingot.targets.cpu.lowering import LoweredModule, lower_module, plan_memory
+from ingot.targets.cpu.lowering import LoweredModule, lower_module
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.cpu.tir_pipeline import TIR_PIPELINE
 from ingot.targets.relax.checks import without_check_results
 from ingot.targets.relax.importer import import_graph
+from ingot.targets.relax.memory import plan_memory
 from ingot.targets.relax.tvm_threads import use_threads
 from tests.targets.cpu.foreign_code import runs_here, translated
 

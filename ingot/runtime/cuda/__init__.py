@@ -1,0 +1,1 @@
+"""Running a model on an NVIDIA GPU: the driver by ctypes, the plan of an artifact, its launches."""

@@ -1,0 +1,1 @@
+"""The CUDA target: Relax, TVM's GPU schedule rules, and NVRTC."""
