@@ -21,12 +21,14 @@ def scheduled_kernels(module: tvm.IRModule, target: tvm.target.Target) -> Kernel
     Raises:
         CompilationError: A prim func cannot run on a GPU.
     """
-    ruled = _by_rules(module)
+    # A rule changes the module that it is given.
+    functions = dict(module.functions_items())
+    ruled = _by_rules(tvm.IRModule(dict(functions)))
     if (kernels := _kernels(ruled, target)) is not None:
         return kernels
-    for variable, function in ruled.functions_items():
+    for variable, function in list(ruled.functions_items()):
         if _kernels(tvm.IRModule({variable: function}), target) is None:
-            plain = tvm.IRModule({variable: module[variable]})
+            plain = tvm.IRModule({variable: functions[variable]})
             ruled[variable] = dlight.ApplyDefaultSchedule(dlight.gpu.Fallback())(plain)[variable]
     return generate_kernels(ruled, target)
 
