@@ -21,6 +21,8 @@ _MOST_ELEMENTS = 2**63 - 1
 # Of functions, which are inlined: thirty that call the next one twice would be a billion nodes.
 _MOST_NODES = 1_000_000
 _DEEPEST_CALLS = 100
+# Attributes state something for each dimension, or a word; what reads them does not expect more.
+_LONGEST_ATTRIBUTE = 65_536
 
 # Operands that hold a value for each dimension of something, so that their length is a rank.
 _PER_DIMENSION = {
@@ -234,6 +236,14 @@ def _check_attributes(node: onnx.NodeProto, name: str) -> None:
                 f"{name} is damaged: attribute {attribute.name[:_LONGEST_NAME]!r} of node "
                 f"{node.name[:_LONGEST_NAME]!r} ({node.op_type}) is of no type"
             )
+        if node.domain in ("", "ai.onnx") and node.op_type != "Constant":
+            length = len(attribute.ints) + len(attribute.floats) + len(attribute.strings)
+            if max(length, len(attribute.s)) > _LONGEST_ATTRIBUTE:
+                raise ModelError(
+                    f"{name} is damaged: attribute {attribute.name[:_LONGEST_NAME]!r} of node "
+                    f"{node.name[:_LONGEST_NAME]!r} ({node.op_type}) has "
+                    f"{max(length, len(attribute.s)):,} values, which no operator takes"
+                )
 
 
 def _check_ranks(node: onnx.NodeProto, lengths: dict[str, int], name: str) -> None:

@@ -134,3 +134,12 @@ def test_an_attribute_of_no_type_is_refused(kind) -> None:
         model = model_of(helper.make_node("F", ["x"], ["y"], domain="d"), functions=[function])
     with pytest.raises(ModelError, match=r"attribute 'axis' of node 'soft' \(Softmax\) is of no"):
         check_claims(model, "m")
+
+
+@pytest.mark.parametrize("value", [list(range(70_000)), [0.5] * 70_000, "i" * 70_000])
+def test_no_attribute_is_of_any_length(value) -> None:
+    node = helper.make_node("Einsum", ["x"], ["y"], "sum", long=value)
+    with pytest.raises(ModelError, match=r"attribute 'long' .* has 70,000 values, which no"):
+        check_claims(model_of(node), "m")
+    constant = helper.make_node("Constant", [], ["y"], "c", value_ints=list(range(70_000)))
+    check_claims(model_of(constant), "m")
