@@ -1,8 +1,9 @@
 """What Ingot does, from end to end, on the bundled model and real images.
 
-Compiles ``cifar_resnet`` for this CPU, as it is and quantized to INT8, and compares both with ONNX
-Runtime on 1,000 labelled images; compiles it for an NPU and runs it there, bit by bit, without
-the device; serves the quantized artifact and asks the server. What it made stays in a folder.
+Compiles ``cifar_resnet`` for this CPU, as it is and quantized to INT8, and lets a search find the
+best artifact; compares all of them with ONNX Runtime on 1,000 labelled images; compiles it for an
+NPU and runs it there, bit by bit, without the device; serves the best artifact and asks the server.
+What it made stays in a folder.
 
 Run it with ``make demo``, or: python -m examples.demo [FOLDER]
 """
@@ -24,9 +25,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 import ingot
+from ingot.cli.optimization import headline
 from ingot.client import Client
 from ingot.data import Dataset, open_dataset
 from ingot.models.catalog import ModelSource, resolve
+from ingot.report.variants import Variant
 
 _ACCELERATOR = "ethos-u55-256"
 _NPU_RECIPE = {
@@ -36,6 +39,7 @@ _NPU_RECIPE = {
     "target": f"npu:{_ACCELERATOR}",
 }
 _NPU_IMAGES = 20
+_SEARCH_SECONDS = 15.0
 
 
 class Steps:
@@ -70,8 +74,8 @@ class Steps:
         self._bar.stop()
 
 
-def compile_for_cpu(model: ModelSource, folder: Path, steps: Steps) -> Path:
-    """Compiles the model as it is and as INT8; returns the second artifact."""
+def compile_for_cpu(model: ModelSource, folder: Path, steps: Steps) -> None:
+    """Compiles the model as it is and as INT8."""
     steps.begin(f"1. Compile {model.name} for this CPU")
     for name, quantize in (("fp32", None), ("int8", "int8")):
         started = time.perf_counter()
@@ -88,15 +92,30 @@ def compile_for_cpu(model: ModelSource, folder: Path, steps: Steps) -> Path:
             f"{artifact.path}: {artifact.size / 1e6:.2f} MB in {seconds:.1f} s, "
             f"within {difference:.1e} of ONNX Runtime"
         )
-    return artifact.path
 
 
-def compare(model: ModelSource, data: Dataset, folder: Path, steps: Steps) -> Path:
+def optimize(model: ModelSource, data: Dataset, folder: Path, steps: Steps) -> Path:
+    """Finds the best artifact; returns it."""
+    steps.begin(f"2. Find the best for it, in {_SEARCH_SECONDS:.0f} s: ingot optimize")
+    found = ingot.optimize(
+        model.path,
+        folder / "best.ingot",
+        data,
+        calibration=model.default_calibration,
+        preprocessing=model.preprocessing,
+        time_budget=_SEARCH_SECONDS,
+        progress=steps.tell,
+    )
+    steps.found(headline(found.optimization))
+    return found.artifact.path
+
+
+def compare(model: ModelSource, best: Path, data: Dataset, folder: Path, steps: Steps) -> Path:
     """Compares what Ingot makes with ONNX Runtime; returns the report's page."""
-    steps.begin(f"2. Compare with ONNX Runtime, each in its own process, on {len(data):,} images")
+    steps.begin(f"3. Compare with ONNX Runtime, each in its own process, on {len(data):,} images")
     report = ingot.compare(
         model.path,
-        ["fp32", "int8"],
+        ["fp32", "int8", Variant.compiled(best)],
         data,
         calibration=model.default_calibration,
         name=model.name,
@@ -123,7 +142,7 @@ def compare(model: ModelSource, data: Dataset, folder: Path, steps: Steps) -> Pa
 
 def run_on_npu(model: ModelSource, data: Dataset, folder: Path, steps: Steps) -> None:
     """Compiles the model for an NPU and runs images as the NPU would."""
-    steps.begin(f"3. The same model for an NPU, Arm {_ACCELERATOR}, which need not be there")
+    steps.begin(f"4. The same model for an NPU, Arm {_ACCELERATOR}, which need not be there")
     artifact = ingot.compile(
         model.path,
         folder / "cifar_resnet_npu.ingot",
@@ -149,7 +168,7 @@ def run_on_npu(model: ModelSource, data: Dataset, folder: Path, steps: Steps) ->
 
 def serve(artifact: Path, data: Dataset, steps: Steps) -> None:
     """Serves an artifact and asks the server about an image."""
-    steps.begin(f"4. Serve it: ingot serve {artifact}")
+    steps.begin(f"5. Serve it: ingot serve {artifact}")
     with _server(artifact) as url, Client(url) as client:
         example = data[0]
         image = np.asarray(next(iter(example.inputs[0].values())))
@@ -185,10 +204,11 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     steps = Steps()
     try:
-        artifact = compile_for_cpu(model, folder, steps)
-        page = compare(model, data, folder, steps)
+        compile_for_cpu(model, folder, steps)
+        best = optimize(model, data, folder, steps)
+        page = compare(model, best, data, folder, steps)
         run_on_npu(model, data, folder, steps)
-        serve(artifact, data, steps)
+        serve(best, data, steps)
     finally:
         steps.end()
     steps.begin(f"The report: {page.resolve()}")

@@ -64,13 +64,14 @@ def test_compare_recipes(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_demo(tmp_path: Path) -> None:
     printed = run("demo.py", tmp_path)
-    for variant in ("ONNX Runtime fp32", "Ingot fp32", "Ingot int8"):
+    for variant in ("ONNX Runtime fp32", "Ingot fp32", "Ingot int8", "Ingot best"):
         assert re.search(rf"{variant} +9\d\.\d\d % ", printed), variant
     assert "100.0% of the multiply-adds run on it" in printed
     assert re.search(r"(1[89]|20) of 20 images right", printed)
     assert "says class 5, and 5 is right" in printed
     assert f"The report: {tmp_path / 'demo' / 'report.html'}" in printed
     assert files(tmp_path / "demo") == [
+        "best.ingot",
         "cifar_resnet_fp32.ingot",
         "cifar_resnet_int8.ingot",
         "cifar_resnet_npu.ingot",
