@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 # Weight of the latest batch of a size.
 _WEIGHT = 0.1
+# The same of one that was faster: nothing makes a batch too fast, much makes it too slow.
+_WEIGHT_OF_FASTER = 0.3
 # A batch that was interrupted counts as no more than so many usual ones: the mean then stays within
 # what a row has to be cheaper by.
 _MOST_TIMES = 1.25
@@ -19,10 +21,12 @@ _MOST_TIMES = 1.25
 _PAYS = 0.05
 # Batches of a size before its mean is believed: fewer may all have been interrupted.
 _BELIEVED = 3
-# One batch of so many has another size than the best one, to learn what that takes: rarely, and
-# often as long as nothing is known of it.
-_PROBE_EVERY = 32
-_PROBE_UNKNOWN_EVERY = 4
+# Rows between batches of another size than the best one, by that size. Their requests wait longer:
+# below one of a hundred, they do not decide the 99th percentile. Of what is unknown they may.
+_BETWEEN_PROBES = 200
+_BETWEEN_UNKNOWN = 4
+# One batch of so many that would be filled up is not.
+_BETWEEN_PADDINGS = 32
 
 
 class _Mean:
@@ -39,7 +43,8 @@ class _Mean:
             return
         taken = min(seconds, _MOST_TIMES * self.seconds)
         # The plain mean of the first ones: the very first is of a model that was never run.
-        self.seconds += max(_WEIGHT, 1 / self.count) * (taken - self.seconds)
+        weight = _WEIGHT_OF_FASTER if taken < self.seconds else _WEIGHT
+        self.seconds += max(weight, 1 / self.count) * (taken - self.seconds)
 
     @property
     def believed(self) -> bool:
@@ -66,7 +71,9 @@ class PayingRows:
         self._preferred = sorted(size for size in set(preferred) if size <= most)
         self._of_row = {size: _Mean() for size in self._sizes}
         self._of_batch: dict[int, _Mean] = {}
-        self._batches = 0
+        self._since_probe = 0
+        self._probes = 0
+        self._paddings = 0
 
     def add(self, rows: int, seconds: float) -> None:
         """Takes in a batch that ran."""
@@ -93,17 +100,23 @@ class PayingRows:
             waiting: Rows that could be joined.
         """
         paying = self.rows
-        others = [size for size in self._sizes if size <= waiting and size != paying]
         # Where fewer wait than pay, batches are of other sizes by themselves.
-        if waiting < paying or not others:
+        if waiting < paying or not self._of_row[paying].believed:
             return paying
-        self._batches += 1
+        others = [size for size in self._sizes if size <= waiting and size != paying]
         unknown = [size for size in others if not self._of_row[size].believed]
+        between = _BETWEEN_PROBES
         if unknown:
-            return paying if self._batches % _PROBE_UNKNOWN_EVERY else unknown[-1]
-        if self._batches % _PROBE_EVERY:
+            others, between = unknown[:1], _BETWEEN_UNKNOWN
+        if not others:
             return paying
-        return others[self._batches // _PROBE_EVERY % len(others)]
+        probed = others[self._probes % len(others)]
+        if self._since_probe < between * probed:
+            self._since_probe += paying
+            return paying
+        self._since_probe = 0
+        self._probes += 1
+        return probed
 
     def padded(self, rows: int) -> int:
         """To how many rows a batch is filled up: a preferred size, if that was faster."""
@@ -114,8 +127,8 @@ class PayingRows:
         plain = self._of_batch.get(rows)
         if full is None or plain is None or not (full.believed and plain.believed):
             return rows
-        self._batches += 1
-        if full.seconds < plain.seconds * (1 - _PAYS) and self._batches % _PROBE_EVERY:
+        self._paddings += 1
+        if full.seconds < plain.seconds * (1 - _PAYS) and self._paddings % _BETWEEN_PADDINGS:
             return self._preferred[place]
         return rows
 
