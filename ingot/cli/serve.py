@@ -59,6 +59,12 @@ def serve(
     access_log: Annotated[
         str | None, typer.Option(help="A file that gets a line of JSON a request; -: here.")
     ] = None,
+    trace_rate: Annotated[
+        float | None, typer.Option(help="Share of requests to trace, 0 to 1. [0]")
+    ] = None,
+    trace_folder: Annotated[
+        Path | None, typer.Option(help="A folder for the traces; `ingot trace` reads them.")
+    ] = None,
     shared_memory: Annotated[
         bool | None,
         typer.Option("--shared-memory", help="Let clients here hand over tensors in /dev/shm."),

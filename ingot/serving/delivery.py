@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ingot.serving.batching.queueing import Ticket
 from ingot.serving.models.repository import Repository
 from ingot.serving.models.served_model import ServedModel
+from ingot.serving.request_traces import RequestTraces
 from ingot.serving.requests import Cause, InferenceRequest, Outcome, RefusedError
 
 Array = npt.NDArray[Any]
@@ -28,13 +29,17 @@ class Delivery:
         under_way: Requests that have no answer yet.
     """
 
-    def __init__(self, repository: Repository, most: int) -> None:
+    def __init__(
+        self, repository: Repository, most: int, traces: RequestTraces | None = None
+    ) -> None:
         """Belongs to the loop that runs.
 
         Args:
             repository: Where models are found.
             most: Most requests under way; beyond it they are refused.
+            traces: What takes traces of some of them; None takes none.
         """
+        self._traces = traces
         self._repository = repository
         self._most = most
         self._loop = asyncio.get_running_loop()
@@ -81,6 +86,10 @@ class Delivery:
         finally:
             self.under_way -= 1
             model.counts.answered(succeeded, time.monotonic() - ticket.arrived)
+        if self._traces is not None and self._traces.samples():
+            # Called when the loop gets to something else: the answer is written then.
+            add, woken = self._traces.add, time.monotonic()
+            self._loop.call_soon(add, ticket, model.name, model.version, outcome, woken)
         if isinstance(outcome, RefusedError):
             raise outcome
         return model, outcome

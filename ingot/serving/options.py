@@ -77,6 +77,8 @@ class ServerOptions(pydantic.BaseModel):
         certificate: A file with the TLS certificate; with ``key`` HTTP and gRPC are encrypted.
         key: A file with its private key.
         access_log: A file that gets a line of JSON for each request; ``-`` is standard output.
+        trace_rate: Share of the requests whose stages are traced, 0 to 1.
+        trace_folder: The folder that gets the traces.
         shared_memory: Whether clients on this machine may hand over tensors in shared memory.
         drain_seconds: How long requests under way may take when the server ends.
         default: How models are served that have no section of their own.
@@ -96,6 +98,8 @@ class ServerOptions(pydantic.BaseModel):
     certificate: Path | None = None
     key: Path | None = None
     access_log: str | None = None
+    trace_rate: float = pydantic.Field(default=0.0, ge=0, le=1)
+    trace_folder: Path | None = None
     shared_memory: bool = False
     drain_seconds: float = pydantic.Field(default=30.0, ge=0)
     default: ModelOptions = ModelOptions()
@@ -134,6 +138,8 @@ def server_options(given: Mapping[str, Any], file: Path | None = None) -> Server
         model.policy()
     if (options.certificate is None) != (options.key is None):
         raise UsageError("TLS needs both a certificate and a key")
+    if options.trace_rate and options.trace_folder is None:
+        raise UsageError("traces of requests (trace_rate) need a folder: trace_folder")
     return options
 
 

@@ -21,6 +21,7 @@ from ingot.serving.http.application import HttpApplication
 from ingot.serving.http.connection import BoundedConnection
 from ingot.serving.models.repository import Repository, named_artifacts
 from ingot.serving.options import ServerOptions
+from ingot.serving.request_traces import RequestTraces
 from ingot.serving.shared_memory import SharedMemory
 
 _BACKLOG = 1024
@@ -43,6 +44,7 @@ class Server:
         grpc_port: The port for gRPC, once it has started; None without.
         log: The access log.
         memory: The shared memory that clients registered.
+        traces: What takes traces of requests; None where none are asked for.
     """
 
     def __init__(self, options: ServerOptions) -> None:
@@ -57,6 +59,9 @@ class Server:
         self.grpc_port: int | None = None
         _require_folder(options.repository)
         self.log = AccessLog(options.access_log)
+        self.traces: RequestTraces | None = None
+        if options.trace_rate and options.trace_folder is not None:
+            self.traces = RequestTraces(options.trace_rate, options.trace_folder)
         self.memory = SharedMemory(allowed=options.shared_memory)
         self.repository = Repository(
             options.of_model,
@@ -116,6 +121,8 @@ class Server:
             self._socket.close()
             self.repository.close()
             self.log.close()
+            if self.traces is not None:
+                self.traces.close()
             self.memory.unregister()
 
 
@@ -140,7 +147,7 @@ class _Serving(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         server, options = self._server, self._server.options
-        delivery = Delivery(server.repository, options.max_requests)
+        delivery = Delivery(server.repository, options.max_requests, server.traces)
         server.application.delivery = delivery
         if options.grpc_port >= 0:
             servicer = Servicer(server.repository, delivery, options, server.log, server.memory)

@@ -23,6 +23,8 @@ class Ticket:
         answered: Called once, with the outcome, on the thread that ran it.
         arrived: When it came, by ``time.monotonic``.
         started: When its batch began to run; 0 while it waits.
+        ran_from: When the model began to run, with its batch joined; 0 before.
+        ran_until: When it had run; 0 before.
         cancelled: Whether nobody waits for it any more.
     """
 
@@ -32,6 +34,8 @@ class Ticket:
     answered: Callable[[Ticket, Outcome], None]
     arrived: float = dataclasses.field(default_factory=time.monotonic)
     started: float = 0.0
+    ran_from: float = 0.0
+    ran_until: float = 0.0
     cancelled: bool = False
 
 

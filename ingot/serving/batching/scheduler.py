@@ -267,9 +267,7 @@ class Scheduler:
         padded = self._rows_to_pad_to(tickets[0].key, sum(rows))
         begin, succeeded = self._clock(), True
         try:
-            outcomes: list[Outcome] = list(
-                self._results([ticket.request.inputs for ticket in tickets], rows, padded)
-            )
+            outcomes: list[Outcome] = list(self._results(tickets, rows, padded))
         except Exception as error:  # noqa: BLE001  # clients wait for an answer
             succeeded = False
             if len(tickets) == 1 or isinstance(error, RefusedError):
@@ -290,17 +288,22 @@ class Scheduler:
                 self._paying_of(tickets[0].key).add(ran, self._clock() - begin)
 
     def _results(
-        self, requests: Sequence[Mapping[str, Array]], rows: Sequence[int], padded: int | None
+        self, tickets: Sequence[Ticket], rows: Sequence[int], padded: int | None
     ) -> list[dict[str, Array]]:
-        batch = self._joiner.join(requests, rows, padded)
-        return self._joiner.part(self._run(batch), rows)
+        batch = self._joiner.join([ticket.request.inputs for ticket in tickets], rows, padded)
+        begin = self._clock()
+        outputs = self._run(batch)
+        end = self._clock()
+        for ticket in tickets:
+            ticket.ran_from, ticket.ran_until = begin, end
+        return self._joiner.part(outputs, rows)
 
     def _one_by_one(self, tickets: Sequence[Ticket]) -> list[Outcome]:
         """Each request alone, so that only what fails alone has failed."""
         outcomes: list[Outcome] = []
         for ticket in tickets:
             try:
-                outcomes += self._results([ticket.request.inputs], [ticket.rows], self._padded)
+                outcomes += self._results([ticket], [ticket.rows], self._padded)
             except Exception as error:  # noqa: BLE001  # as above
                 outcomes.append(_failure(error))
         return outcomes
