@@ -25,7 +25,8 @@ def check_operands(model: ir.Model, name: str) -> None:
     Raises:
         ModelError: One is missing, or has no element, or several; names the node.
     """
-    opset = model.opset_imports.get("", 0)
+    # A version beyond what this onnx knows, or no number of one, is objected to elsewhere.
+    opset = max(1, min(model.opset_imports.get("", 1), onnx.defs.onnx_opset_version()))
     for graph in model.graphs():
         for node in graph:
             if node.domain:

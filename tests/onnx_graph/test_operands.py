@@ -6,6 +6,7 @@ import pytest
 
 from ingot.compiler.ingest import ingest
 from ingot.errors import ModelError
+from ingot.onnx_graph.operands import check_operands
 from tests.graphs import parse
 
 LOOP = """<ir_version: 10, opset_import: ["":20]>
@@ -56,3 +57,10 @@ def test_an_operand_that_is_left_out() -> None:
     with pytest.raises(ModelError, match=r"\(Einsum\) needs its input 0, which is left out"):
         ingest(parse(EINSUM))
     assert ingest(parse(CLIP)).samples
+
+
+@pytest.mark.parametrize("version", [2**40, -(2**40), 0])
+def test_a_version_that_does_not_exist(version: int) -> None:
+    model = parse(CLIP)
+    model.opset_imports[""] = version
+    check_operands(model, "m")
