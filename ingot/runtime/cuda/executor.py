@@ -9,12 +9,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ingot.errors import ArtifactError, DeviceError
+from ingot.errors import ArtifactError, DeviceError, InputError
 from ingot.runtime.artifact import ArtifactReader
 from ingot.runtime.cuda.architecture import best_architecture
 from ingot.runtime.cuda.device import require_device
 from ingot.runtime.cuda.driver import DeviceContext, DeviceFacts, Driver
-from ingot.runtime.cuda.plan import ARENA, WEIGHTS, Buffer, Launch, Plan, code_member, plan_member
+from ingot.runtime.cuda.plan import (
+    ARENA,
+    WEIGHTS,
+    Buffer,
+    Check,
+    Launch,
+    Plan,
+    code_member,
+    plan_member,
+)
 from ingot.runtime.manifest import RegionInfo, TensorSpec
 
 Array = npt.NDArray[Any]
@@ -65,9 +74,12 @@ class CudaExecutor:
         """Runs the region once; see :class:`ingot.runtime.hosting.Executor`.
 
         Raises:
+            InputError: A value is out of its range; nothing has run then.
             DeviceError: The device fails; says what the driver says.
         """
         plan, context = self._plan, self._context
+        for check in plan.checks:
+            _require_bounds(check, inputs[check.input])
         context.use()
         for buffer, value in zip(plan.inputs, inputs, strict=True):
             self._upload(buffer, value)
@@ -110,6 +122,15 @@ class CudaExecutor:
         first = ctypes.addressof(values)
         size = ctypes.sizeof(ctypes.c_uint64)
         return (ctypes.c_void_p * count)(*range(first, first + size * count, size)), values
+
+
+def _require_bounds(check: Check, values: Array) -> None:
+    if not values.size:
+        return
+    least, most = int(values.min()), int(values.max())
+    if least < check.low or most >= check.high:
+        worst = most if most >= check.high else least
+        raise InputError(check.message.format(worst, check.low, check.high, check.high - 1))
 
 
 def _sizes(spec: TensorSpec) -> tuple[int, ...]:

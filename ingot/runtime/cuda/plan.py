@@ -83,6 +83,23 @@ class Constant:
 
 
 @dataclasses.dataclass(frozen=True)
+class Check:
+    """A check of an input of integers, made before anything is copied.
+
+    Attributes:
+        input: Its number.
+        low: What each value is at least.
+        high: What each value is below.
+        message: What is wrong otherwise, with places for the value, the bounds and ``high - 1``.
+    """
+
+    input: int
+    low: int
+    high: int
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Plan:
     """The launches of a region.
 
@@ -95,6 +112,7 @@ class Plan:
         outputs: Where its outputs are found.
         weights: What is copied to the block of weights.
         constants: What is copied to the arena once.
+        checks: Checks of the inputs.
         kernels: Names of the kernels.
         launches: In order.
     """
@@ -107,6 +125,7 @@ class Plan:
     outputs: tuple[Buffer, ...]
     weights: tuple[Weight, ...]
     constants: tuple[Constant, ...]
+    checks: tuple[Check, ...]
     kernels: tuple[str, ...]
     launches: tuple[Launch, ...]
 
@@ -141,6 +160,9 @@ class Plan:
         buffers += [weight.buffer for weight in self.weights]
         buffers += [constant.buffer for constant in self.constants]
         pieces = [(buffer.address, buffer.size) for buffer in buffers]
+        for check in self.checks:
+            if not 0 <= check.input < len(self.inputs):
+                raise ValueError(f"there is no input {check.input} to check")
         for launch in self.launches:
             if not 0 <= launch.kernel < len(self.kernels):
                 raise ValueError(f"there is no kernel {launch.kernel}")

@@ -11,6 +11,7 @@ from tvm import relax, tirx
 
 from ingot.runtime.cuda.plan import Plan
 from ingot.runtime.interface import Tensor
+from ingot.targets.cuda.checks import checked_bounds
 from ingot.targets.cuda.planning import make_plan
 from ingot.targets.cuda.schedules import scheduled_kernels
 from ingot.targets.relax.checks import without_check_results
@@ -78,10 +79,20 @@ def lower_module(module: tvm.IRModule, architectures: tuple[str, ...]) -> Lowere
                 if isinstance(function, tirx.PrimFunc) and variable.name_hint in program.kernels
             }
         )
-        kernels = scheduled_kernels(called, target)
+        checks = {
+            variable.name_hint: bounds
+            for variable, function in called.functions_items()
+            if (bounds := checked_bounds(variable.name_hint, function)) is not None
+        }
+        launched = {
+            variable: function
+            for variable, function in called.functions_items()
+            if variable.name_hint not in checks
+        }
+        kernels = scheduled_kernels(tvm.IRModule(launched), target)
     tensors = [*interface.inputs, *interface.outputs]
     plan = make_plan(
-        program, kernels.hosts, weights, lambda at: _bytes(tensors[at]), architectures
+        program, kernels.hosts, checks, weights, lambda at: _bytes(tensors[at]), architectures
     )  # fmt: skip
     return LoweredRegion(kernels.source, plan, weights)
 

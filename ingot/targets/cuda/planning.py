@@ -15,12 +15,14 @@ from ingot.runtime.cuda.plan import (
     WEIGHTS,
     Address,
     Buffer,
+    Check,
     Constant,
     Launch,
     Plan,
     Weight,
 )
 from ingot.runtime.program import Argument, Op, Program
+from ingot.targets.cuda.checks import Bounds
 from ingot.targets.cuda.kernels import HostPart
 
 # How many operands each instruction has that a program of fixed sizes consists of; for the others
@@ -76,6 +78,7 @@ def _aligned(size: int) -> int:
 def make_plan(
     program: Program,
     hosts: Mapping[str, HostPart],
+    checks: Mapping[str, Bounds],
     weights: Mapping[str, npt.NDArray[np.generic]],
     sizes: Callable[[int], int],
     architectures: Sequence[str],
@@ -85,6 +88,7 @@ def make_plan(
     Args:
         program: The program; its tensors are the inputs, then the weights.
         hosts: How each prim func launches its kernels.
+        checks: The prim funcs that check an input instead.
         weights: The weights in the program's order.
         sizes: The bytes of an input or output of the interface: inputs first, then outputs.
         architectures: What there will be machine code for.
@@ -92,7 +96,7 @@ def make_plan(
     Raises:
         CompilationError: Sizes or the instructions that are executed depend on data.
     """
-    return _Planner(program, hosts, weights, sizes).plan(tuple(architectures))
+    return _Planner(program, hosts, checks, weights, sizes).plan(tuple(architectures))
 
 
 class _Planner:
@@ -100,11 +104,14 @@ class _Planner:
         self,
         program: Program,
         hosts: Mapping[str, HostPart],
+        checks: Mapping[str, Bounds],
         weights: Mapping[str, npt.NDArray[np.generic]],
         sizes: Callable[[int], int],
     ) -> None:
         self._program = program
         self._hosts = hosts
+        self._bounds = checks
+        self._checks: list[Check] = []
         self._sizes = sizes
         self._arena, self._weights = Space(), Space()
         self._storages: dict[int, Buffer] = {}
@@ -144,6 +151,7 @@ class _Planner:
             outputs=outputs,
             weights=self._placed,
             constants=self._constants,
+            checks=tuple(self._checks),
             kernels=tuple(self._kernels),
             launches=tuple(self._launches),
         )
@@ -175,7 +183,20 @@ class _Planner:
     def _take(self, storage: int, size: int) -> None:
         self._storages[storage] = Buffer((ARENA, self._arena.take(size)), size)
 
+    def _check(self, bounds: Bounds, tensor: int) -> None:
+        address = self._tensors[tensor]
+        for at, buffer in enumerate(self._inputs):
+            if buffer.address == address:
+                self._checks.append(Check(at, bounds.low, bounds.high, bounds.message))
+                return
+        raise CompilationError(
+            f"values that are computed would have to be checked on the GPU: {bounds.message}"
+        )
+
     def _call(self, name: str, words: Sequence[int]) -> None:
+        if name in self._bounds:
+            self._check(self._bounds[name], words[1])
+            return
         host = self._hosts[name]
         if any(kind != Argument.TENSOR for kind in words[::2]):
             raise CompilationError(f"{name} takes sizes that are not fixed")

@@ -15,7 +15,7 @@ from tvm.tirx import stmt as statements
 from ingot.errors import InputError
 from ingot.targets.relax.expressions import Size, as_expression, shape_of, substituted, variables
 
-_REFUSE = "ingot.refuse"  # of the runtime's library
+REFUSE = "ingot.refuse"  # of the runtime's library
 # TVM's kind of operator that fusion leaves alone.
 _OPAQUE = 8
 
@@ -26,7 +26,7 @@ def _refuse(message: str, *values: int) -> None:
 
 # For kernels that the compiler runs itself, as when it folds constants.
 tvm_ffi.register_error(InputError.__name__, InputError)
-tvm_ffi.register_global_func(_REFUSE, _refuse, override=True)
+tvm_ffi.register_global_func(REFUSE, _refuse, override=True)
 
 # Elements from which on a copy is shared between threads.
 _SHARED = 1 << 16
@@ -75,7 +75,7 @@ class LoopFunction:
         """
         node = self.node.replace("{", "{{").replace("}", "}}")
         text = f"{node}: {message}" if node else message
-        call = statements.Evaluate(tirx.call_packed(_REFUSE, text, *values))
+        call = statements.Evaluate(tirx.call_packed(REFUSE, text, *values))
         return statements.IfThenElse(failed, call, None)
 
     def call(

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from ingot.errors import ArtifactError
-from ingot.runtime.cuda.plan import ARENA, WEIGHTS, Buffer, Constant, Launch, Plan, Weight
+from ingot.runtime.cuda.plan import ARENA, WEIGHTS, Buffer, Check, Constant, Launch, Plan, Weight
 
 _PLAN = Plan(
     version=1,
@@ -19,6 +19,7 @@ _PLAN = Plan(
     outputs=(Buffer((ARENA, 256), 64),),
     weights=(Weight("w", Buffer((WEIGHTS, 0), 256)),),
     constants=(Constant(Buffer((ARENA, 64), 3), "AAAA"),),
+    checks=(Check(0, -5, 5, "index {0} is outside of {2} entries"),),
     kernels=("k",),
     launches=(Launch(0, (1, 1, 1), (64, 1, 1), 0, ((ARENA, 0), (WEIGHTS, 0), (ARENA, 256))),),
 )
@@ -35,6 +36,7 @@ def test_a_plan_is_what_was_written() -> None:
         ({"arena": 300}, "64 bytes at 256 are outside of block 0"),
         ({"inputs": (Buffer((ARENA, -1), 4),)}, "4 bytes at -1 are outside of block 0"),
         ({"outputs": (Buffer((2, 0), 4),)}, "are outside of block 2"),
+        ({"checks": (Check(1, 0, 1, ""),)}, "there is no input 1 to check"),
         ({"kernels": ()}, "there is no kernel 0"),
         ({"launches": (Launch(0, (1, 1, 1), (0, 1, 1), 0, ()),)}, "cannot be launched so"),
         ({"launches": (Launch(0, (1, 1, 1), (1, 1, 1), 0, ((WEIGHTS, 256),)),)}, "are outside"),

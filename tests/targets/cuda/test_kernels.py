@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import parser
 
+from ingot.errors import InputError
 from tests.conftest import small_network
 from tests.targets.cuda.conftest import Run, reference
 
@@ -87,3 +88,23 @@ def test_a_network_computes_what_onnx_runtime_does(run: Run) -> None:
     found = run(model, inputs)
     for name, expected in reference(model, inputs).items():
         np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-5)
+
+
+def _embedding() -> onnx.ModelProto:
+    return parser.parse_model(
+        '<ir_version: 10, opset_import: ["": 21]> net (int64[1,7] ids) => (float[1,7,2] y) '
+        "<float[3,2] table = {0.0, 1.0, 2.0, 3.0, 4.0, 5.0}> { y = Gather(table, ids) }"
+    )
+
+
+def test_indices_are_counted_from_either_end(run: Run) -> None:
+    model, ids = _embedding(), np.array([[0, 2, 1, -1, -3, 2, 0]])
+    np.testing.assert_array_equal(
+        run(model, {"ids": ids})["y"], reference(model, {"ids": ids})["y"]
+    )
+
+
+@pytest.mark.parametrize("index", [3, -4])
+def test_an_index_out_of_range_is_refused_before_a_launch(index: int, run: Run) -> None:
+    with pytest.raises(InputError, match=f"index {index} is outside of 3 entries"):
+        run(_embedding(), {"ids": np.array([[0, 2, 1, index, 0, 0, 0]])})
