@@ -125,7 +125,10 @@ def optimize(
         workplace = Workplace(Path(scratch if state is None else state))
         machine = machine_facts().cpu
         candidates = Candidates(subject, workplace, settings, machine, progress)
-        result = Tournament(start, candidates, subject, rules, progress).run(steps)
+        in_float = None
+        if start.precision != "fp32":
+            in_float = Recipe(shapes=start.shapes)
+        result = Tournament(start, candidates, subject, rules, progress, in_float).run(steps)
         found = _record(result, rules, start, subject, settings, machine, notes)
         return Optimized(_write(result.best.candidate, found, path), found)
 
@@ -143,6 +146,8 @@ def _steps(
         return guard_steps(plan)
     arithmetic = parse_target(plan.target).arithmetic
     calibrated = subject.calibration is not None
+    if arithmetic.integers.every_edge:
+        plan = plan.computed_in("int8")
 
     def refine(measured: Mapping[str, Any]) -> list[Step]:
         return mixed_steps(measured, arithmetic, always=by_layer)

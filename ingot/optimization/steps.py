@@ -13,6 +13,8 @@ from ingot.compiler.recipe import PruneOptions, Recipe
 _OPTIONAL_GROUPS = ("fusion", "pruning", "quantization", "precision")
 PRUNED_RATIOS = (0.1, 0.2, 0.3, 0.5)
 """Parts of the parameters that are tried, the least first."""
+# Of each four input channels two, as hardware skips them.
+_PATTERN = "2:4"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +76,10 @@ def search_steps(
         refine: From what was measured of the artifact in 8 bits, steps between it and float.
     """
     steps = []
+    if arithmetic.integers.every_edge:
+        # It has no float arithmetic: the reference is in 8 bits already, and zeros in a pattern
+        # may be skipped.
+        return [*_pruning(ratios), Step(f"prune {_PATTERN}", "pruning", _zeros)]
     if arithmetic.integers.treatments and calibrated:
         whole = Step("int8", "precision", lambda recipe: recipe.computed_in("int8"), then=refine)
         steps.append(whole)
@@ -83,6 +89,11 @@ def search_steps(
     kinds = sorted(("bf16", "fp16"), key=lambda kind: kind not in arithmetic.sixteen_bits)
     for kind in kinds:
         steps.append(Step(kind, "precision", _in_sixteen_bits(kind)))
+    return [*steps, *_pruning(ratios)]
+
+
+def _pruning(ratios: Sequence[float]) -> list[Step]:
+    steps = []
     before = None
     for ratio in sorted(ratios):
         name = f"prune {100 * ratio:g} %"
@@ -144,6 +155,10 @@ def _held_to(budget: float) -> Callable[[Recipe], Recipe]:
 def _in_sixteen_bits(kind: str) -> Callable[[Recipe], Recipe]:
     name = cast(Literal["bf16", "fp16"], kind)
     return lambda recipe: recipe.computed_in(name)
+
+
+def _zeros(recipe: Recipe) -> Recipe:
+    return recipe.model_copy(update={"prune": PruneOptions(pattern=_PATTERN)})
 
 
 def _pruned(ratio: float) -> Callable[[Recipe], Recipe]:

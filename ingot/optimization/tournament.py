@@ -19,7 +19,7 @@ from ingot.compiler.accuracy.judgement import Judgement
 from ingot.compiler.accuracy.judging import judge
 from ingot.compiler.optimization_record import Decision, Goal, SpeedFound, StepTrial
 from ingot.compiler.recipe import Recipe
-from ingot.errors import DataError, IngotError
+from ingot.errors import IngotError
 from ingot.optimization.candidates import Candidate, Candidates
 from ingot.optimization.steps import Kept, Step, recipe_of, with_step
 from ingot.optimization.subject import Subject
@@ -94,9 +94,25 @@ class Tournament:
     """
 
     def __init__(
-        self, start: Recipe, candidates: Candidates, subject: Subject, rules: Rules, tell: Progress
+        self,
+        start: Recipe,
+        candidates: Candidates,
+        subject: Subject,
+        rules: Rules,
+        tell: Progress,
+        in_float: Recipe | None = None,
     ) -> None:
-        """Takes the recipe of the reference, who makes candidates, the data, and the rules."""
+        """Takes what decides.
+
+        Args:
+            start: The recipe of the reference.
+            candidates: Who makes candidates and measures them.
+            subject: The data.
+            rules: What a step is held to.
+            tell: Told of each step.
+            in_float: What accuracy is compared with, where the reference is not in float itself.
+        """
+        self._in_float = in_float
         self._start, self._candidates, self._subject = start, candidates, subject
         self._rules, self._tell = rules, tell
         self.trials: list[StepTrial] = []
@@ -112,12 +128,18 @@ class Tournament:
             IngotError: The reference itself cannot be compiled or run.
         """
         reference = self._candidates.compile(self._start.name, self._start)
-        leaders = [Standing(reference, {})]
+        accuracy = None
+        if self._in_float is not None and self._subject.metric is not None:
+            self._truth = self._candidates.compile("float", self._in_float)
+            accuracy = self._judge(reference, self._truth)
+        else:
+            self._truth = reference
+        leaders = [Standing(reference, {}, accuracy)]
         waiting = list(steps)
         while waiting:
             step = waiting.pop(0)
             self._tell(f"step {step.name}, {len(waiting)} after it", 0, 0)
-            if found := self._try(step, leaders[-1], reference):
+            if found := self._try(step, leaders[-1]):
                 leaders.append(found)
             waiting[:0] = self._next.pop(step.name, ())
         speed = None
@@ -129,7 +151,7 @@ class Tournament:
             speed = None
         return Result(reference, leaders[-1], speed, tuple(self.trials))
 
-    def _try(self, step: Step, best: Standing, reference: Candidate) -> Standing | None:
+    def _try(self, step: Step, best: Standing) -> Standing | None:
         """Tries one step; returns who leads with it, or None and notes why not."""
         kept = with_step(best.kept, step)
         if reason := self._why_not(step):
@@ -145,7 +167,7 @@ class Tournament:
             if candidate.manifest.members == best.candidate.manifest.members:
                 self._note(step, kept, "rejected", "it changes nothing", **facts)
                 return None
-            accuracy = self._judge(step, candidate, reference)
+            accuracy = self._judge(candidate, self._truth)
             facts["accuracy"] = accuracy
             if accuracy is not None and not accuracy.within:
                 self._out.add(step.name)
@@ -176,14 +198,12 @@ class Tournament:
             return "without labelled data nobody knows what it costs in accuracy: give --data"
         return ""
 
-    def _judge(self, step: Step, candidate: Candidate, reference: Candidate) -> Judgement | None:
-        """What a candidate costs; None where nobody can tell, as no step may cost anything."""
+    def _judge(self, candidate: Candidate, truth: Candidate) -> Judgement | None:
+        """What a candidate costs; None without labels, where only what costs nothing is tried."""
         metric, data = self._subject.metric, self._subject.data
         if metric is None or data is None:
-            if step.lossy:
-                raise DataError("accuracy is judged on labelled data: give it with --data")
             return None
-        answers = [self._candidates.answers(one, metric) for one in (candidate, reference)]
+        answers = [self._candidates.answers(one, metric) for one in (candidate, truth)]
         return judge(metric, answers[0], answers[1], data.labels, self._rules.budget)
 
     def _pays(self, candidate: Candidate, best: Candidate) -> tuple[bool, str, SpeedFound | None]:

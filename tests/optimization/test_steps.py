@@ -1,8 +1,10 @@
 """What may be done to a recipe."""
 
+import dataclasses
+
 import pytest
 
-from ingot.arithmetic import Arithmetic
+from ingot.arithmetic import FLOAT_EPILOGUES, Arithmetic
 from ingot.compiler.recipe import NAMED_RECIPES, PruneOptions, Recipe
 from ingot.optimization.steps import guard_steps, recipe_of, search_steps, with_step
 
@@ -51,3 +53,10 @@ def test_one_step_alone_stays_where_it_was():
     names = [spec.name for spec in quantization.apply(bare).passes]
     assert names == ["cleanup", "cleanup", "quantization"]
     assert [spec.name for spec in fusion.apply(bare).passes] == ["cleanup", "fusion", "cleanup"]
+
+
+def test_a_machine_without_float_arithmetic_is_only_pruned_for():
+    integers = dataclasses.replace(FLOAT_EPILOGUES, every_edge=True)
+    steps = search_steps(Arithmetic(integers=integers), 0.5, calibrated=True, ratios=[0.1])
+    assert [step.name for step in steps] == ["prune 10 %", "prune 2:4"]
+    assert steps[1].apply(NAMED_RECIPES["int8"]).prune == PruneOptions(pattern="2:4")

@@ -68,13 +68,23 @@ def step(name, slot=None, **facts):
     return Step(name, slot or name, apply, **facts)
 
 
-def run(facts, steps, *, goal="latency", budget=0.5, deadline=None, labelled=True, **given):
+def run(
+    facts,
+    steps,
+    *,
+    goal="latency",
+    budget=0.5,
+    deadline=None,
+    labelled=True,
+    in_float=None,
+    **given,
+):
     candidates = Given(facts, **given)
     data = types.SimpleNamespace(labels=LABELS) if labelled else None
     subject = types.SimpleNamespace(metric=Top1() if labelled else None, data=data)
     start = Recipe(name="start", passes=())
     rules = Rules(goal, budget, deadline)
-    result = Tournament(start, candidates, subject, rules, no_progress).run(steps)
+    result = Tournament(start, candidates, subject, rules, no_progress, in_float).run(steps)
     return result, {trial.name: trial for trial in result.trials}, candidates
 
 
@@ -230,3 +240,16 @@ def test_steps_that_follow_from_another_come_right_after_it():
     result, trials, _ = run(facts, [step("int8", "precision", then=then), step("prune")])
     assert list(trials) == ["int8", "mixed", "prune"]
     assert kept(result) == ("mixed", "prune")
+
+
+def test_where_the_reference_is_in_8_bits_accuracy_is_that_against_float():
+    facts = {
+        (): (10.0, 100, 3, 4000),
+        ("float",): (50.0, 400, 0),
+        ("prune",): (9.0, 90, 4, 3000),
+    }
+    in_float = step("float").apply(Recipe(name="float", passes=()))
+    result, trials, _ = run(facts, [step("prune")], budget=1.7, in_float=in_float)
+    assert kept(result) == ()
+    assert result.best.accuracy.loss == pytest.approx(1.5)
+    assert trials["prune"].accuracy.loss == pytest.approx(2.0)
