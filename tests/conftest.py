@@ -28,7 +28,13 @@ settings.register_profile(EXPLORING, deadline=None)
 settings.load_profile(PROFILE)
 
 _users_cache = os.environ.get(CACHE_VARIABLE)
-_tests_cache = tempfile.TemporaryDirectory(prefix="ingot-tests-")
+# Workers of one run share a cache, whose entries are found by content: the process that starts them
+# makes it, they get the variable from it, and it removes the cache at its end.
+_SHARED_VARIABLE = "INGOT_TESTS_CACHE"
+if _SHARED_VARIABLE not in os.environ:
+    _made = tempfile.TemporaryDirectory(prefix="ingot-tests-")
+    os.environ[_SHARED_VARIABLE] = _made.name
+_tests_cache = Path(os.environ[_SHARED_VARIABLE])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -38,7 +44,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     A hook and not a fixture: it has to come before the fixtures of modules and sessions.
     """
     downloads = item.get_closest_marker("network") is not None
-    cache = _users_cache if downloads else _tests_cache.name
+    cache = _users_cache if downloads else str(_tests_cache)
     if cache is None:
         os.environ.pop(CACHE_VARIABLE, None)
     else:
