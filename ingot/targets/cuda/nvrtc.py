@@ -13,7 +13,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from ingot.errors import CompilationError, IngotError, first_line
+from ingot.errors import CompilationError, IngotError, UsageError, first_line
 
 PACKAGE = "nvidia-cuda-nvrtc-cu12"
 _MODULE, _LIBRARY = "nvidia.cuda_nvrtc", "libnvrtc.so.12"
@@ -69,6 +69,7 @@ def compile_source(source: str, architecture: str) -> bytes:
         A cubin.
 
     Raises:
+        UsageError: NVRTC does not know the architecture; lists those that it knows.
         CompilationError: NVRTC refuses the source.
     """
     return _compiled(source, architecture, "CUBIN")
@@ -81,6 +82,10 @@ def compile_to_ptx(source: str, architecture: str) -> str:
 
 def _compiled(source: str, architecture: str, kind: str) -> bytes:
     library = _library()
+    if architecture not in (known := _architectures()):
+        raise UsageError(
+            f"NVRTC makes no code for {architecture!r}; it does for {', '.join(known)}"
+        )
     program = ctypes.c_void_p()
     names, texts = (
         (ctypes.c_char_p * len(_HEADERS))(*each) for each in (_HEADERS.keys(), _HEADERS.values())
@@ -97,6 +102,14 @@ def _compiled(source: str, architecture: str, kind: str) -> bytes:
         return _result(f"nvrtcGet{kind}", program)
     finally:
         library.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def _architectures() -> list[str]:
+    count = ctypes.c_int()
+    _call("nvrtcGetNumSupportedArchs", ctypes.byref(count))
+    numbers = (ctypes.c_int * count.value)()
+    _call("nvrtcGetSupportedArchs", numbers)
+    return [f"sm_{number}" for number in numbers]
 
 
 def _result(name: str, program: ctypes.c_void_p) -> bytes:

@@ -33,6 +33,11 @@ def test_machine_code_is_made_without_a_gpu(architecture: str) -> None:
     assert f".target {architecture}" in compile_to_ptx(_SOURCE, architecture)
 
 
+def test_an_architecture_that_nvrtc_does_not_know_is_refused() -> None:
+    with pytest.raises(UsageError, match="no code for 'sm_99'; it does for .*sm_80"):
+        compile_source(_SOURCE, "sm_99")
+
+
 def test_what_nvrtc_refuses_is_an_error_of_one_line() -> None:
     with pytest.raises(CompilationError, match="NVRTC refuses the code for sm_80: .*error"):
         compile_source("nonsense", "sm_80")
