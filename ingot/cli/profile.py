@@ -115,9 +115,11 @@ def _cells(row: KernelRow) -> tuple[str, ...]:
 
 def _peaks(found: ModelProfile) -> str:
     peaks = found.roofline
-    integers = "" if found.precision == "fp32" else f", {peaks.int8_gops:.0f} in int8"
+    others = "" if found.precision == "fp32" else f", {peaks.int8_gops:.0f} in int8"
+    if found.precision == "bf16" and peaks.bf16_gops is not None:
+        others = f", {peaks.bf16_gops:.0f} in bf16"
     return (
         f"This machine on {peaks.threads} thread{'s' * (peaks.threads > 1)}, before and after: "
-        f"{peaks.gflops:.0f} Gop/s in fp32{integers}; {peaks.l2_gbs:.0f} GB/s from level 2, "
+        f"{peaks.gflops:.0f} Gop/s in fp32{others}; {peaks.l2_gbs:.0f} GB/s from level 2, "
         f"{peaks.l3_gbs:.0f} from level 3, {peaks.dram_gbs:.0f} from memory."
     )

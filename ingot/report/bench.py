@@ -26,6 +26,9 @@ from ingot.report.variants import Prepared, Variant, prepare
 from ingot.report.workers.protocol import Array
 from ingot.runtime import Manifest
 
+# What gives the peak of what an artifact of a precision multiplies mostly; else that of float32.
+_PROBES: dict[str, WorkerName] = {"int8": "integer_probe", "bf16": "bfloat16_probe"}
+
 
 class BenchRow(pydantic.BaseModel):
     """A row of a benchmark's table. Times in milliseconds, sizes in MB (10^6 bytes).
@@ -253,7 +256,7 @@ def time_prepared(
             return stack.enter_context(worker)
 
         workers = [start(each.variant.name, each.variant.engine, each.path) for each in prepared]
-        probe: WorkerName = "integer_probe" if prepared[0].precision == "int8" else "probe"
+        probe = _PROBES.get(prepared[0].precision, "probe")
         probes = [start("the probe", probe, prepared[0].path)] if operations else []
         measured = measure([*workers, *probes], inputs, settings, progress)
     if probes:

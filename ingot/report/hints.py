@@ -9,11 +9,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ingot.runtime.manifest import REGION_PREFIX
-from ingot.targets.cpu.cost import INTEGER_OPERATORS
 
 if TYPE_CHECKING:
     from ingot.report.profile import KernelRow, ModelProfile
-    from ingot.targets.cpu.probe import Roofline
+    from ingot.targets.cpu.probe import Roofline, multiplied
 
 # Parts of the time from which a cause is worth naming.
 _LARGE_PART = 0.3
@@ -97,8 +96,7 @@ def _waits_for_memory(row: KernelRow, found: ModelProfile) -> bool:
 
 
 def _peak(row: KernelRow, roofline: Roofline) -> float:
-    integer = not INTEGER_OPERATORS.isdisjoint((row.operators or "").split("+"))
-    return roofline.int8_gops if integer else roofline.gflops
+    return roofline.peak(multiplied(row.operators or ""))
 
 
 def _outside_kernels(found: ModelProfile) -> Iterator[str]:

@@ -22,7 +22,7 @@ from ingot.report.workers.protocol import Array, read_frame, write_frame
 
 EngineName: TypeAlias = Literal["ingot", "onnxruntime", "openvino", "openvino_bf16"]
 # What a process can run: a model's engine, or the probe of one of the machine's peaks.
-WorkerName: TypeAlias = EngineName | Literal["probe", "integer_probe"]
+WorkerName: TypeAlias = EngineName | Literal["probe", "integer_probe", "bfloat16_probe"]
 
 _INSTALL = {
     "onnxruntime": "pip install onnxruntime",
@@ -31,6 +31,7 @@ _INSTALL = {
     "ingot": "pip install ingot",
     "probe": "pip install 'ingot[compile]'",
     "integer_probe": "pip install 'ingot[compile]'",
+    "bfloat16_probe": "pip install 'ingot[compile]'",
 }
 _GRACE_SECONDS = 5.0
 

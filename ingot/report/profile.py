@@ -18,8 +18,7 @@ from ingot.runtime import Session
 from ingot.runtime.cpu_quota import usable_cpus
 from ingot.runtime.manifest import REGION_PREFIX, KernelCost, Manifest
 from ingot.runtime.profiler import KernelTime, profile
-from ingot.targets.cpu.cost import INTEGER_OPERATORS
-from ingot.targets.cpu.probe import Probe, Roofline
+from ingot.targets.cpu.probe import Probe, Roofline, multiplied
 
 
 class KernelRow(pydantic.BaseModel):
@@ -34,8 +33,8 @@ class KernelRow(pydantic.BaseModel):
         gops: Operations per second, in 10^9; a multiply-add is two.
         gbs: Bytes of inputs and outputs per second, in 10^9.
         percent_of_roofline: The least time that this machine would take, by its peaks, as a
-            percentage of the time taken. Operations of integer kernels take the peak of 8-bit
-            integers, others that of float32.
+            percentage of the time taken. Operations of kernels of 8-bit integers and of bfloat16
+            take the peaks of these, others that of float32.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -183,13 +182,8 @@ def _operations(kernel: KernelTime, cost: KernelCost | None) -> float | None:
 def _least_seconds(kernel: KernelTime, cost: KernelCost | None, roofline: Roofline) -> float | None:
     if cost is None or cost.operations is None or cost.bytes is None:
         return None
-    integer = computes_in_integers(cost)
-    return kernel.calls * roofline.seconds(cost.operations, cost.bytes, integer=integer)
-
-
-def computes_in_integers(cost: KernelCost) -> bool:
-    """Whether a kernel's multiply-adds are of 8-bit integers."""
-    return not INTEGER_OPERATORS.isdisjoint(cost.operators.split("+"))
+    kind = multiplied(cost.operators)
+    return kernel.calls * roofline.seconds(cost.operations, cost.bytes, kind)
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

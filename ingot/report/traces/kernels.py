@@ -148,11 +148,9 @@ def _median_rate(work: Sequence[float], nanoseconds: Samples) -> float | None:
 
 def _least(cost: KernelCost, roofline: Roofline) -> float:
     """The least seconds that a call takes on this machine."""
-    from ingot.report.profile import computes_in_integers
+    from ingot.targets.cpu.probe import multiplied
 
-    return roofline.seconds(
-        cost.operations or 0, cost.bytes or 0, integer=computes_in_integers(cost)
-    )
+    return roofline.seconds(cost.operations or 0, cost.bytes or 0, multiplied(cost.operators))
 
 
 def _cost(event: Event) -> KernelCost | None:

@@ -28,7 +28,9 @@ BYTES_ATTRIBUTE = "ingot.bytes"
 FAMILY_ATTRIBUTE = "ingot.family"
 
 INTEGER_OPERATORS = frozenset({"integer_conv2d", "integer_matmul"})
-"""Ingot's own operators (``selection/integer``): nearly all they do is on 8-bit integers."""
+"""Ingot's own operators (``selection/words``): nearly all they do is on 8-bit integers."""
+BFLOAT16_OPERATORS = frozenset({"bfloat16_conv2d", "bfloat16_matmul"})
+"""Those whose products are of bfloat16."""
 
 _BINARY = (
     tirx.Add, tirx.Sub, tirx.Mul, tirx.Div, tirx.Mod, tirx.FloorDiv, tirx.FloorMod, tirx.Min,
@@ -111,7 +113,8 @@ def _numberless(text: str) -> str:
 def _operator_names() -> frozenset[str]:
     """The last part of the name of each Relax operator, such as ``max_pool2d``, and Ingot's own."""
     names = [str(name) for name in ir.Op.list_op_names() if str(name).startswith("relax.")]
-    return INTEGER_OPERATORS.union(name.rpartition(".")[2] for name in names)
+    own = INTEGER_OPERATORS | BFLOAT16_OPERATORS
+    return own.union(name.rpartition(".")[2] for name in names)
 
 
 def _call_counts(module: tvm.IRModule) -> collections.Counter[str]:

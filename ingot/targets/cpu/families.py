@@ -19,24 +19,24 @@ from ingot.targets.cpu.kernels.anchors import (
     DepthwiseAnchor,
     FewColumnsAnchor,
     GroupedConvolutionAnchor,
-    IntegerConvolutionAnchor,
-    IntegerMatmulAnchor,
     MatmulAnchor,
     MaxPoolingAnchor,
     OpenConvolutionAnchor,
     SumPoolingAnchor,
+    WordConvolutionAnchor,
+    WordMatmulAnchor,
 )
 from ingot.targets.cpu.kernels.convolution.direct import write_convolution
 from ingot.targets.cpu.kernels.convolution.few_columns import write_few_columns
 from ingot.targets.cpu.kernels.convolution.patches import write_patches
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
-from ingot.targets.cpu.kernels.integer.convolution import write_integer_convolution
-from ingot.targets.cpu.kernels.integer.matmul import write_integer_matmul
 from ingot.targets.cpu.kernels.matmul import write_matmul
 from ingot.targets.cpu.kernels.rows.columns import write_column_reduction
 from ingot.targets.cpu.kernels.window.depthwise import write_depthwise
 from ingot.targets.cpu.kernels.window.grouped import write_grouped_window
 from ingot.targets.cpu.kernels.window.pooling import write_max_pooling, write_sum_pooling
+from ingot.targets.cpu.kernels.words.convolution import write_word_convolution
+from ingot.targets.cpu.kernels.words.matmul import write_word_matmul
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.selection.attention import ATTENTION_SELECTORS
 from ingot.targets.cpu.selection.base import Selector, first_of
@@ -47,11 +47,6 @@ from ingot.targets.cpu.selection.direct_convolution import select_direct
 from ingot.targets.cpu.selection.few_columns import select_few_columns
 from ingot.targets.cpu.selection.fourier import FOURIER_SELECTORS
 from ingot.targets.cpu.selection.grouped import select_grouped_window
-from ingot.targets.cpu.selection.integer.convolution import select_integer_convolution
-from ingot.targets.cpu.selection.integer.matmul import (
-    select_integer_matmul,
-    select_integer_pointwise,
-)
 from ingot.targets.cpu.selection.matmul import select_matmul
 from ingot.targets.cpu.selection.open_convolution import select_open_convolution
 from ingot.targets.cpu.selection.pointwise import select_pointwise
@@ -60,6 +55,11 @@ from ingot.targets.cpu.selection.quantization import QUANTIZATION_SELECTORS
 from ingot.targets.cpu.selection.recurrent import RECURRENT_SELECTORS
 from ingot.targets.cpu.selection.reductions import REDUCTION_SELECTORS
 from ingot.targets.cpu.selection.rows import ROUNDING_SELECTORS, ROW_SELECTORS
+from ingot.targets.cpu.selection.words.convolution import select_word_convolution
+from ingot.targets.cpu.selection.words.matmul import (
+    select_word_matmul,
+    select_word_pointwise,
+)
 
 OneAnchor = TypeVar("OneAnchor", bound=Anchor)
 
@@ -87,15 +87,15 @@ FAMILIES: tuple[Family[Any], ...] = (
     Family(MaxPoolingAnchor, write_max_pooling, {"relax.nn.max_pool2d": select_max_pooling}),
     Family(SumPoolingAnchor, write_sum_pooling, {"relax.nn.avg_pool2d": select_average_pooling}),
     Family(
-        IntegerMatmulAnchor,
-        write_integer_matmul,
-        {"relax.matmul": select_integer_matmul},
-        select_integer_pointwise,
+        WordMatmulAnchor,
+        write_word_matmul,
+        {"relax.matmul": select_word_matmul},
+        select_word_pointwise,
     ),
     Family(
-        IntegerConvolutionAnchor,
-        write_integer_convolution,
-        convolutions=select_integer_convolution,
+        WordConvolutionAnchor,
+        write_word_convolution,
+        convolutions=select_word_convolution,
     ),
     Family(MatmulAnchor, write_matmul, {"relax.matmul": select_matmul}, select_pointwise),
     Family(DepthwiseAnchor, write_depthwise, convolutions=select_depthwise),

@@ -11,22 +11,28 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import tvm
 
 from ingot.runtime.threads import resolve_threads
-from ingot.targets.cpu.kernels.integer.dot import GROUP
+from ingot.targets.cpu.bfloat16 import multiplies_pairs
+from ingot.targets.cpu.cost import BFLOAT16_OPERATORS, INTEGER_OPERATORS
+from ingot.targets.cpu.kernels.words.dot import GROUP, GROUP_OF
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.cpu.microarchitecture.host import cache_bytes
 from ingot.targets.cpu.probe_kernels import (
     accumulators,
+    bfloat16_accumulators,
+    bfloat16_operations,
+    bfloat16_probe_module,
     integer_accumulators,
     integer_operations,
     integer_weights,
     probe_module,
 )
+from ingot.targets.cpu.tir_pipeline import TIR_PIPELINE
 from ingot.targets.relax.tvm_threads import use_threads
 
 # In bytes.
@@ -44,8 +50,19 @@ _CACHES_STREAMED = 4
 # does not, but stays in the third, is a few times as large; more would measure page translation.
 _RESIDENT_PART = 0.5
 _BEYOND = 4
+Multiplied: TypeAlias = Literal["float32", "int8", "bfloat16"]
+"""What operations are on."""
+
 # What integer sums begin with, since they may be what is multiplied: each of its bytes is a value.
 _SUM_OF_BYTES = 0x2A15_3F0B
+
+
+def multiplied(operators: str) -> Multiplied:
+    """Returns what the multiply-adds of a kernel are on, by its operators, joined by ``+``."""
+    chain = operators.split("+")
+    if not INTEGER_OPERATORS.isdisjoint(chain):
+        return "int8"
+    return "float32" if BFLOAT16_OPERATORS.isdisjoint(chain) else "bfloat16"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +78,8 @@ class Roofline:
         dram_gbs: From memory.
         l2_bytes: Size of the second-level caches of as many cores.
         l3_bytes: Size of the third-level cache, 0 where there is none.
+        bf16_gops: Operations per second on bfloat16 summed in float32, in 10^9; None where no
+            instruction multiplies it.
     """
 
     threads: int
@@ -71,6 +90,7 @@ class Roofline:
     dram_gbs: float
     l2_bytes: int
     l3_bytes: int
+    bf16_gops: float | None = None
 
     def bandwidth(self, size: int) -> float:
         """Returns the bandwidth, in 10^9 bytes per second, of the nearest memory that holds it.
@@ -81,16 +101,21 @@ class Roofline:
             return max(self.l2_gbs, self.l3_gbs)
         return self.l3_gbs if size <= self.l3_bytes else self.dram_gbs
 
-    def seconds(self, operations: float, size: int, *, integer: bool = False) -> float:
+    def peak(self, kind: Multiplied = "float32") -> float:
+        """Returns the operations per second, in 10^9, on values of a type."""
+        if kind == "int8":
+            return self.int8_gops
+        return self.gflops if kind == "float32" or self.bf16_gops is None else self.bf16_gops
+
+    def seconds(self, operations: float, size: int, kind: Multiplied = "float32") -> float:
         """Returns the least time that operations on ``size`` bytes take.
 
         Args:
             operations: How many; a multiply-add is two.
             size: Bytes.
-            integer: Whether they are on 8-bit integers, and not on floats.
+            kind: What they are on.
         """
-        peak = self.int8_gops if integer else self.gflops
-        return max(operations / peak, size / self.bandwidth(size)) / 1e9
+        return max(operations / self.peak(kind), size / self.bandwidth(size)) / 1e9
 
     def mean_with(self, other: Roofline) -> Roofline:
         """Returns the mean with the peaks of another moment, with the same number of threads."""
@@ -98,6 +123,8 @@ class Roofline:
             name: (getattr(self, name) + getattr(other, name)) / 2
             for name in ("gflops", "int8_gops", "l2_gbs", "l3_gbs", "dram_gbs")
         }
+        if self.bf16_gops is not None and other.bf16_gops is not None:
+            means["bf16_gops"] = (self.bf16_gops + other.bf16_gops) / 2
         return dataclasses.replace(self, **means)
 
 
@@ -112,6 +139,12 @@ class Probe:
         """
         self._cpu = cpu or describe_cpu("native", None)
         self._code = tvm.compile(probe_module(self._cpu), self._cpu.tvm_target())
+        self._bfloat16_code = None
+        if self.has_bfloat16:
+            # Its instructions are put in by Ingot's own passes.
+            self._bfloat16_code = tvm.compile(
+                bfloat16_probe_module(self._cpu), self._cpu.tvm_target(), tir_pipeline=TIR_PIPELINE
+            )
 
     def roofline(self, threads: int | None = None) -> Roofline:
         """Measures all peaks, each as the best of several bursts; takes less than two seconds.
@@ -133,7 +166,13 @@ class Probe:
             dram_gbs=dram,
             l2_bytes=l2,
             l3_bytes=l3,
+            bf16_gops=self.bfloat16_multiply_adds(threads).peak() if self.has_bfloat16 else None,
         )
+
+    @property
+    def has_bfloat16(self) -> bool:
+        """Whether the processor has instructions that multiply bfloat16."""
+        return multiplies_pairs(self._cpu.features)
 
     def multiply_adds(self, threads: int) -> Burst:
         """Returns a burst of float32 multiply-adds in registers alone, on all threads."""
@@ -158,6 +197,23 @@ class Probe:
         )
         work = integer_operations(self._cpu) * threads
         return Burst(self._code["integer_multiply_add"], arguments, threads, work)
+
+    def bfloat16_multiply_adds(self, threads: int) -> Burst:
+        """Returns a burst of multiply-adds of bfloat16 in registers alone, on all threads.
+
+        The processor has to have instructions for them.
+        """
+        assert self._bfloat16_code is not None
+        lanes, count = self._cpu.float_lanes, bfloat16_accumulators(self._cpu)
+        # Halves: sums grow until the products round away.
+        halves = np.full(GROUP_OF["bfloat16"] * lanes, 0x3F00, np.uint16)
+        arguments = (
+            tvm.runtime.tensor(halves),
+            tvm.runtime.tensor(halves[None]),
+            tvm.runtime.tensor(np.zeros((threads, count * lanes), np.float32)),
+        )
+        work = bfloat16_operations(self._cpu) * threads
+        return Burst(self._bfloat16_code["bfloat16_multiply_add"], arguments, threads, work)
 
     def _read_gbs(self, threads: int, size: int) -> float:
         """Gigabytes per second that the threads read, each from its part of ``size`` bytes."""

@@ -7,7 +7,9 @@ import tvm
 from tvm import tirx
 from tvm.script import tirx as T  # noqa: N812 - the dialect's customary name
 
-from ingot.targets.cpu.kernels.integer.amx import (
+from ingot.targets.cpu.kernels.anchors import Word
+from ingot.targets.cpu.kernels.tiling.microkernel import Accumulators
+from ingot.targets.cpu.kernels.words.amx import (
     SUM_TILES,
     TILE_ROWS,
     TILES_AT_ONCE,
@@ -17,8 +19,8 @@ from ingot.targets.cpu.kernels.integer.amx import (
     multiply_tiles,
     tile_shapes,
 )
-from ingot.targets.cpu.kernels.integer.dot import GROUP, Bytes, DotProduct
-from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, prim_func
+from ingot.targets.cpu.kernels.words.dot import GROUP, GROUP_OF, SUMS, Bytes, DotProduct
+from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, prim_func, vector_at
 from ingot.targets.cpu.machine import CpuDescription
 
 _SCALARS = {"tirx.noalias": True, "tirx.is_scheduled": True}
@@ -51,6 +53,19 @@ def integer_operations(cpu: CpuDescription) -> int:
     if has_tiles(cpu):
         return 2 * SUM_TILES * TILE_ROWS * cpu.float_lanes * WIDEST_STEP * GROUP
     return 2 * GROUP * _depth(DotProduct.of(cpu)) * cpu.float_lanes * integer_accumulators(cpu)
+
+
+def bfloat16_accumulators(cpu: CpuDescription) -> int:
+    """Vector registers that sums of products of bfloat16 are kept in, or tiles, of one row each."""
+    return SUM_TILES if has_tiles(cpu, "bfloat16") else accumulators(cpu)
+
+
+def bfloat16_operations(cpu: CpuDescription) -> int:
+    """Operations of a thread in a round of ``bfloat16_multiply_add``; a multiply-add is two."""
+    group = GROUP_OF["bfloat16"]
+    if has_tiles(cpu, "bfloat16"):
+        return 2 * SUM_TILES * TILE_ROWS * cpu.float_lanes * WIDEST_STEP * group
+    return 2 * group * cpu.float_lanes * bfloat16_accumulators(cpu)
 
 
 def integer_weights(cpu: CpuDescription) -> Bytes:
@@ -90,15 +105,28 @@ def probe_module(cpu: CpuDescription) -> tvm.IRModule:
       accumulators · lanes], ``rounds`` times over, into its row of ``sums``.
     """
     lanes, count = cpu.float_lanes, accumulators(cpu)
-    return tvm.IRModule(
-        {
-            "multiply_add": multiply_add_loop(lanes, count),
-            "integer_multiply_add": _tile_multiply_add(lanes)
-            if has_tiles(cpu)
-            else _integer_multiply_add(DotProduct.of(cpu), integer_accumulators(cpu)),
-            "read_sum": read_sum_loop(lanes, count),
-        }
-    )
+    loops = {
+        "multiply_add": multiply_add_loop(lanes, count),
+        "integer_multiply_add": _tile_multiply_add(lanes, "uint8")
+        if has_tiles(cpu)
+        else _integer_multiply_add(DotProduct.of(cpu), integer_accumulators(cpu)),
+        "read_sum": read_sum_loop(lanes, count),
+    }
+    return tvm.IRModule(loops)
+
+
+def bfloat16_probe_module(cpu: CpuDescription) -> tvm.IRModule:
+    """Returns ``bfloat16_multiply_add`` for a CPU that has instructions for it.
+
+    ``bfloat16_multiply_add(rows, weights, sums, rounds)`` does what ``integer_multiply_add`` does
+    (:func:`probe_module`), with the bits of bfloat16, uint16 [2 · lanes] and [1, 2 · lanes], and
+    float32 sums.
+    """
+    if has_tiles(cpu, "bfloat16"):
+        loop = _tile_multiply_add(cpu.float_lanes, "bfloat16")
+    else:
+        loop = _bfloat16_multiply_add(cpu.float_lanes, bfloat16_accumulators(cpu))
+    return tvm.IRModule({"bfloat16_multiply_add": loop})
 
 
 def multiply_add_loop(lanes: int, count: int) -> tirx.PrimFunc:
@@ -165,12 +193,35 @@ def _integer_multiply_add(product: DotProduct, count: int) -> tirx.PrimFunc:
     return integer_multiply_add
 
 
-def _tile_multiply_add(lanes: int) -> tirx.PrimFunc:
-    emitter, group = Emitter(), GROUP * lanes
+def _bfloat16_multiply_add(lanes: int, count: int) -> tirx.PrimFunc:
+    emitter, length = Emitter(), GROUP_OF["bfloat16"] * lanes
     threads, rounds = tirx.Var("threads", "int64"), tirx.Var("rounds", "int64")
-    rows = tirx.decl_buffer([index(group)], "int8", "rows")
-    weights = tirx.decl_buffer([index(1), index(group)], "int8", "weights")
-    sums = tirx.decl_buffer([threads, index(SUM_TILES * lanes)], "int32", "sums")
+    rows = tirx.decl_buffer([index(length)], "uint16", "rows")
+    weights = tirx.decl_buffer([index(1), index(length)], "uint16", "weights")
+    sums = tirx.decl_buffer([threads, index(count * lanes)], "float32", "sums")
+    product = DotProduct("vdpbf16ps", lanes)
+    everything = vector_at(0, length)
+    with emitter.parallel(threads, "thread") as thread:
+        local = Accumulators(emitter, 1, count, lanes)
+        row, weight = (
+            emitter.bind("operand", product.weights(loaded))
+            for loaded in (load(rows, everything), load(weights, 0, everything))
+        )
+        with emitter.loop(rounds, "round"):
+            for vector in range(count):
+                local.update(0, vector, lambda total: product.add(total, [row], [weight]))
+        local.exchange(sums, [thread], store=True)
+    name = "bfloat16_multiply_add"
+    return prim_func([rows, weights, sums, rounds], emitter.body(), name=name)
+
+
+def _tile_multiply_add(lanes: int, word: Word) -> tirx.PrimFunc:
+    emitter, group = Emitter(), GROUP_OF[word] * lanes
+    held = {"uint8": "int8", "bfloat16": "uint16"}[word]
+    threads, rounds = tirx.Var("threads", "int64"), tirx.Var("rounds", "int64")
+    rows = tirx.decl_buffer([index(group)], held, "rows")
+    weights = tirx.decl_buffer([index(1), index(group)], held, "weights")
+    sums = tirx.decl_buffer([threads, index(SUM_TILES * lanes)], SUMS[word], "sums")
     # No distance from row to row: all of a tile's are the same.
     first_rows, first_weights = SUM_TILES, SUM_TILES + TILES_AT_ONCE
     with (
@@ -185,10 +236,11 @@ def _tile_multiply_add(lanes: int) -> tirx.PrimFunc:
         with emitter.loop(rounds, "round"):
             for tile in range(SUM_TILES):
                 row, column = divmod(tile, TILES_AT_ONCE)
-                multiply_tiles(emitter, tile, first_rows + row, first_weights + column)
+                multiply_tiles(emitter, tile, first_rows + row, first_weights + column, word)
         for tile in range(SUM_TILES):
             move_tile(emitter, "tilestored64", tile, load(sums, thread, tile * lanes), 0)
-    return prim_func([rows, weights, sums, rounds], emitter.body(), name="integer_multiply_add")
+    name = "integer_multiply_add" if word == "uint8" else "bfloat16_multiply_add"
+    return prim_func([rows, weights, sums, rounds], emitter.body(), name=name)
 
 
 def read_sum_loop(lanes: int, count: int) -> tirx.PrimFunc:

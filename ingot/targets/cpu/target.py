@@ -18,7 +18,7 @@ from ingot.runtime.manifest import TargetInfo
 from ingot.targets.base import Lowered, Target, TargetOptions, Unsupported
 from ingot.targets.cpu.bfloat16 import multiplies_pairs
 from ingot.targets.cpu.kernel_cache import KernelCache
-from ingot.targets.cpu.kernels.integer.dot import DotProduct
+from ingot.targets.cpu.kernels.words.dot import DotProduct
 from ingot.targets.cpu.lowering import build_module, check_module, lower_module
 from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.options import ProcessorOptions, processor_spec

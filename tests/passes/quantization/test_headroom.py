@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ingot.passes.quantization.grid import round_to_grid, weight_scales
 from ingot.passes.quantization.headroom import Headroom
 from ingot.passes.quantization.linear import LinearLayer, linear_layers
-from ingot.targets.cpu.kernels.integer.dot import safe_depth
+from ingot.targets.cpu.kernels.words.dot import safe_depth
 from tests.graphs import parse
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import pytest
 from tvm import get_global_func as global_function
 
-from ingot.targets.cpu.probe import Burst, Probe, Roofline
+from ingot.targets.cpu.probe import Burst, Probe, Roofline, multiplied
 
 
 def threads_in_use() -> int:
@@ -50,9 +51,18 @@ def test_the_least_time_is_that_of_what_takes_longer(
     assert PEAKS.seconds(operations, size) == pytest.approx(seconds)
 
 
+def test_operations_on_bfloat16_take_their_own_peak_where_there_is_one() -> None:
+    twice = dataclasses.replace(PEAKS, bf16_gops=2 * PEAKS.gflops)
+    assert twice.seconds(400e9, 100, "bfloat16") == pytest.approx(1.0)
+    assert PEAKS.seconds(200e9, 100, "bfloat16") == pytest.approx(1.0)
+    assert multiplied("bfloat16_matmul+add+relu") == "bfloat16"
+    assert multiplied("integer_conv2d+add") == "int8"
+    assert multiplied("conv2d+add") == "float32"
+
+
 def test_operations_on_integers_take_their_own_peak() -> None:
-    assert PEAKS.seconds(500e9, 100, integer=True) == pytest.approx(1.0)
-    assert PEAKS.seconds(10, 40_000_000, integer=True) == pytest.approx(1e-3)
+    assert PEAKS.seconds(500e9, 100, "int8") == pytest.approx(1.0)
+    assert PEAKS.seconds(10, 40_000_000, "int8") == pytest.approx(1e-3)
 
 
 def test_the_mean_with_another_moment_is_that_of_each_peak() -> None:

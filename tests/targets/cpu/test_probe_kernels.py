@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tvm
 
-from ingot.targets.cpu.kernels.integer.amx import has_tiles
-from ingot.targets.cpu.kernels.integer.dot import DotProduct
+from ingot.targets.cpu.kernels.words.amx import has_tiles
+from ingot.targets.cpu.kernels.words.dot import DotProduct
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.cpu.probe_kernels import (
     accumulators,

@@ -12,7 +12,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from ingot.passes.quantization import InsertQdq
 from ingot.runtime.cpu_features import machine_architecture
-from ingot.targets.cpu.kernels.integer.amx import groups_of_step
+from ingot.targets.cpu.kernels.words.amx import groups_of_step
 from tests.passes.quantization.networks import calibrated, model, normal
 from tests.targets.cpu.conftest import Compile
 
@@ -115,7 +115,7 @@ def test_what_tiles_read_stays_in_memory_until_they_have(
 ) -> None:
     # A gate whose rows are copied first, with other buffers behind it in the same kernel.
     monkeypatch.setattr(
-        "ingot.targets.cpu.selection.integer.packing.groups_of_step",
+        "ingot.targets.cpu.selection.words.packing.groups_of_step",
         lambda groups, _, cpu: groups_of_step(groups, None, cpu),
     )
     graph = mobile_network(batch=8)

@@ -10,7 +10,7 @@ import pytest
 
 from ingot.runtime.cpu_features import machine_architecture
 from tests.targets.cpu.conftest import Compile, Compiled
-from tests.targets.cpu.kernels.integer.test_bfloat16 import Graph, normal, rounded
+from tests.targets.cpu.kernels.words.test_bfloat16 import Graph, normal, rounded
 from tests.targets.cpu.processors import AVX512
 
 pytestmark = pytest.mark.skipif(machine_architecture() != "x86_64", reason="of x86 alone")

@@ -181,7 +181,7 @@ class WordPacking:
 
 
 @dataclasses.dataclass(frozen=True)
-class IntegerMatmulAnchor(Anchor, family="integer_matmul"):
+class WordMatmulAnchor(Anchor, family="integer_matmul"):
     """A product of 8-bit integers with packed weights.
 
     Attributes:
@@ -198,7 +198,7 @@ class IntegerMatmulAnchor(Anchor, family="integer_matmul"):
 
 
 @dataclasses.dataclass(frozen=True)
-class IntegerConvolutionAnchor(Anchor, family="integer_convolution"):
+class WordConvolutionAnchor(Anchor, family="integer_convolution"):
     """A convolution of an 8-bit image of known size; behind the weights comes its zero point.
 
     Attributes:

@@ -14,7 +14,7 @@ from ingot.targets.cpu.selection.base import (
     Selection,
 )
 from ingot.targets.cpu.selection.convolution import Convolution, ConvolutionLoops, Declined
-from ingot.targets.cpu.selection.integer.sources import centred_element, dequantized_source
+from ingot.targets.cpu.selection.words.sources import centred_element, dequantized_source
 
 
 def select_depthwise(selection: Selection, convolution: Convolution) -> relax.Expr | Declined:

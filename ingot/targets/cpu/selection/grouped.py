@@ -18,7 +18,7 @@ from ingot.targets.cpu.machine import CpuDescription
 from ingot.targets.cpu.selection.base import OP_PATTERN, OUT_ELEMENTWISE_FUSABLE, Selection
 from ingot.targets.cpu.selection.convolution import Convolution, ConvolutionLoops, Declined
 from ingot.targets.cpu.selection.depthwise import centred_source
-from ingot.targets.cpu.selection.integer.sources import centred_element
+from ingot.targets.cpu.selection.words.sources import centred_element
 
 
 def select_grouped_window(selection: Selection, convolution: Convolution) -> relax.Expr | Declined:

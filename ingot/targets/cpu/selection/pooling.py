@@ -23,8 +23,8 @@ from ingot.targets.cpu.selection.base import (
     Selection,
 )
 from ingot.targets.cpu.selection.dimensions import shape_of
-from ingot.targets.cpu.selection.integer.sources import centred_element, dequantized_source
 from ingot.targets.cpu.selection.window import read_under, taps_of, window_of
+from ingot.targets.cpu.selection.words.sources import centred_element, dequantized_source
 
 
 def select_max_pooling(selection: Selection, call: relax.Call) -> relax.Expr | None:

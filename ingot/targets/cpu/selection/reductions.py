@@ -16,7 +16,7 @@ from ingot.targets.cpu.selection.base import (
     Selector,
 )
 from ingot.targets.cpu.selection.dimensions import shape_of
-from ingot.targets.cpu.selection.integer.sources import dequantized_source
+from ingot.targets.cpu.selection.words.sources import dequantized_source
 
 _REDUCE = {"sum": te.sum, "max": te.max, "min": te.min}
 # A mean is a sum, divided.

@@ -11,7 +11,7 @@ from ingot.targets.cpu.kernels.rows.gather import Gather, gather
 from ingot.targets.cpu.kernels.rows.rows import Norm, norm, softmax
 from ingot.targets.cpu.selection.base import Selection, Selector, single_use
 from ingot.targets.cpu.selection.dimensions import Dimensions, shape_of
-from ingot.targets.cpu.selection.integer.sources import dequantized_source
+from ingot.targets.cpu.selection.words.sources import dequantized_source
 
 # Narrower rows of a table are not worth a loop of their own.
 _NARROWEST_ROW = 4

@@ -13,8 +13,8 @@ from tvm import s_tir, te
 from ingot.targets.cpu.families import FAMILIES
 from ingot.targets.cpu.kernels.anchors import (
     Anchor,
-    IntegerMatmulAnchor,
     MatmulAnchor,
+    WordMatmulAnchor,
     WordPacking,
     anchor_attributes,
     anchor_of,
@@ -63,7 +63,7 @@ def test_a_damaged_anchor_is_an_error(fields: dict[str, Any], problem: str) -> N
 
 
 def test_a_record_inside_of_an_anchor_is_read_as_strictly() -> None:
-    anchor = IntegerMatmulAnchor(8, 2, (), WordPacking(2, 1, 0))
+    anchor = WordMatmulAnchor(8, 2, (), WordPacking(2, 1, 0))
     ((name, text),) = anchor_attributes(anchor).items()
     record = json.loads(text)
     del record["packing"]["arrays"]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingot.runtime.cpu_features import machine_architecture
-from ingot.targets.cpu.kernels.integer.dot import DotProduct
+from ingot.targets.cpu.kernels.words.dot import DotProduct
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from tests.examples import examples
 from tests.targets.cpu.assembly import accumulating_loops

@@ -10,18 +10,18 @@ import numpy.typing as npt
 import tvm
 from tvm import relax, te, tirx
 
-from ingot.targets.cpu.kernels.anchors import IntegerMatmulAnchor, anchor_attributes
-from ingot.targets.cpu.kernels.integer.dot import GROUP_OF, SUMS
+from ingot.targets.cpu.kernels.anchors import WordMatmulAnchor, anchor_attributes
 from ingot.targets.cpu.kernels.tiling.tiles import Panels
+from ingot.targets.cpu.kernels.words.dot import GROUP_OF, SUMS
 from ingot.targets.cpu.kernels.writing.emission import index
 from ingot.targets.cpu.selection.base import OP_PATTERN, OUT_ELEMENTWISE_FUSABLE, Selection
 from ingot.targets.cpu.selection.convolution import Convolution, Declined
-from ingot.targets.cpu.selection.integer.packing import Multiplication, PackedWeights, weight_at
-from ingot.targets.cpu.selection.integer.sources import Words, word_source
 from ingot.targets.cpu.selection.window import in_terms_of
+from ingot.targets.cpu.selection.words.packing import Multiplication, PackedWeights, weight_at
+from ingot.targets.cpu.selection.words.sources import Words, word_source
 
 
-def select_integer_matmul(selection: Selection, call: relax.Call) -> relax.Expr | None:
+def select_word_matmul(selection: Selection, call: relax.Call) -> relax.Expr | None:
     """Selects the kernel of a product of centred 8-bit values, or bfloat16, with a known matrix."""
     rows, weights = call.args
     if not isinstance(weights, tvm.ir.GenericConst):
@@ -50,9 +50,7 @@ def select_integer_matmul(selection: Selection, call: relax.Call) -> relax.Expr 
     )
 
 
-def select_integer_pointwise(
-    selection: Selection, convolution: Convolution
-) -> relax.Expr | Declined:
+def select_word_pointwise(selection: Selection, convolution: Convolution) -> relax.Expr | Declined:
     """Selects the kernel of a 1x1 convolution of 8-bit integers or bfloat16: that of a matmul."""
     problem = convolution.problem
     if problem.size is None:
@@ -121,7 +119,5 @@ def _matmul(
         tuple(shape),
         value,
         name="integer_matmul",
-        attrs=anchor_attributes(
-            IntegerMatmulAnchor(depth, panels.vectors, strides, packed.packing)
-        ),
+        attrs=anchor_attributes(WordMatmulAnchor(depth, panels.vectors, strides, packed.packing)),
     )

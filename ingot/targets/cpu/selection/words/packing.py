@@ -1,4 +1,4 @@
-"""Packing the weights of integer kernels, and choosing what multiplies them."""
+"""Packing the weights of kernels of words, and choosing what multiplies them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy.typing as npt
 from tvm import relax, te, tirx
 
 from ingot.targets.cpu.kernels.anchors import Word, WordPacking
-from ingot.targets.cpu.kernels.integer.amx import groups_of_step, tile_panels
-from ingot.targets.cpu.kernels.integer.dot import (
+from ingot.targets.cpu.kernels.tiling.tiles import Panels, choose_panels
+from ingot.targets.cpu.kernels.words.amx import groups_of_step, tile_panels
+from ingot.targets.cpu.kernels.words.dot import (
     GROUP,
     GROUP_OF,
     SUMS,
@@ -21,10 +22,9 @@ from ingot.targets.cpu.kernels.integer.dot import (
     safe_depth,
     split_excess,
 )
-from ingot.targets.cpu.kernels.tiling.tiles import Panels, choose_panels
 from ingot.targets.cpu.kernels.writing.emission import index
 from ingot.targets.cpu.machine import CpuDescription
-from ingot.targets.cpu.selection.integer.sources import Words
+from ingot.targets.cpu.selection.words.sources import Words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Multiplication:
 
 @dataclasses.dataclass(frozen=True)
 class PackedWeights:
-    """Weights as the kernels read them; see ``kernels.integer.tile.IntegerWeights``."""
+    """Weights as the kernels read them; see ``kernels.words.tile.WordWeights``."""
 
     arrays: tuple[npt.NDArray[np.generic], ...]
     depth: int

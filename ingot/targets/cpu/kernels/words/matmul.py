@@ -12,14 +12,8 @@ from collections.abc import Callable
 
 from tvm import tirx
 
-from ingot.targets.cpu.kernels.anchors import IntegerMatmulAnchor
+from ingot.targets.cpu.kernels.anchors import WordMatmulAnchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
-from ingot.targets.cpu.kernels.integer.amx import TileSums
-from ingot.targets.cpu.kernels.integer.dot import WORD_BYTES, DotProduct
-from ingot.targets.cpu.kernels.integer.staged_rows import ElementLoader, stage_rows
-from ingot.targets.cpu.kernels.integer.tile import IntegerTile
-from ingot.targets.cpu.kernels.integer.tiled_matmul import TiledMatmul
-from ingot.targets.cpu.kernels.integer.weights import IntegerWeights
 from ingot.targets.cpu.kernels.tiling.blocking import Blocking, choose_blocking, part
 from ingot.targets.cpu.kernels.tiling.matrix_rows import (
     TILES_OF_A_DYNAMIC_BLOCK,
@@ -33,6 +27,12 @@ from ingot.targets.cpu.kernels.tiling.matrix_rows import (
 )
 from ingot.targets.cpu.kernels.tiling.microkernel import each_panel
 from ingot.targets.cpu.kernels.tiling.tiles import Panels, most_rows, split_rows
+from ingot.targets.cpu.kernels.words.amx import TileSums
+from ingot.targets.cpu.kernels.words.dot import WORD_BYTES, DotProduct
+from ingot.targets.cpu.kernels.words.staged_rows import ElementLoader, stage_rows
+from ingot.targets.cpu.kernels.words.tile import WordTile
+from ingot.targets.cpu.kernels.words.tiled_matmul import TiledMatmul
+from ingot.targets.cpu.kernels.words.weights import WordWeights
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, prim_func, vector_at
 from ingot.targets.cpu.kernels.writing.tasks import share_tasks
 from ingot.targets.cpu.machine import CpuDescription
@@ -41,9 +41,7 @@ from ingot.targets.cpu.machine import CpuDescription
 _Rows = Callable[[tirx.Expr, tirx.Expr], tirx.Expr]
 
 
-def write_integer_matmul(
-    kernel: FusedKernel[IntegerMatmulAnchor], cpu: CpuDescription
-) -> tirx.PrimFunc:
+def write_word_matmul(kernel: FusedKernel[WordMatmulAnchor], cpu: CpuDescription) -> tirx.PrimFunc:
     """Writes the code of a matmul of words and of its epilogue."""
     emitter = Emitter()
     length, strides = kernel.anchor.depth, kernel.anchor.strides
@@ -55,7 +53,7 @@ def write_integer_matmul(
         return decode_row(row, leading)
 
     kernel = dataclasses.replace(kernel, epilogue=kernel.epilogue.by_rows(emitter, decode))
-    weights = IntegerWeights.of(kernel.operands, kernel.anchor.packing)
+    weights = WordWeights.of(kernel.operands, kernel.anchor.packing)
     element = row_loader(emitter, source, decode, strides)
     extent = row_extent(leading)
     if weights.tile_groups:
@@ -63,7 +61,7 @@ def write_integer_matmul(
         adjoining = all(stride == 1 for stride in strides)
         TiledMatmul(sums, cpu, length, extent, element, adjoining).write()
     else:
-        tile = IntegerTile(
+        tile = WordTile(
             emitter, kernel, weights, panels, DotProduct.of_word(kernel.anchor.packing.word, cpu)
         )
         _Writer(tile, cpu, length, element).write(extent)
@@ -83,7 +81,7 @@ class _Writer:
         element: Loads one or several elements of a row of the source.
     """
 
-    tile: IntegerTile
+    tile: WordTile
     cpu: CpuDescription
     length: int
     element: ElementLoader

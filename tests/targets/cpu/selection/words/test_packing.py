@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingot.targets.cpu.kernels.anchors import WordPacking
-from ingot.targets.cpu.kernels.integer.dot import GROUP, DotProduct, safe_depth
 from ingot.targets.cpu.kernels.tiling.tiles import Panels
-from ingot.targets.cpu.selection.integer.packing import Multiplication, PackedWeights
+from ingot.targets.cpu.kernels.words.dot import GROUP, DotProduct, safe_depth
+from ingot.targets.cpu.selection.words.packing import Multiplication, PackedWeights
 from tests.targets.cpu.quantized_networks import random_weights
 
 MADDUBS = DotProduct("pmaddubsw", 8)

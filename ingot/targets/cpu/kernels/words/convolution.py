@@ -16,17 +16,17 @@ from collections.abc import Callable
 
 from tvm import tirx
 
-from ingot.targets.cpu.kernels.anchors import IntegerConvolutionAnchor
+from ingot.targets.cpu.kernels.anchors import WordConvolutionAnchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
-from ingot.targets.cpu.kernels.integer.amx import TileSums
-from ingot.targets.cpu.kernels.integer.dot import GROUP_OF, STAGED, DotProduct
-from ingot.targets.cpu.kernels.integer.padded_rows import PaddedImage, PaddedRows
-from ingot.targets.cpu.kernels.integer.tile import IntegerTile
-from ingot.targets.cpu.kernels.integer.tiled_convolution import TiledConvolution, elements_beyond
-from ingot.targets.cpu.kernels.integer.weights import IntegerWeights
 from ingot.targets.cpu.kernels.tiling.blocking import choose_blocking, part
 from ingot.targets.cpu.kernels.tiling.microkernel import each_panel, each_panel_of_groups
 from ingot.targets.cpu.kernels.tiling.tiles import Panels, split_rows
+from ingot.targets.cpu.kernels.words.amx import TileSums
+from ingot.targets.cpu.kernels.words.dot import GROUP_OF, STAGED, DotProduct
+from ingot.targets.cpu.kernels.words.padded_rows import PaddedImage, PaddedRows
+from ingot.targets.cpu.kernels.words.tile import WordTile
+from ingot.targets.cpu.kernels.words.tiled_convolution import TiledConvolution, elements_beyond
+from ingot.targets.cpu.kernels.words.weights import WordWeights
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, prim_func, vector_at
 from ingot.targets.cpu.kernels.writing.tasks import share_tasks
 from ingot.targets.cpu.machine import CpuDescription
@@ -43,7 +43,7 @@ class _Writer:
         of_group: The panels of a group's columns.
     """
 
-    sums: IntegerTile
+    sums: WordTile
     image: PaddedImage
     groups: int
     of_group: Panels
@@ -133,8 +133,8 @@ class _Writer:
         return panel // count * index(self.of_group.columns) + panel % count * width
 
 
-def write_integer_convolution(
-    kernel: FusedKernel[IntegerConvolutionAnchor], cpu: CpuDescription
+def write_word_convolution(
+    kernel: FusedKernel[WordConvolutionAnchor], cpu: CpuDescription
 ) -> tirx.PrimFunc:
     """Writes the code of a convolution of words and of its epilogue.
 
@@ -152,7 +152,7 @@ def write_integer_convolution(
         # The weights of each group end with a whole panel.
         packed = anchor.groups * of_group.count * of_group.width
         panels = dataclasses.replace(of_group, columns=packed)
-    weights = IntegerWeights.of(kernel.operands, anchor.packing)
+    weights = WordWeights.of(kernel.operands, anchor.packing)
     channels = int(image.shape[1 if first else 3])
     padded = PaddedImage(
         emitter,
@@ -175,7 +175,7 @@ def write_integer_convolution(
         # Behind the taps of a row comes the next pixel.
         of_row = anchor.window.kernel[1] * channels if anchor.groups == 1 else 0
         half_word = dot.word == "bfloat16" and bool(of_row % dot.group)
-        tile = IntegerTile(emitter, kernel, weights, panels, dot, half_word)
+        tile = WordTile(emitter, kernel, weights, panels, dot, half_word)
         writer = _Writer(tile, padded, anchor.groups, of_group)
     per_image = _write_tasks(writer, of_group, batch)
     images = int(batch.value) if isinstance(batch, tirx.IntImm) else None
@@ -186,7 +186,7 @@ def write_integer_convolution(
     )
 
 
-def _zero(emitter: Emitter, kernel: FusedKernel[IntegerConvolutionAnchor]) -> tirx.Expr:
+def _zero(emitter: Emitter, kernel: FusedKernel[WordConvolutionAnchor]) -> tirx.Expr:
     """What stands for zero in the image."""
     packing = kernel.anchor.packing
     if packing.word == "uint8":

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ingot.runtime.cpu_features import machine_architecture
-from ingot.targets.cpu.kernels.integer.amx import groups_of_step, tile_panels
+from ingot.targets.cpu.kernels.words.amx import groups_of_step, tile_panels
 from ingot.targets.cpu.machine import describe_cpu
 from tests.targets.cpu.conftest import Compile, Compiled
-from tests.targets.cpu.kernels.integer.test_matmul import Product
+from tests.targets.cpu.kernels.words.test_matmul import Product
 from tests.targets.cpu.processors import AVX512
 from tests.targets.cpu.quantized_networks import Layer, assert_same_bits
 

@@ -1,4 +1,4 @@
-"""The weights of integer kernels, and what belongs to them."""
+"""The weights of kernels of words, and what belongs to them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ingot.targets.cpu.machine import CACHE_LINE_BYTES
 
 
 @dataclasses.dataclass(frozen=True)
-class IntegerWeights:
+class WordWeights:
     """The weights of a kernel, and what belongs to them.
 
     Attributes:
@@ -39,7 +39,7 @@ class IntegerWeights:
     word: Word = "uint8"
 
     @classmethod
-    def of(cls, operands: Sequence[tirx.Buffer], packing: WordPacking) -> IntegerWeights:
+    def of(cls, operands: Sequence[tirx.Buffer], packing: WordPacking) -> WordWeights:
         """Returns the weights among a kernel's operands, behind the first."""
         packed, *others = operands[1 : 1 + packing.arrays]
         offsets = others[0] if others else None

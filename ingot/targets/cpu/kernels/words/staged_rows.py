@@ -8,7 +8,7 @@ from tvm import sym, tirx
 
 from ingot.targets.cpu.bfloat16 import bits_of
 from ingot.targets.cpu.kernels.anchors import Word
-from ingot.targets.cpu.kernels.integer.dot import GROUP_OF, STAGED, WORD_BYTES
+from ingot.targets.cpu.kernels.words.dot import GROUP_OF, STAGED, WORD_BYTES
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index, vector_at
 from ingot.targets.cpu.machine import CpuDescription
 

@@ -11,7 +11,7 @@ from tvm import relax
 
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.cpu.selection.base import Selection
-from ingot.targets.cpu.selection.integer.sources import Words, dequantized_source, word_source
+from ingot.targets.cpu.selection.words.sources import Words, dequantized_source, word_source
 from tests.targets.cpu.processors import AVX2, AVX512
 
 Step = Callable[[relax.Expr], relax.Expr]

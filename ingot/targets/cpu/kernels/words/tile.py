@@ -10,10 +10,10 @@ from tvm import tirx
 
 from ingot.targets.cpu.kernels.anchors import Anchor
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
-from ingot.targets.cpu.kernels.integer.dot import DotProduct
-from ingot.targets.cpu.kernels.integer.weights import IntegerWeights
 from ingot.targets.cpu.kernels.tiling.microkernel import Accumulators
 from ingot.targets.cpu.kernels.tiling.tiles import Panels
+from ingot.targets.cpu.kernels.words.dot import DotProduct
+from ingot.targets.cpu.kernels.words.weights import WordWeights
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load, vector_at
 
 # Loads a word of a row, uint8x4 or bfloat16x2: the row of a tile, the tap's row, and the group.
@@ -40,7 +40,7 @@ class _Sums:
 
 
 @dataclasses.dataclass(frozen=True)
-class IntegerTile:
+class WordTile:
     """Writes tiles of sums; those of bytes are exact.
 
     Attributes:
@@ -58,7 +58,7 @@ class IntegerTile:
 
     emitter: Emitter
     kernel: FusedKernel[Anchor]
-    weights: IntegerWeights
+    weights: WordWeights
     panels: Panels
     dot: DotProduct
     half_word: bool = False

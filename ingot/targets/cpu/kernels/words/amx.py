@@ -24,10 +24,10 @@ from tvm.tirx import stmt as statements
 
 from ingot.targets.cpu.kernels.anchors import Anchor, Word
 from ingot.targets.cpu.kernels.fusion.epilogue import FusedKernel
-from ingot.targets.cpu.kernels.integer.dot import GROUP_OF, SUMS, WORD_BYTES
-from ingot.targets.cpu.kernels.integer.weights import IntegerWeights
 from ingot.targets.cpu.kernels.tiling.microkernel import vectors_at_once
 from ingot.targets.cpu.kernels.tiling.tiles import Panels
+from ingot.targets.cpu.kernels.words.dot import GROUP_OF, SUMS, WORD_BYTES
+from ingot.targets.cpu.kernels.words.weights import WordWeights
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index, load
 from ingot.targets.cpu.machine import CpuDescription
 
@@ -123,7 +123,7 @@ class TileSums:
 
     emitter: Emitter
     kernel: FusedKernel[Anchor]
-    weights: IntegerWeights
+    weights: WordWeights
     panels: Panels
 
     @contextlib.contextmanager

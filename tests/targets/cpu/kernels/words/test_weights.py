@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tvm import ir, sym, tirx
 
-from ingot.targets.cpu.kernels.integer.dot import GROUP
-from ingot.targets.cpu.kernels.integer.weights import IntegerWeights
+from ingot.targets.cpu.kernels.words.dot import GROUP
+from ingot.targets.cpu.kernels.words.weights import WordWeights
 from ingot.targets.cpu.kernels.writing.emission import Emitter, index
 from ingot.targets.cpu.machine import CACHE_LINE_BYTES
 
@@ -20,7 +20,7 @@ def lines_asked(width: int, groups: int, number: int, passes: int) -> list[tuple
     packed = tirx.decl_buffer([PANELS, TAPS, GROUPS, GROUP * width], "int8")
     offsets = tirx.decl_buffer([PANELS, width], "int32")
     emitter = Emitter()
-    IntegerWeights(packed, offsets, depth=1).prefetch_next(
+    WordWeights(packed, offsets, depth=1).prefetch_next(
         emitter, index(1), (index(1), index(8)), groups, (index(number), passes)
     )
     asked: list[tuple[int, ...]] = []

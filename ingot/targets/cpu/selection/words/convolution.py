@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from tvm import relax, te, tirx
 
-from ingot.targets.cpu.kernels.anchors import IntegerConvolutionAnchor
-from ingot.targets.cpu.kernels.integer.dot import GROUP_OF, SUMS
+from ingot.targets.cpu.kernels.anchors import WordConvolutionAnchor
+from ingot.targets.cpu.kernels.words.dot import GROUP_OF, SUMS
 from ingot.targets.cpu.kernels.writing.emission import index
 from ingot.targets.cpu.selection.base import OP_PATTERN, OUT_ELEMENTWISE_FUSABLE, Selection
 from ingot.targets.cpu.selection.convolution import Convolution, ConvolutionLoops, Declined
-from ingot.targets.cpu.selection.integer.packing import Multiplication, PackedWeights, weight_at
-from ingot.targets.cpu.selection.integer.sources import word_source
+from ingot.targets.cpu.selection.words.packing import Multiplication, PackedWeights, weight_at
+from ingot.targets.cpu.selection.words.sources import word_source
 
 
-def select_integer_convolution(
+def select_word_convolution(
     selection: Selection, convolution: Convolution
 ) -> relax.Expr | Declined:
     """Selects the kernel of a convolution of words of an image of known size."""
@@ -62,7 +62,7 @@ def select_integer_convolution(
     missing = [(0, 0)] * (taps.ndim - 2) + [(0, -taps.shape[-2] % of_word), (0, 0)]
     taps = np.pad(taps, missing).reshape(kernel_height, -1, panels.columns)
     packed = PackedWeights.pack(taps, source, chosen)
-    anchor = IntegerConvolutionAnchor(
+    anchor = WordConvolutionAnchor(
         problem.window, groups, source.channels_first, panels.vectors, packed.packing
     )
     loops = ConvolutionLoops(

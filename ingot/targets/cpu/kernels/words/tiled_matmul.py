@@ -12,20 +12,20 @@ from collections.abc import Callable
 
 from tvm import tirx
 
-from ingot.targets.cpu.kernels.integer.amx import (
+from ingot.targets.cpu.kernels.tiling.blocking import choose_blocking, part
+from ingot.targets.cpu.kernels.tiling.matrix_rows import dynamic_groups
+from ingot.targets.cpu.kernels.tiling.microkernel import each_panel
+from ingot.targets.cpu.kernels.words.amx import (
     TILE_ROWS,
     TILES_AT_ONCE,
     TileRows,
     TileSums,
 )
-from ingot.targets.cpu.kernels.integer.staged_rows import (
+from ingot.targets.cpu.kernels.words.staged_rows import (
     ElementLoader,
     padded_length,
     stage_rows,
 )
-from ingot.targets.cpu.kernels.tiling.blocking import choose_blocking, part
-from ingot.targets.cpu.kernels.tiling.matrix_rows import dynamic_groups
-from ingot.targets.cpu.kernels.tiling.microkernel import each_panel
 from ingot.targets.cpu.kernels.writing.emission import index, load
 from ingot.targets.cpu.kernels.writing.tasks import share_tasks
 from ingot.targets.cpu.machine import CpuDescription

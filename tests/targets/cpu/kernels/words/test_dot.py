@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from ingot.runtime.cpu_features import machine_architecture
-from ingot.targets.cpu.kernels.integer.dot import GROUP, DotProduct, safe_depth, split_excess
+from ingot.targets.cpu.kernels.words.dot import GROUP, DotProduct, safe_depth, split_excess
 from ingot.targets.cpu.machine import describe_cpu
 from tests.targets.cpu.processors import NEON
 

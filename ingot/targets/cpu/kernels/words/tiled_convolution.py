@@ -14,9 +14,9 @@ from typing import ClassVar, TypeVar
 
 from tvm import tirx
 
-from ingot.targets.cpu.kernels.integer.amx import TILE_ROWS, TILES_AT_ONCE, TileRows, TileSums
-from ingot.targets.cpu.kernels.integer.padded_rows import PaddedImage, PaddedRows
 from ingot.targets.cpu.kernels.tiling.axes import Axis
+from ingot.targets.cpu.kernels.words.amx import TILE_ROWS, TILES_AT_ONCE, TileRows, TileSums
+from ingot.targets.cpu.kernels.words.padded_rows import PaddedImage, PaddedRows
 from ingot.targets.cpu.kernels.writing.emission import index, load
 
 _Extent = TypeVar("_Extent", int, tirx.Expr)

@@ -1,1 +1,0 @@
-"""Selecting kernels of 8-bit integers."""

@@ -1,0 +1,1 @@
+"""Selecting kernels of 8-bit integers and of bfloat16."""
