@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ingot.runtime.manifest import REGION_PREFIX
+from ingot.targets.cpu.cost import multiplied
 
 if TYPE_CHECKING:
     from ingot.report.profile import KernelRow, ModelProfile
-    from ingot.targets.cpu.probe import Roofline, multiplied
+    from ingot.targets.cpu.probe import Roofline
 
 # Parts of the time from which a cause is worth naming.
 _LARGE_PART = 0.3

@@ -18,7 +18,8 @@ from ingot.runtime import Session
 from ingot.runtime.cpu_quota import usable_cpus
 from ingot.runtime.manifest import REGION_PREFIX, KernelCost, Manifest
 from ingot.runtime.profiler import KernelTime, profile
-from ingot.targets.cpu.probe import Probe, Roofline, multiplied
+from ingot.targets.cpu.cost import multiplied
+from ingot.targets.cpu.probe import Probe, Roofline
 
 
 class KernelRow(pydantic.BaseModel):

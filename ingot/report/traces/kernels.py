@@ -148,7 +148,7 @@ def _median_rate(work: Sequence[float], nanoseconds: Samples) -> float | None:
 
 def _least(cost: KernelCost, roofline: Roofline) -> float:
     """The least seconds that a call takes on this machine."""
-    from ingot.targets.cpu.probe import multiplied
+    from ingot.targets.cpu.cost import multiplied
 
     return roofline.seconds(cost.operations or 0, cost.bytes or 0, multiplied(cost.operators))
 

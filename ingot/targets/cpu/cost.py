@@ -15,7 +15,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import tvm
@@ -31,6 +31,9 @@ INTEGER_OPERATORS = frozenset({"integer_conv2d", "integer_matmul"})
 """Ingot's own operators (``selection/words``): nearly all they do is on 8-bit integers."""
 BFLOAT16_OPERATORS = frozenset({"bfloat16_conv2d", "bfloat16_matmul"})
 """Those whose products are of bfloat16."""
+
+Multiplied: TypeAlias = Literal["float32", "int8", "bfloat16"]
+"""What operations are on."""
 
 _BINARY = (
     tirx.Add, tirx.Sub, tirx.Mul, tirx.Div, tirx.Mod, tirx.FloorDiv, tirx.FloorMod, tirx.Min,
@@ -57,6 +60,14 @@ def kernel_costs(module: tvm.IRModule) -> dict[str, KernelCost]:
         if isinstance(function, tirx.PrimFunc):
             costs[name] = _cost(name, function, calls[name])
     return costs
+
+
+def multiplied(operators: str) -> Multiplied:
+    """Returns what the multiply-adds of a kernel are on, by its operators, joined by ``+``."""
+    chain = operators.split("+")
+    if not INTEGER_OPERATORS.isdisjoint(chain):
+        return "int8"
+    return "float32" if BFLOAT16_OPERATORS.isdisjoint(chain) else "bfloat16"
 
 
 def _cost(name: str, function: tirx.PrimFunc, calls: int) -> KernelCost:

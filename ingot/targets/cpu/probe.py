@@ -11,14 +11,14 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import tvm
 
 from ingot.runtime.threads import resolve_threads
 from ingot.targets.cpu.bfloat16 import multiplies_pairs
-from ingot.targets.cpu.cost import BFLOAT16_OPERATORS, INTEGER_OPERATORS
+from ingot.targets.cpu.cost import Multiplied
 from ingot.targets.cpu.kernels.words.dot import GROUP, GROUP_OF
 from ingot.targets.cpu.machine import CpuDescription, describe_cpu
 from ingot.targets.cpu.microarchitecture.host import cache_bytes
@@ -50,19 +50,8 @@ _CACHES_STREAMED = 4
 # does not, but stays in the third, is a few times as large; more would measure page translation.
 _RESIDENT_PART = 0.5
 _BEYOND = 4
-Multiplied: TypeAlias = Literal["float32", "int8", "bfloat16"]
-"""What operations are on."""
-
 # What integer sums begin with, since they may be what is multiplied: each of its bytes is a value.
 _SUM_OF_BYTES = 0x2A15_3F0B
-
-
-def multiplied(operators: str) -> Multiplied:
-    """Returns what the multiply-adds of a kernel are on, by its operators, joined by ``+``."""
-    chain = operators.split("+")
-    if not INTEGER_OPERATORS.isdisjoint(chain):
-        return "int8"
-    return "float32" if BFLOAT16_OPERATORS.isdisjoint(chain) else "bfloat16"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,8 @@ import time
 import pytest
 from tvm import get_global_func as global_function
 
-from ingot.targets.cpu.probe import Burst, Probe, Roofline, multiplied
+from ingot.targets.cpu.cost import multiplied
+from ingot.targets.cpu.probe import Burst, Probe, Roofline
 
 
 def threads_in_use() -> int:
