@@ -51,6 +51,9 @@ class Executor(Protocol):
             IngotError: It cannot run on these inputs.
         """
 
+    def close(self) -> None:
+        """Gives back what the region has outside of this process's memory; it runs no more."""
+
 
 class HostedRegions:
     """The regions of a session.
@@ -90,6 +93,11 @@ class HostedRegions:
     def _run(self, name: str, inputs: Sequence[Any]) -> list[Any]:
         with self._locks[name]:
             return self._executors[name].run(inputs)
+
+    def close(self) -> None:
+        """Gives back what the regions have outside of this process's memory."""
+        for executor in self._executors.values():
+            executor.close()
 
     def info(self, name: str) -> RegionInfo:
         """Returns what the manifest says of a region."""

@@ -368,6 +368,8 @@ class Session(Watched):
                 self._changed.wait()
             self._idle.clear()
             self._code = None
+            if self._regions is not None:
+                self._regions.close()
             self._regions = None
             self._weights = []
 

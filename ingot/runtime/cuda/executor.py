@@ -51,6 +51,16 @@ class CudaExecutor:
         self._info = info
         self._plan = plan
         self._context = context
+        self._module: ctypes.c_void_p | None = None
+        self._blocks: dict[int, int] = {}
+        try:
+            self._load(plan, image, weights)
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, plan: Plan, image: bytes, weights: Mapping[str, Array]) -> None:
+        context = self._context
         context.use()
         self._module = context.load(image)
         shared = [0] * len(plan.kernels)
@@ -60,10 +70,8 @@ class CudaExecutor:
             context.kernel(self._module, name, size)
             for name, size in zip(plan.kernels, shared, strict=True)
         ]
-        self._blocks = {
-            WEIGHTS: context.allocate(plan.weight_bytes),
-            ARENA: context.allocate(plan.arena),
-        }
+        self._blocks[WEIGHTS] = context.allocate(plan.weight_bytes)
+        self._blocks[ARENA] = context.allocate(plan.arena)
         for weight in plan.weights:
             self._upload(weight.buffer, weights[weight.name])
         for constant in plan.constants:
@@ -96,9 +104,11 @@ class CudaExecutor:
     def close(self) -> None:
         """Frees what the region has on the device."""
         self._context.use()
-        for address in self._blocks.values():
-            self._context.free(address)
-        self._context.unload(self._module)
+        while self._blocks:
+            self._context.free(self._blocks.popitem()[1])
+        if self._module is not None:
+            self._context.unload(self._module)
+            self._module = None
         self._context.release()
 
     def _upload(self, buffer: Buffer, array: Array) -> None:
@@ -160,7 +170,11 @@ def make_executors(
         assert architecture is not None
         image = bytes(reader.member(code_member(name, architecture)))
         context = driver.context(facts.index)
-        _require_memory(context, plan, facts)
+        try:
+            _require_memory(context, plan, facts)
+        except BaseException:
+            context.release()
+            raise
         executors[name] = CudaExecutor(regions[name], plan, image, weights, context)
     return executors
 

@@ -54,6 +54,10 @@ class RegionExecutor(abc.ABC):
         estimate = region.estimate
         self._layers = tuple((each.name, each.operator, each.cycles) for each in estimate.layers)
 
+    def close(self) -> None:
+        """Does nothing: all that the region has goes with this object."""
+        return
+
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Runs the region once.
 

@@ -101,6 +101,9 @@ class OnnxRuntimeExecutor:
             ) from error
         return results
 
+    def close(self) -> None:
+        """Does nothing: all that the region has goes with this object."""
+
 
 def make_executors(
     regions: Mapping[str, RegionInfo],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import numpy as np
 import onnx
 import pytest
@@ -88,6 +90,13 @@ def test_a_network_computes_what_onnx_runtime_does(run: Run) -> None:
     found = run(model, inputs)
     for name, expected in reference(model, inputs).items():
         np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_closed_session_leaves_nothing_on_the_device(run: Run, gpu: ctypes.CDLL) -> None:
+    before = gpu.emulated_allocations()
+    model = _model(next(iter(_GRAPHS)))
+    run(model, _inputs(model))
+    assert gpu.emulated_allocations() == before
 
 
 def _embedding() -> onnx.ModelProto:
