@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -51,6 +52,7 @@ class AsyncClient:
         retries: Retries | int = 4,
         encoding: str | None = None,
         connections: int = 64,
+        certificates: str | None = None,
     ) -> None:
         """Connects when it is first asked.
 
@@ -61,6 +63,7 @@ class AsyncClient:
             retries: How often a request that found no room is tried again, or all about it.
             encoding: How bodies are packed, ``gzip``, ``deflate`` or ``zstd``: for slow networks.
             connections: Most connections at a time.
+            certificates: A file with the certificates to trust, where not the system's.
 
         Raises:
             UsageError: The URL is none.
@@ -73,6 +76,7 @@ class AsyncClient:
         self._encoding = encoding
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._connections = connections
+        self._certificates = certificates
         self._session: aiohttp.ClientSession | None = None
 
     async def infer(
@@ -181,7 +185,10 @@ class AsyncClient:
         self, method: str, path: str, packed: Packed, seconds: float
     ) -> tuple[bytes, Mapping[str, str]]:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=self._connections)
+            trusted: ssl.SSLContext | bool = True
+            if self._certificates is not None:
+                trusted = ssl.create_default_context(cafile=self._certificates)
+            connector = aiohttp.TCPConnector(limit=self._connections, ssl=trusted)
             self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         try:
             async with self._session.request(

@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
-from ingot.errors import IngotError, UsageError
+from ingot.errors import IngotError, UsageError, first_line
 from ingot.serving.access_log import AccessLog
 from ingot.serving.delivery import Delivery
 from ingot.serving.grpc.messages import read_request, write_response
@@ -101,7 +102,7 @@ class Servicer:
             answer = (
                 self._stream if streams else self._infer if name == "ModelInfer" else self._of(name)
             )
-            handlers[name] = make(answer, request.FromString, response.SerializeToString)
+            handlers[name] = make(answer, _parser(request), response.SerializeToString)
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
     def _of(self, name: str) -> Callable[[Any, Any], Awaitable[Any]]:
@@ -111,7 +112,7 @@ class Servicer:
             async def made() -> Any:
                 if name not in ("ServerLive", "ServerReady"):
                     self._authenticate(context)
-                said = answer(request)
+                said = answer(_readable(request))
                 return response(**(await said if asyncio.iscoroutine(said) else said))
 
             return await self._guarded(name, context, made())
@@ -126,7 +127,7 @@ class Servicer:
         return await self._guarded("ModelInfer", context, made())
 
     async def _inferred(self, said: Any, remaining: float | None) -> Any:
-        request = read_request(said, self._memory)
+        request = read_request(_readable(said), self._memory)
         if remaining is not None:
             until = time.monotonic() + remaining
             request.deadline = until if request.deadline is None else min(until, request.deadline)
@@ -275,6 +276,27 @@ class Servicer:
     def _unregister(self, request: Any) -> dict[str, Any]:
         self._memory.unregister(request.name)
         return {}
+
+
+def _parser(kind: Any) -> Callable[[bytes], Any]:
+    """Returns what reads messages of a type; of bytes that are none, it returns the refusal.
+
+    An error raised there would reach the caller with the name of its class, as one of the server's.
+    """
+
+    def parsed(data: bytes) -> Any:
+        try:
+            return kind.FromString(data)
+        except DecodeError as error:
+            return RefusedError(Cause.INVALID, f"the message cannot be read: {first_line(error)}")
+
+    return parsed
+
+
+def _readable(request: Any) -> Any:
+    if isinstance(request, RefusedError):
+        raise request
+    return request
 
 
 async def start_grpc(servicer: Servicer, options: ServerOptions) -> tuple[grpc.aio.Server, int]:
