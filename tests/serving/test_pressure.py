@@ -94,12 +94,14 @@ def test_a_minute_of_overload_leaves_memory_where_it_was(
 ) -> None:
     questions, process = Questions(small_artifact), psutil.Process(small.process.pid)
     asyncio.run(overload(small.url, questions, 10))
+    time.sleep(1)  # connections end
     before = process.memory_info().rss, process.num_threads(), process.num_fds()
     require_all_answered(asyncio.run(overload(small.url, questions, 60)))
     time.sleep(1)
     after = process.memory_info().rss, process.num_threads(), process.num_fds()
     assert after[0] < before[0] + (16 << 20)
-    assert after[1:] == before[1:]
+    assert after[1] <= before[1]
+    assert after[2] <= before[2]
 
 
 def test_clients_that_leave_free_their_places(small: Running, small_artifact: Artifact) -> None:
