@@ -76,8 +76,10 @@ _REFUSED = {
 def description() -> dict[str, Any]:
     """Describes what the server answers."""
     paths: dict[str, Any] = {
-        "/v2/health/live": {"get": _operation("Whether the process answers.")},
-        "/v2/health/ready": {"get": _operation("Whether it takes requests.", refused=("503",))},
+        "/v2/health/live": {"get": _operation("Whether the process answers.", answer=_OBJECT)},
+        "/v2/health/ready": {
+            "get": _operation("Whether it takes requests.", answer=_OBJECT, refused=("503",))
+        },
         "/v2": {"get": _operation("Name, version and extensions.", answer=_OBJECT)},
         "/v2/models/stats": {"get": _operation("Counts of all models.", answer=_OBJECT)},
         "/v2/repository/index": {
@@ -102,7 +104,9 @@ def description() -> dict[str, Any]:
             "get": _operation("Inputs and outputs.", parameters, None, _OBJECT, _OF_MODEL)
         }
         paths[f"{where}/ready"] = {
-            "get": _operation("Whether it is loaded.", parameters, refused=_OF_MODEL)
+            "get": _operation(
+                "Whether it is loaded.", parameters, answer=_OBJECT, refused=_OF_MODEL
+            )
         }
         paths[f"{where}/stats"] = {
             "get": _operation("Counts of it.", parameters, None, _OBJECT, _OF_MODEL)

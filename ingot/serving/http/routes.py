@@ -128,18 +128,21 @@ class Routes:
         shown = server_metrics(self._repository.loaded(), self._server.under_way)
         return Reply(prometheus_page(shown).encode(), PROMETHEUS_CONTENT_TYPE.encode())
 
+    # The protocol has statuses for health; KServe's own client reads these bodies.
     def _live(self, _: dict[str, str], __: bytes) -> Reply:
-        return Reply(b"")
+        return Reply.json({"live": True})
 
     def _ready(self, _: dict[str, str], __: bytes) -> Reply:
-        return Reply(b"", status=200 if self._server.ready else 503)
+        ready = self._server.ready
+        return Reply.json({"ready": ready}, 200 if ready else 503)
 
     def _server_metadata(self, _: dict[str, str], __: bytes) -> Reply:
         return Reply.json(server_metadata())
 
     def _model_ready(self, path: dict[str, str], _: bytes) -> Reply:
-        self._find(path).require_available()
-        return Reply(b"")
+        model = self._find(path)
+        model.require_available()
+        return Reply.json({"name": model.name, "ready": True})
 
     def _model_metadata(self, path: dict[str, str], _: bytes) -> Reply:
         model = self._find(path)
