@@ -1,6 +1,6 @@
 """Draws README's picture from a report: accuracy against latency, as an SVG file of its own.
 
-ingot report mobilenetv2 --recipe fp32 --recipe int8 --data DIR -o report
+ingot report mobilenetv2 --recipe fp32 --recipe bf16 --recipe int8 --data DIR -o report
 python -m benchmarks.readme_picture report/report.json docs/images/accuracy_against_latency.svg
 """
 
