@@ -31,13 +31,13 @@ def select_word_convolution(
         return Declined("its image was made neither of 8-bit integers nor of bfloat16")
     groups, (height, width) = problem.groups, problem.size
     of_word = GROUP_OF[source.word]
-    if source.word == "bfloat16" and groups > 1:
-        if problem.filters < selection.cpu.float_lanes:
-            return Declined("a group's columns do not fill a vector")
-        if problem.channels % of_word:
-            return Declined("a word would hold channels of two groups")
     kernel_height, kernel_width = problem.window.kernel
     joined = groups == 1 and problem.window.dilation[1] == 1
+    if source.word == "bfloat16":
+        if groups > 1 and problem.filters < selection.cpu.float_lanes:
+            return Declined("a group's columns do not fill a vector")
+        if not joined and problem.channels % of_word:
+            return Declined("a word would hold what is not under its tap, which may be no number")
     # What the last word of a tap's row holds of the next pixel, vectors can leave out.
     half = source.word == "bfloat16" and bool(kernel_width * problem.channels % of_word)
     if joined and half:

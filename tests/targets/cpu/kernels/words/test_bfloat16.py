@@ -207,6 +207,18 @@ def test_infinities_stay_under_their_windows(compile_for_cpu: Compile) -> None:
 
 
 @X86
+def test_infinities_stay_under_their_dilated_windows(compile_for_cpu: Compile) -> None:
+    """ONNX's evaluator fills dilated windows up with zeros, and so is no reference for it."""
+    image, pads = (1, 3, 5, 12), (0, 0, 0, 0)
+    layer = Layer(image, filters=16, kernel=(3, 3), pads=pads, dilations=(1, 2))
+    x = normal(*image)
+    x[0, 0, 2, 7] = np.inf
+    (actual,) = compile_for_cpu(layer.model(), AVX512)(x)
+    finite = np.broadcast_to(~np.isin(np.arange(8), [7, 5, 3]), actual.shape)
+    np.testing.assert_array_equal(np.isfinite(actual), finite)
+
+
+@X86
 def test_odd_rows_end_with_zero(compile_for_cpu: Compile) -> None:
     x = np.full((40, 33), np.nan, np.float32)
     compiled = compile_for_cpu(product((40,), 33, 16), AVX512)
