@@ -16,7 +16,7 @@ from ingot.targets.cpu.selection.base import (
     Selector,
 )
 from ingot.targets.cpu.selection.dimensions import shape_of
-from ingot.targets.cpu.selection.words.sources import dequantized_source
+from ingot.targets.cpu.selection.words.sources import as_stored
 
 _REDUCE = {"sum": te.sum, "max": te.max, "min": te.min}
 # A mean is a sum, divided.
@@ -73,11 +73,9 @@ def _reduce(
             attrs=anchor_attributes(ColumnReductionAnchor(kind, leading)),
         )
 
-    source = dequantized_source(selection, call.args[0])
-    short = source is not None and source.scale == 1 and not source.centre
     return selection.builder.call_te(
         reduction,
-        source.values if source is not None and short else call.args[0],
+        as_stored(selection, call.args[0]),
         primfunc_name_hint=kind,
         primfunc_attrs={OP_PATTERN: OUT_ELEMENTWISE_FUSABLE},
     )

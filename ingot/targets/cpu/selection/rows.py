@@ -11,7 +11,7 @@ from ingot.targets.cpu.kernels.rows.gather import Gather, gather
 from ingot.targets.cpu.kernels.rows.rows import Norm, norm, softmax
 from ingot.targets.cpu.selection.base import Selection, Selector, single_use
 from ingot.targets.cpu.selection.dimensions import Dimensions, shape_of
-from ingot.targets.cpu.selection.words.sources import dequantized_source
+from ingot.targets.cpu.selection.words.sources import as_stored
 
 # Narrower rows of a table are not worth a loop of their own.
 _NARROWEST_ROW = 4
@@ -78,9 +78,7 @@ def _select_norm(
         return None
     if any(shape_of(column) != [shape[-1]] for column in columns):
         return None
-    source = dequantized_source(selection, data)
-    if source is not None and str(source.values.ty.dtype) == "bfloat16" and source.scale == 1:
-        data = source.values
+    data = as_stored(selection, data)
     kind = call.ty if result is None else result
     problem = Norm(
         Dimensions().all_of(shape),

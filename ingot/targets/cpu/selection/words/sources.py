@@ -89,6 +89,17 @@ def _bfloat16_source(
     return Words(values, "bfloat16")
 
 
+def as_stored(selection: Selection, floats: relax.Expr) -> relax.Expr:
+    """Returns the bfloat16 that ``float32`` values were made of, or the values themselves.
+
+    For kernels that make float32 of what they read.
+    """
+    call = producer(selection, floats)
+    if is_call(call, "relax.astype") and str(call.args[0].ty.dtype) == "bfloat16":
+        return call.args[0]
+    return floats
+
+
 def _moved(
     selection: Selection, values: relax.Expr
 ) -> tuple[relax.Call | None, relax.Call | None, relax.Call | None]:
